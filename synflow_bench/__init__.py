@@ -1,0 +1,50 @@
+"""synflow-bench: a plugin-based benchmark suite for neural-network pruning at initialization.
+
+Importing this package imports no torch; its names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synflow_bench.errors import HandledError as HandledError
+    from synflow_bench.host import hookimpl as hookimpl
+    from synflow_bench.pruning import Masks as Masks
+    from synflow_bench.pruning import Problem as Problem
+    from synflow_bench.pruning import Pruner as Pruner
+    from synflow_bench.pruning import prune as prune
+    from synflow_bench.suites import PruningOptions as PruningOptions
+    from synflow_bench.training.dataset import Augmentation as Augmentation
+    from synflow_bench.training.dataset import Dataset as Dataset
+    from synflow_bench.training.dataset import Split as Split
+    from synflow_bench.training.dataset import Splits as Splits
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Augmentation": "synflow_bench.training.dataset",
+    "Dataset": "synflow_bench.training.dataset",
+    "HandledError": "synflow_bench.errors",
+    "Masks": "synflow_bench.pruning",
+    "Problem": "synflow_bench.pruning",
+    "Pruner": "synflow_bench.pruning",
+    "PruningOptions": "synflow_bench.suites",
+    "Split": "synflow_bench.training.dataset",
+    "Splits": "synflow_bench.training.dataset",
+    "hookimpl": "synflow_bench.host",
+    "prune": "synflow_bench.pruning",
+}
+
+__all__ = [*_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
