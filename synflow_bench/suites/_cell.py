@@ -1,0 +1,73 @@
+"""The unit of work, of caching and of failure."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from synflow_bench.names import DENSE
+from synflow_bench.suites._model import Value
+from synflow_bench.suites._setting import Setting
+from synflow_bench.suites._spec import PrunerSpec
+
+Ablation = Literal["none", "shuffle", "reinit", "invert", "random-labels", "random-inputs"]
+
+
+class Revisions(Value):
+    """The revisions of what a cell uses: raised by authors when results change."""
+
+    pruner: int = 1
+    model: int = 1
+    dataset: int = 1
+
+
+class Cell(Value):
+    """One setting x pruner x compression x seed.
+
+    `seed` is the repetition: equal seeds share initial weights, data order and augmentation in all pruners.
+    """
+
+    setting: Setting
+    pruner: PrunerSpec
+    compression: Annotated[float, Field(ge=1)]
+    seed: Annotated[int, Field(ge=0)]
+    ablation: Ablation = "none"
+    revisions: Revisions = Revisions()
+
+    @property
+    def density(self) -> float:
+        """The share of prunable weights to keep."""
+        return 1 / self.compression
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether this is the unpruned network."""
+        return self.pruner.name == DENSE
+
+    @property
+    def row(self) -> str:
+        """The row of the board: the pruner's label, with the ablation where there is one."""
+        label = self.pruner.label or self.pruner.name
+        return label if self.ablation == "none" else f"{label} ({self.ablation})"
+
+    @property
+    def title(self) -> str:
+        """The cell in a few words, for progress and errors."""
+        return f"{self.setting.title} / {self.row} / compression {self.compression:g} / seed {self.seed}"
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide the result, as plain JSON values; the setting as its digest."""
+        own = self.model_dump(mode="json", exclude={"setting": True, "pruner": {"label"}})
+        return {"setting": self.setting.digest, **own}
+
+
+def dense_cell(setting: Setting, seed: int, revisions: Revisions) -> Cell:
+    """The unpruned network of a setting: one cell a seed, shared by all pruners."""
+    return Cell(
+        setting=setting,
+        pruner=PrunerSpec(name=DENSE, label=DENSE),
+        compression=1,
+        seed=seed,
+        revisions=revisions.model_copy(update={"pruner": 1}),
+    )

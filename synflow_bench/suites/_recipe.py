@@ -1,0 +1,64 @@
+"""How a network is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from synflow_bench.suites._model import Value
+
+Optimizer = Literal["sgd", "momentum", "adam", "rmsprop"]
+Schedule = Literal["constant", "step", "cosine"]
+Precision = Literal["fp32", "bf16"]
+
+
+class Recipe(Value):
+    """Epochs, optimizer, learning-rate schedule, batches and precision of one training.
+
+    `momentum` is SGD with Nesterov momentum; `sgd` has none. The `step` schedule multiplies the
+    learning rate by `gamma` at the start of each epoch in `milestones` (counted from zero); `cosine`
+    falls to zero over the training, step by step; `warmup_epochs` rise linearly from zero before either.
+    """
+
+    epochs: Annotated[int, Field(ge=0)]
+    optimizer: Optimizer = "momentum"
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Schedule = "constant"
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    batch_size: Annotated[int, Field(ge=1)] = 128
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    augment: bool = True
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    precision: Precision = "fp32"
+    channels_last: bool = False
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        if faults := [*self._without_effect(), *self._contradictions()]:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _without_effect(self) -> Iterator[str]:
+        # A default that is written out says nothing; records write out all of them.
+        fields = type(self).model_fields
+        given = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
+        if "momentum" in given and self.optimizer != "momentum":
+            yield f"momentum has no effect with optimizer {self.optimizer!r}; leave it out"
+        for field in ("milestones", "gamma"):
+            if field in given and self.schedule != "step":
+                yield f"{field} has no effect with schedule {self.schedule!r}; leave it out"
+
+    def _contradictions(self) -> Iterator[str]:
+        if self.schedule == "step" and not self.milestones:
+            yield "schedule 'step' needs milestones, such as milestones = [60, 120]"
+        if list(self.milestones) != sorted(set(self.milestones)):
+            yield f"milestones must rise: {list(self.milestones)}"
+        if self.warmup_epochs > self.epochs:
+            yield f"warmup_epochs {self.warmup_epochs} exceeds epochs {self.epochs}"

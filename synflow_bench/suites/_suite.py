@@ -1,0 +1,43 @@
+"""A named list of settings, compressions and seeds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from synflow_bench.suites._cell import Ablation
+from synflow_bench.suites._model import Name, Value
+from synflow_bench.suites._setting import Setting
+from synflow_bench.suites._spec import PrunerSpec
+
+Compression = Annotated[float, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Suite(Value):
+    """What to run: every setting at every compression and seed.
+
+    `seeds` is a list of repetitions, or their number. `pruners` is empty where the suite leaves the choice
+    to the run: then every installed one takes part.
+    """
+
+    name: Name
+    description: str = ""
+    compressions: Annotated[tuple[Compression, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    pruners: tuple[PrunerSpec, ...] = ()
+    ablations: Annotated[tuple[Ablation, ...], Field(min_length=1)] = ("none",)
+    settings: Annotated[tuple[Setting, ...], Field(min_length=1)]
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count_or_list(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return range(value)
+        return value
+
+    @field_validator("compressions", "seeds", "ablations")
+    @classmethod
+    def _once_each(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(values))

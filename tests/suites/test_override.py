@@ -1,0 +1,145 @@
+"""A suite with some of its choices replaced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from synflow_bench.errors import SuiteError, UsageError
+from synflow_bench.suites import Suite, override
+
+
+def places(suite: Suite) -> list[tuple[str, str, int]]:
+    """Data set, model, and the epochs, by which the recipe is known."""
+    return [(s.dataset, s.model.name, s.recipe.epochs) for s in suite.settings]
+
+
+def test_nothing_given_changes_nothing(suite: Suite) -> None:
+    assert override(suite) == suite
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        ({"datasets": ["mnist"], "models": ["conv"]}, [("mnist", "conv", 7)]),
+        ({"datasets": ["digits"]}, [("digits", "fc", 5), ("digits", "conv", 7)]),
+        ({"models": ["fc"]}, [("digits", "fc", 5), ("mnist", "fc", 5)]),
+        ({"datasets": ["mnist"], "models": ["fc"]}, [("mnist", "fc", 5)]),
+        ({"datasets": ["cifar10"]}, [("cifar10", "fc", 5), ("cifar10", "conv", 7)]),
+        ({"models": ["new"]}, [("digits", "new", 5), ("mnist", "new", 7)]),
+        ({"datasets": ["cifar10"], "models": ["new"]}, [("cifar10", "new", 5)]),
+        (
+            {"models": ["conv", "fc", "conv"]},
+            [("digits", "conv", 7), ("digits", "fc", 5), ("mnist", "conv", 7), ("mnist", "fc", 5)],
+        ),
+    ],
+)
+def test_a_pair_takes_the_recipe_of_its_model_else_of_its_data_set_else_the_first(
+    suite: Suite, choice: dict[str, list[str]], expected: list[tuple[str, str, int]]
+) -> None:
+    assert places(override(suite, **choice)) == expected  # type: ignore[arg-type]
+
+
+def test_a_pair_with_two_recipes_keeps_both(suite: Suite) -> None:
+    longer = override(suite, assignments=["recipe.epochs=50"]).settings
+    both = suite.model_copy(update={"settings": suite.settings + longer})
+    assert places(override(both, models=["fc"], datasets=["digits"])) == [
+        ("digits", "fc", 5),
+        ("digits", "fc", 50),
+    ]
+
+
+def test_a_model_takes_its_options_along_but_gives_them_to_no_other(suite: Suite) -> None:
+    wide = override(suite, datasets=["digits"], models=["fc"], assignments=["model.options.width=3"])
+    assert override(wide, datasets=["mnist"]).settings[0].model.options == {"width": 3}
+    assert override(wide, models=["conv"]).settings[0].model.options == {}
+
+
+def test_compressions_seeds_and_ablations_are_replaced(suite: Suite) -> None:
+    changed = override(suite, compressions=[5, 50, 5], seeds=3, ablations=["shuffle"])
+    assert changed.compressions == (5, 50)
+    assert changed.seeds == (0, 1, 2)
+    assert changed.ablations == ("shuffle",)
+    assert changed.settings == suite.settings
+
+
+def test_assignments_change_every_setting(suite: Suite) -> None:
+    changed = override(
+        suite,
+        assignments=[
+            "recipe.lr = 0.5",
+            "pruning.scope=local",
+            "protocol.pre_epochs=2",
+            "recipe.precision=bf16",
+        ],
+    )
+    for setting in changed.settings:
+        assert (setting.recipe.lr, setting.recipe.precision) == (0.5, "bf16")
+        assert (setting.pruning.scope, setting.protocol.pre_epochs) == ("local", 2)
+
+
+def test_a_schedule_is_replaced_with_what_belongs_to_it(suite: Suite) -> None:
+    stepped = override(suite, assignments=["recipe.schedule=step", "recipe.milestones=[2, 4]"])
+    assert stepped.settings[0].recipe.milestones == (2, 4)
+    cosine = override(stepped, assignments=["recipe.schedule=cosine", "recipe.milestones=[]"])
+    assert cosine.settings[0].recipe.schedule == "cosine"
+    with pytest.raises(SuiteError, match="milestones has no effect with schedule 'cosine'"):
+        override(stepped, assignments=["recipe.schedule=cosine"])
+
+
+@pytest.mark.parametrize(
+    ("choice", "faults"),
+    [
+        (
+            {"compressions": [0.5]},
+            ["compressions[0]: input should be greater than or equal to 1 (given 0.5)"],
+        ),
+        ({"compressions": [float("nan")]}, ["compressions[0]: "]),
+        ({"seeds": 0}, ["seeds: tuple should have at least 1 item"]),
+        ({"ablations": ["shufle"]}, ["ablations[0]: input should be 'none', 'shuffle'", "(given 'shufle')"]),
+        (
+            {"assignments": ["recipe.momentum=0.5"]},
+            ["settings[0].recipe: momentum has no effect", "settings[1]"],
+        ),
+        ({"assignments": ["recipe.lrr=1"]}, ["settings[0].recipe.lrr: no such field"]),
+        ({"assignments": ["recipe.epochs=many"]}, ["settings[0].recipe.epochs: ", "(given 'many')"]),
+        (
+            {"compressions": [0], "assignments": ["recipe.lr=-1", "pruning.scope=layer"]},
+            [
+                "compressions[0]: ",
+                "settings[0].recipe.lr: ",
+                "settings[1].recipe.lr: ",
+                "settings[1].pruning.scope: ",
+            ],
+        ),
+    ],
+)
+def test_what_is_not_valid_is_told_with_its_path(
+    suite: Suite, choice: dict[str, Any], faults: list[str]
+) -> None:
+    with pytest.raises(SuiteError) as error:
+        override(suite, **choice)
+    assert str(error.value).startswith("suite 'two' as changed: ")
+    for fault in faults:
+        assert fault in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "fault"),
+    [
+        ("recipe.lr", "cannot read 'recipe.lr'; write it as path=value, such as recipe.lr=0.01"),
+        ("=1", "cannot read '=1'"),
+        ("dataset.name=1", "cannot set 'dataset.name': 'dataset' has no fields"),
+    ],
+)
+def test_an_assignment_that_cannot_be_made_is_told(suite: Suite, assignment: str, fault: str) -> None:
+    with pytest.raises(UsageError) as error:
+        override(suite, assignments=[assignment])
+    assert fault in str(error.value)
+
+
+def test_the_suite_itself_stays_as_it_was(suite: Suite) -> None:
+    before = suite.model_dump()
+    override(suite, assignments=["recipe.lr=0.5"], models=["fc"], seeds=1)
+    assert suite.model_dump() == before
