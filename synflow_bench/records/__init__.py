@@ -1,0 +1,38 @@
+"""What cells gave: the schema of a record, and the folder that holds them. Imports no torch."""
+
+from synflow_bench.records._printable import printable, printable_lines
+from synflow_bench.records._record import (
+    SCHEMA,
+    Epoch,
+    Failure,
+    Layer,
+    Metrics,
+    Provenance,
+    Record,
+    Status,
+    Timing,
+    json_schema,
+    key_of,
+)
+from synflow_bench.records._status import read_status
+from synflow_bench.records._store import Store, read_record, write_atomically
+
+__all__ = [
+    "SCHEMA",
+    "Epoch",
+    "Failure",
+    "Layer",
+    "Metrics",
+    "Provenance",
+    "Record",
+    "Status",
+    "Store",
+    "Timing",
+    "json_schema",
+    "key_of",
+    "printable",
+    "printable_lines",
+    "read_record",
+    "read_status",
+    "write_atomically",
+]

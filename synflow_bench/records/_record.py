@@ -1,0 +1,151 @@
+"""What a cell gave, as one validated value."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from synflow_bench.suites import Cell, digest
+
+SCHEMA: Literal[1] = 1
+"""The version of the record's layout; part of every key."""
+
+Status = Literal["ok", "failed", "skipped"]
+
+
+class _Part(BaseModel):
+    # Its own validator is built when first used: a record's holds those of its parts already.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not (abs(value) < float("inf")) else value
+
+
+Loss = Annotated[float | None, BeforeValidator(_finite_or_none)]
+"""A loss; `None` where the training diverged."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Metrics(_Part):
+    """The numbers of a cell. Accuracies and densities are shares in [0, 1].
+
+    `test_top1` is that of the final epoch; `max_test_top1`, the best over epochs, is there only to compare
+    with publications that report it. `density` and `compression` count prunable weights, `compression_all`
+    every parameter. `theoretical_speedup` is dense MACs over kept MACs: masks simulate sparsity, nothing
+    runs faster.
+    """
+
+    test_top1: Share
+    test_top5: Share | None
+    test_loss: Loss
+    val_top1: Share | None
+    max_test_top1: Share
+    init_top1: Share
+    density: Share
+    compression: float
+    compression_all: float
+    effective_compression: float | None = None
+    theoretical_speedup: float | None
+    collapsed_layers: tuple[str, ...] = ()
+    diverged: bool = False
+
+
+class Layer(_Part):
+    """One prunable tensor: `macs` are those of its dense form for one example."""
+
+    name: str
+    shape: tuple[int, ...]
+    size: int
+    kept: int
+    effective_kept: int | None = None
+    macs: int
+
+
+class Epoch(_Part):
+    """One point of the training curve, measured after epoch `epoch` (from 1; 0 is before training)."""
+
+    epoch: int
+    lr: float
+    train_loss: Loss
+    val_top1: Share | None
+    test_top1: Share
+    test_loss: Loss
+
+
+class Timing(_Part):
+    """Wall-clock seconds of the parts of a cell, on the machine that its provenance names."""
+
+    prune_seconds: float
+    train_seconds: float
+    total_seconds: float
+
+
+class Provenance(_Part):
+    """Where and with what a record was made. Never part of the key."""
+
+    created: str
+    synflow_bench: str
+    torch: str
+    python: str
+    platform: str
+    device: str
+    threads: int
+    score_dtype: str | None = None
+    plugins: dict[str, str] = {}
+
+
+class Failure(_Part):
+    """Why a cell failed or was skipped: one line, and the traceback where it is a fault of the code."""
+
+    kind: str
+    message: str
+    traceback: str | None = None
+
+
+class Record(BaseModel):
+    """What a cell gave; see `docs/reference/records.md` for the JSON Schema."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
+    key: str
+    status: Status
+    cell: Cell
+    metrics: Metrics | None = None
+    layers: tuple[Layer, ...] = ()
+    curve: tuple[Epoch, ...] = ()
+    timing: Timing | None = None
+    provenance: Provenance
+    masks: str | None = None
+    error: Failure | None = None
+
+    @model_validator(mode="after")
+    def _status_has_its_part(self) -> Self:
+        if self.status == "ok" and self.metrics is None:
+            raise ValueError("status 'ok' needs metrics")
+        if self.status != "ok" and self.error is None:
+            raise ValueError(f"status {self.status!r} needs an error")
+        return self
+
+    def to_json(self) -> str:
+        """Indented JSON that ends in a newline."""
+        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Everything that equal cells must give equally: all but timing and provenance."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"timing", "provenance"})
+
+
+def key_of(cell: Cell) -> str:
+    """The first 16 hex digits of the sha256 of the cell's identity and the schema version."""
+    return digest({"schema": SCHEMA, "cell": cell.identity()})[:16]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a record."""
+    dialect = "https://json-schema.org/draft/2020-12/schema"
+    return {"$schema": dialect, **Record.model_json_schema(by_alias=True)}

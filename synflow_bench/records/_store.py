@@ -1,0 +1,151 @@
+"""A results folder: one JSON file a record, written atomically, never written over."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from synflow_bench.errors import RecordError
+from synflow_bench.records._record import SCHEMA, Record, key_of
+from synflow_bench.suites import Cell, faults
+
+
+class Store:
+    """The records below `<root>/records`; `<root>/replaced` keeps those that later ones took the place of."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.records = root / "records"
+        self._check_schema()
+
+    def path(self, cell: Cell) -> Path:
+        """Where the record of `cell` is, or would be."""
+        setting = cell.setting
+        folder = self.records / setting.dataset / setting.model.name / cell.pruner.name
+        return folder / f"{key_of(cell)}.json"
+
+    def get(self, cell: Cell) -> Record | None:
+        """The record of `cell`, or None; an unreadable one is a `RecordError`."""
+        path = self.path(cell)
+        return read_record(path) if path.exists() else None
+
+    def put(self, record: Record) -> Path:
+        """Write `record`; one that was there before is kept under `replaced/`.
+
+        At every moment the old record or the new one is in its place. Raises `RecordError` if the folder
+        cannot be written.
+        """
+        self._mark_schema()
+        path = self.path(record.cell)
+        if path.exists():
+            self._keep(path)
+        write_atomically(path, record.to_json())
+        return path
+
+    def _keep(self, path: Path) -> None:
+        target = self._aside(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+        except OSError as error:
+            raise RecordError(f"cannot write {str(target)!r}: {error.strerror or error}") from error
+
+    def set_aside(self, path: Path) -> Path:
+        """Move the file of a record to `replaced/`, under a name of its own."""
+        target = self._aside(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+        return target
+
+    def _aside(self, path: Path) -> Path:
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        return self.root / "replaced" / path.relative_to(self.records).with_suffix(f".{stamp}.json")
+
+    def paths(self) -> list[Path]:
+        """The files of all records, in a fixed order."""
+        return sorted(self.records.rglob("*.json"))
+
+    def __iter__(self) -> Iterator[Record]:
+        return (read_record(path) for path in self.paths())
+
+    def find(self, key: str) -> Record:
+        """The record whose key starts with `key`."""
+        found = [path for path in self.paths() if path.stem.startswith(key)]
+        if not found:
+            raise RecordError(
+                f"no record {key!r} in {str(self.root)!r}; `synflow-bench results list` names them"
+            )
+        if len(found) > 1:
+            raise RecordError(
+                f"{len(found)} records start with {key!r} in {str(self.root)!r}; give more digits"
+            )
+        return read_record(found[0])
+
+    def _check_schema(self) -> None:
+        marker = self.root / "store.json"
+        try:
+            schema = json.loads(marker.read_text(encoding="utf-8"))["schema"]
+        except FileNotFoundError:
+            return
+        except NotADirectoryError:
+            raise RecordError(
+                f"{str(self.root)!r} is not a folder; choose another one with --results"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RecordError(
+                f'unreadable {str(marker)!r} ({error}); write {{"schema": {SCHEMA}}} into it'
+            ) from error
+        if schema != SCHEMA:
+            raise RecordError(
+                f"results folder {str(self.root)!r} holds records of schema {schema}, this synflow-bench "
+                f"writes schema {SCHEMA}; choose another folder with --results, or the version that wrote it"
+            )
+
+    def _mark_schema(self) -> None:
+        marker = self.root / "store.json"
+        if not marker.exists():
+            write_atomically(marker, json.dumps({"schema": SCHEMA}) + "\n")
+
+
+def read_record(path: Path) -> Record:
+    """Read and validate one record, and check that its name is its key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        record = Record.model_validate_json(text)
+    except ValidationError as error:
+        raise RecordError(
+            f"unreadable record {str(path)!r}: {faults(error)[:300]}; restore it or delete it"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(f"unreadable record {str(path)!r}: {error}; restore it or delete it") from error
+    if record.key != path.stem:
+        raise RecordError(
+            f"record {str(path)!r} says that its key is {record.key!r}; restore it or delete it"
+        )
+    if key_of(record.cell) != record.key:
+        raise RecordError(f"record {str(path)!r} has a cell of another key; restore it or delete it")
+    return record
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a whole file or nothing: temporary file, fsync, rename. Raises `RecordError` if it cannot."""
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Not mkstemp: its files are for their owner alone, and results are shared.
+        with temporary.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

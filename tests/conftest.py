@@ -1,0 +1,148 @@
+"""What the tests of several rooms share: records made without training, and third parties' distributions."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from synflow_bench.records import Epoch, Failure, Layer, Metrics, Provenance, Record, Timing, key_of
+from synflow_bench.suites import DENSE, Cell, ModelSpec, PrunerSpec, Recipe, Revisions, Setting
+
+MakeRecord = Callable[..., Record]
+
+
+@pytest.fixture(scope="session")
+def make_record() -> MakeRecord:
+    """A factory of plausible records: `make_record("snip", 10, seed=0, top1=0.8)`."""
+    return _record
+
+
+def _record(
+    pruner: str = "snip",
+    compression: float = 10.0,
+    seed: int = 0,
+    top1: float = 0.8,
+    *,
+    status: str = "ok",
+    setting: Setting | None = None,
+    ablation: str = "none",
+    label: str | None = None,
+    revisions: Revisions | None = None,
+    message: str = "scores of 'fc1' are constant",
+    prune_seconds: float = 0.5,
+    **metrics: Any,
+) -> Record:
+    name = pruner.partition("[")[0]
+    spec = PrunerSpec.model_validate(pruner).model_copy(update={"label": pruner if label is None else label})
+    cell = Cell(
+        setting=setting or digits(),
+        pruner=spec,
+        compression=1.0 if name == DENSE else compression,
+        seed=seed,
+        ablation=ablation,
+        revisions=revisions or Revisions(),
+    )
+    ok = status == "ok"
+    return Record(
+        key=key_of(cell),
+        status=status,
+        cell=cell,
+        metrics=measured(cell, top1, **metrics) if ok else None,
+        layers=(Layer(name="fc1", shape=(100, 64), size=6400, kept=640, macs=6400),) if ok else (),
+        curve=(curve_point(0, 0.1), curve_point(1, top1)) if ok else (),
+        timing=Timing(prune_seconds=prune_seconds, train_seconds=1.0, total_seconds=1.5) if ok else None,
+        provenance=provenance(),
+        error=None if ok else Failure(kind="ScoreError", message=message),
+    )
+
+
+def digits(**recipe: Any) -> Setting:
+    return Setting(
+        dataset="digits",
+        model=ModelSpec(name="fc"),
+        recipe=Recipe(**{"epochs": 5, "optimizer": "adam", **recipe}),
+    )
+
+
+def measured(cell: Cell, top1: float, **changes: Any) -> Metrics:
+    values = {
+        "test_top1": top1,
+        "test_top5": 0.99,
+        "test_loss": 0.5,
+        "val_top1": top1,
+        "max_test_top1": top1,
+        "init_top1": 0.1,
+        "density": 1 / cell.compression,
+        "compression": cell.compression,
+        "compression_all": cell.compression,
+        "theoretical_speedup": cell.compression,
+    }
+    return Metrics.model_validate({**values, **changes})
+
+
+def curve_point(epoch: int, top1: float) -> Epoch:
+    return Epoch(epoch=epoch, lr=1e-3, train_loss=1.0, val_top1=top1, test_top1=top1, test_loss=1.0)
+
+
+def provenance() -> Provenance:
+    return Provenance(
+        created="2000-01-01T00:00:00Z",
+        synflow_bench="0.1.0",
+        torch="2.9.0",
+        python="3.11.0",
+        platform="Linux",
+        device="cpu",
+        threads=1,
+    )
+
+
+class Distributions:
+    """Throw-away distributions in a folder that is on the path: `distribution("my-pruners", code)`."""
+
+    def __init__(self, site: Path) -> None:
+        self.site = site
+
+    def __call__(
+        self,
+        name: str,
+        code: str,
+        *,
+        version: str = "1.0",
+        plugin: str | None = None,
+        module: str | None = None,
+        reference: str | None = None,
+    ) -> Path:
+        """Install a module of `code` with an entry point for it, or for `reference`; gives its file."""
+        module = module or name.replace("-", "_")
+        folder = self.site / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (folder / "entry_points.txt").write_text(
+            f"[synflow_bench]\n{plugin or module} = {reference or module}\n"
+        )
+        source = self.site / f"{module}.py"
+        source.write_text(f"from synflow_bench import hookimpl\n{dedent(code)}")
+        return source
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        """The environment in which a process of its own sees these distributions."""
+        path = os.pathsep.join(filter(None, [str(self.site), os.environ.get("PYTHONPATH")]))
+        return {**os.environ, "PYTHONPATH": path, **variables}
+
+
+@pytest.fixture
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distributions]:
+    """Installs throw-away distributions for one test, in this process and in those it starts."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    yield Distributions(site)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(site)):
+            del sys.modules[name]
