@@ -1,0 +1,59 @@
+"""One installed plugin: where it is from, what it provides, and whether it may take part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pluggy
+
+from synflow_bench.errors import PluginError
+from synflow_bench.host._registry import Entry
+
+Status = Literal["ok", "quarantined", "blocked", "fault"]
+"""`quarantined`: it raised, the rest goes on. `blocked`: by the user. `fault`: it breaks the contract."""
+
+Report = Callable[[str], None]
+"""Takes one line for the user to read."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An entry point and what came of it; `cause` says why its status is not `ok`."""
+
+    name: str
+    reference: str
+    distribution: str
+    version: str
+    status: Status = "ok"
+    cause: str = ""
+    entries: tuple[Entry, ...] = ()
+    error: BaseException | None = field(default=None, repr=False, compare=False)
+    hooks: pluggy.HookRelay | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def title(self) -> str:
+        """The plugin as messages name it."""
+        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+
+    @property
+    def provides(self) -> dict[str, list[str]]:
+        """The names that it registers, by kind."""
+        names: dict[str, list[str]] = {}
+        for entry in self.entries:
+            names.setdefault(entry.kind, []).append(entry.name)
+        return names
+
+    def call(self, hook: str, **arguments: object) -> list[Any]:
+        """The plugin's answer to `hook` in a list; an empty one where it has none, or may not take part."""
+        if self.status != "ok" or self.hooks is None:
+            return []
+        answers: list[Any] = getattr(self.hooks, hook)(**arguments)
+        return answers
+
+    def to_error(self) -> PluginError:
+        """The error that stands for this plugin's fault, caused by what it raised."""
+        error = PluginError(f"{self.title}: {self.cause}")
+        error.__cause__ = self.error
+        return error

@@ -1,0 +1,72 @@
+"""Loggers hear of a run through the host; one that raises is told once and harms nothing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from synflow_bench.host import RunFinished, RunStarted
+from synflow_bench.records import Epoch
+
+LOGGER = """
+    heard = []
+    @hookimpl
+    def synflow_bench_run_started(run): heard.append(('started', run))
+    @hookimpl
+    def synflow_bench_epoch_finished(cell, epoch): heard.append(('epoch', cell, epoch))
+    @hookimpl
+    def synflow_bench_cell_finished(record): heard.append(('cell', record))
+    @hookimpl
+    def synflow_bench_run_finished(run): heard.append(('finished', run))
+"""
+STARTED = RunStarted(Path("results"), cells=4, recorded=1)
+FINISHED = RunFinished(Path("results"), cells=4, recorded=1, ok=2, failed=1, skipped=0)
+EPOCH = Epoch(epoch=1, lr=0.1, train_loss=1.0, val_top1=None, test_top1=0.5, test_loss=1.0)
+
+
+def test_a_logger_hears_everything_in_order(distribution, load, make_record):
+    distribution("logger", LOGGER)
+    record = make_record()
+    host = load()
+    host.run_started(STARTED)
+    host.epoch_finished(record.cell, EPOCH)
+    host.cell_finished(record)
+    host.run_finished(FINISHED)
+    assert sys.modules["logger"].heard == [
+        ("started", STARTED),
+        ("epoch", record.cell, EPOCH),
+        ("cell", record),
+        ("finished", FINISHED),
+    ]
+
+
+def test_a_logger_that_raises_is_told_once_and_the_others_hear(distribution, load, warnings):
+    for name, error in (("full", "OSError('disk full')"), ("gone", "SystemExit(1)")):
+        distribution(name, f"@hookimpl\ndef synflow_bench_run_started(run): raise {error}")
+    distribution("zz-logger", LOGGER)
+    host = load()
+    host.run_started(STARTED)
+    host.run_started(STARTED)
+    assert sys.modules["zz_logger"].heard == [("started", STARTED)] * 2
+    assert warnings == [
+        "plugin 'full' of full 1.0 raised in synflow_bench_run_started: OSError: disk full; the run goes on",
+        "plugin 'gone' of gone 1.0 raised in synflow_bench_run_started: SystemExit: 1; the run goes on",
+    ]
+
+
+def test_a_logger_may_leave_hooks_out(distribution, load, warnings):
+    distribution("logger", "@hookimpl\ndef synflow_bench_run_finished(): ...")
+    host = load()
+    host.run_started(STARTED)
+    host.run_finished(FINISHED)
+    assert warnings == []
+
+
+def test_warnings_go_to_stderr_by_default(distribution, capsys):
+    from synflow_bench.host import Host
+
+    distribution("broken", "raise RuntimeError('on import')")
+    Host.load(environment={})
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("warning: plugin 'broken' of broken 1.0 is quarantined: RuntimeError: on import;")
