@@ -1,0 +1,160 @@
+"""What a pruner is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from synflow_bench.errors import PluginError
+from synflow_bench.pruning._guard import PrecisionError, check_scores, check_underflow
+from synflow_bench.pruning._masks import Masks
+from synflow_bench.pruning._prunable import prunable_parameters
+from synflow_bench.pruning._selection import select
+from synflow_bench.suites import PruningOptions
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+Score = Callable[["Problem"], Mapping[str, Tensor]]
+Examples = tuple[Tensor, Tensor]
+"""Inputs (N, ...) floating point and labels (N,) int64."""
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One round of one pruning: a network, its prunable weights, and the data that may be looked at.
+
+    `model` is a copy made for this pruning, in eval mode, its masked weights zero; it may be changed, the
+    harness restores it before the next round. `parameters` are its prunable tensors, `dense` their values
+    before any mask. `density` is the share of weights to keep after this round, `round` counts from 1.
+    """
+
+    model: nn.Module
+    parameters: Mapping[str, nn.Parameter]
+    dense: Mapping[str, Tensor]
+    masks: Masks
+    loss: Loss
+    input_shape: tuple[int, ...]
+    num_classes: int
+    generator: torch.Generator
+    options: PruningOptions = PruningOptions()
+    examples: Examples | None = None
+    density: float = 1.0
+    round: int = 1
+    invert: bool = False
+    _rest: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        *,
+        input_shape: tuple[int, ...],
+        num_classes: int,
+        generator: torch.Generator,
+        loss: Loss = nn.functional.cross_entropy,
+        options: PruningOptions = PruningOptions(),
+        examples: Examples | None = None,
+        invert: bool = False,
+    ) -> Self:
+        """Pose the problem of pruning `model`, which is copied and never touched."""
+        copy = deepcopy(model).eval()
+        parameters = prunable_parameters(copy, options)
+        for parameter in parameters.values():
+            parameter.requires_grad_(True)
+        state = {name: tensor.detach().clone() for name, tensor in _state(copy).items()}
+        return cls(
+            model=copy,
+            parameters=parameters,
+            dense={name: state.pop(name) for name in parameters},
+            masks=Masks.ones(parameters),
+            loss=loss,
+            input_shape=input_shape,
+            num_classes=num_classes,
+            generator=generator,
+            options=options,
+            examples=examples,
+            invert=invert,
+            _rest=state,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network and the data are."""
+        return next(iter(self.parameters.values())).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32, or float64 where float32 is not enough."""
+        return next(iter(self.parameters.values())).dtype
+
+    def batches(self, size: int = BATCH) -> Iterator[Examples]:
+        """The scoring data: unaugmented, equally many examples of every class, copied `size` at a time."""
+        if self.examples is None:
+            raise PluginError(
+                "this pruning has no data; a pruner that asks for batches sets needs_data = True"
+            )
+        inputs, labels = self.examples
+        for start in range(0, len(labels), size):
+            part = slice(start, start + size)
+            yield inputs[part].clone(), labels[part].clone()
+
+    def at(self, masks: Masks, *, density: float, round: int) -> Problem:
+        """The next round: weights, buffers, modes and gradients as at the start, and `masks` applied."""
+        with torch.no_grad():
+            for name, tensor in _state(self.model).items():
+                if name in masks:
+                    torch.mul(self.dense[name], masks[name], out=tensor).requires_grad_(True)
+                else:
+                    tensor.copy_(self._rest[name])
+        self.model.zero_grad(set_to_none=True)
+        self.model.eval()
+        return replace(self, masks=masks.check(self.parameters), density=density, round=round)
+
+    def keep(self, score: Score, *, revive: bool = False) -> tuple[Problem, Masks]:
+        """Score this round and keep the `density` share of largest scores; in float64 where float32 fails.
+
+        With `revive`, masked weights compete again. Returns the problem as it was scored, and the masks.
+        """
+        try:
+            return self, self._keep(score(self), revive=revive)
+        except PrecisionError:
+            wider = self._in_double()
+            return wider, wider._keep(score(wider), revive=revive)
+
+    def _keep(self, scores: Mapping[str, Tensor], *, revive: bool) -> Masks:
+        check_scores(scores, self.parameters, first_round=self.round == 1)
+        if self.invert:
+            scores = {name: -score for name, score in scores.items()}
+        eligible = Masks.ones(self.parameters) if revive else self.masks
+        ordered = {name: scores[name] for name in self.parameters}
+        selection = select(ordered, eligible, self.density, self.options.scope)
+        if self.dtype is not torch.float64:
+            check_underflow(ordered, selection)
+        return selection.masks
+
+    def _in_double(self) -> Problem:
+        device = torch.device("cpu") if self.device.type == "mps" else self.device
+        self.model.to(device=device, dtype=torch.float64)
+        examples = self.examples
+        wider = replace(
+            self,
+            parameters=prunable_parameters(self.model, self.options),
+            dense={name: tensor.to(device, torch.float64) for name, tensor in self.dense.items()},
+            masks=self.masks.to(device),
+            examples=examples and (examples[0].to(device, torch.float64), examples[1].to(device)),
+            _rest={
+                name: tensor.to(device, torch.float64 if tensor.is_floating_point() else tensor.dtype)
+                for name, tensor in self._rest.items()
+            },
+        )
+        return wider.at(wider.masks, density=self.density, round=self.round)
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

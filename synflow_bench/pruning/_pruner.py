@@ -1,0 +1,100 @@
+"""The contract of a pruner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, ClassVar, dataclass_transform, get_args, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
+
+from synflow_bench.errors import PluginError, UnknownNameError, UsageError
+from synflow_bench.pruning._masks import Masks
+from synflow_bench.pruning._problem import Problem
+from synflow_bench.pruning._schedules import Schedule, densities
+from synflow_bench.suites import PrunerSpec, Scalar, label_of
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+@dataclass(frozen=True, kw_only=True)
+class Pruner:
+    """A way to choose the weights to keep. Subclasses become frozen dataclasses by themselves.
+
+    Their fields are their parameters; each has a type and a default, such as `rounds: int = 10`; one that has
+    not is a `PluginError`. Write `score`, and the harness makes masks of exact density from it in `rounds`
+    rounds; or override `prune` to build the masks directly. `needs_data = False` promises that no batch is
+    asked for. Raise `revision` when results change: it is part of every cell's key.
+    """
+
+    needs_data: ClassVar[bool] = True
+    revision: ClassVar[int] = 1
+    rounds: int = 1
+    schedule: Schedule = "exponential"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        dataclass(frozen=True, kw_only=True)(cls)
+        _check_parameters(cls)
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1:
+            raise UsageError(f"rounds must be at least 1, not {self.rounds}")
+        if self.schedule not in get_args(Schedule):
+            raise UsageError(f"unknown schedule {self.schedule!r}; known: {', '.join(get_args(Schedule))}")
+
+    def score(self, problem: Problem) -> Mapping[str, Tensor]:  # noqa: ARG002 - for those that override it
+        """A score for every weight of `problem.parameters`, of its shape; higher is kept."""
+        raise PluginError(f"pruner {type(self).__name__} defines neither score() nor prune()")
+
+    def prune(self, problem: Problem, density: float) -> Masks:
+        """The weights to keep: `rounds` rounds of scoring and removing what scores least."""
+        masks = problem.masks
+        for round, target in enumerate(densities(self.schedule, density, self.rounds), start=1):
+            problem, masks = problem.at(masks, density=target, round=round).keep(self.score)
+        return masks
+
+
+def resolve_pruner(kind: type[Pruner], spec: PrunerSpec) -> tuple[Pruner, PrunerSpec]:
+    """Make the pruner that `spec` asks for, and the spec with all parameters and its label.
+
+    Raises `UnknownNameError` for a parameter that the pruner does not have, `UsageError` for a value of the
+    wrong type and `PluginError` for a `kind` that is no `Pruner`.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Pruner)):
+        raise PluginError(f"pruner {spec.name!r} is no synflow_bench.Pruner; make it a subclass")
+    hints = get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    for name in spec.parameters:
+        if name not in names:
+            raise UnknownNameError(f"parameter of pruner {spec.name!r}:", name, names)
+    given: dict[str, Any] = {
+        name: _coerce(spec.name, name, hints[name], value) for name, value in spec.parameters.items()
+    }
+    pruner, defaults = kind(**given), asdict(kind())
+    changed = {name: value for name, value in given.items() if value != defaults[name]}
+    resolved = PrunerSpec(name=spec.name, parameters=asdict(pruner), label=label_of(spec.name, changed))
+    return pruner, resolved
+
+
+def _check_parameters(kind: type[Pruner]) -> None:
+    for field in fields(kind):
+        where = f"parameter {field.name!r} of pruner {kind.__name__}"
+        if vars(kind).get(field.name, field.default) is not field.default:
+            raise PluginError(
+                f"{where} is set without a type and would be lost; write `{field.name}: {field.type} = ...`"
+            )
+        if field.default is MISSING:
+            raise PluginError(f"{where} has no default; give it one")
+        if not isinstance(field.default, Scalar):
+            raise PluginError(f"{where} is a {type(field.default).__name__}; use a bool, int, float or str")
+
+
+def _coerce(pruner: str, name: str, hint: Any, value: Scalar) -> Scalar:
+    try:
+        coerced: Scalar = TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        reason = error.errors(include_url=False)[0]["msg"]
+        reason = f"{reason[:1].lower()}{reason[1:]}"
+        raise UsageError(f"pruner {pruner!r}: parameter {name}={value!r}: {reason}") from None
+    return coerced

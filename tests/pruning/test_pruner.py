@@ -1,0 +1,160 @@
+"""The contract of a pruner: fields are parameters, with a type and a default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, fields
+from typing import Any, ClassVar
+
+import pytest
+from torch import Tensor, nn
+
+from synflow_bench.errors import PluginError, UnknownNameError, UsageError
+from synflow_bench.pruning import Problem, Pruner, resolve_pruner, run_pruner
+from synflow_bench.suites import PrunerSpec
+
+
+class Tuned(Pruner):
+    """A pruner with parameters of every kind, and no decorator."""
+
+    needs_data: ClassVar[bool] = False
+    revision: ClassVar[int] = 3
+    rounds: int = 10
+    power: float = 2.0
+    signed: bool = False
+    norm: str = "l2"
+
+    def score(self, problem: Problem) -> dict[str, Tensor]:
+        return {name: p.detach().abs() ** self.power for name, p in problem.parameters.items()}
+
+
+def resolved(text: str, kind: Any = Tuned) -> tuple[Pruner, PrunerSpec]:
+    return resolve_pruner(kind, PrunerSpec.model_validate(text))
+
+
+def test_a_subclass_is_a_frozen_dataclass_whose_defaults_hold() -> None:
+    assert [field.name for field in fields(Tuned)] == ["rounds", "schedule", "power", "signed", "norm"]
+    pruner = Tuned()
+    assert (pruner.rounds, pruner.schedule, pruner.power, pruner.signed) == (10, "exponential", 2.0, False)
+    assert Tuned(power=3.0) == Tuned(power=3.0) != pruner
+    with pytest.raises(FrozenInstanceError):
+        pruner.power = 3.0  # type: ignore[misc]
+
+
+def test_what_is_of_the_class_is_no_parameter() -> None:
+    assert (Tuned.needs_data, Tuned.revision) == (False, 3)
+    with pytest.raises(UnknownNameError):
+        resolved("tuned[needs_data=true]")
+
+
+def test_a_subclass_of_a_subclass_changes_a_default_and_adds_a_parameter() -> None:
+    class Finer(Tuned):
+        rounds: int = 50
+        grain: float = 0.5
+
+    assert (Finer().rounds, Finer().grain, Finer().power, Finer.revision) == (50, 0.5, 2.0, 3)
+    assert Tuned().rounds == 10
+
+
+def test_resolution_sets_parameters_and_writes_all_of_them_down() -> None:
+    pruner, spec = resolved("tuned[power=3,signed=true,rounds=20]")
+    assert pruner == Tuned(power=3.0, signed=True, rounds=20)
+    assert spec.parameters == {
+        "rounds": 20,
+        "schedule": "exponential",
+        "power": 3.0,
+        "signed": True,
+        "norm": "l2",
+    }
+    assert spec.label == "tuned[power=3.0,rounds=20,signed=true]"
+
+
+@pytest.mark.parametrize(
+    "text", ["tuned", "tuned[rounds=10]", "tuned[norm=l2,power=2]", "tuned[signed=false]"]
+)
+def test_a_label_names_only_what_differs_from_the_defaults(text: str) -> None:
+    pruner, spec = resolved(text)
+    assert spec.label == "tuned"
+    assert pruner == Tuned()
+
+
+def test_a_label_reads_back_as_the_same_pruner() -> None:
+    pruner, spec = resolved("tuned[norm=l1,schedule=linear,power=0.5]")
+    assert resolved(spec.label) == (pruner, spec)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tuned[rounds=ten]", "pruner 'tuned': parameter rounds='ten': input should be a valid integer"),
+        ("tuned[rounds=1.5]", "parameter rounds=1.5: input should be a valid integer"),
+        ("tuned[power=much]", "parameter power='much': input should be a valid number"),
+        ("tuned[signed=perhaps]", "parameter signed='perhaps': input should be a valid boolean"),
+        ("tuned[schedule=cubic]", "schedule='cubic': input should be 'exponential' or 'linear'"),
+        ("tuned[rounds=0]", "rounds must be at least 1, not 0"),
+    ],
+)
+def test_a_mistyped_value_is_one_line_that_names_it(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        resolved(text)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_parameter_says_which_was_meant() -> None:
+    with pytest.raises(
+        UnknownNameError, match=r"parameter of pruner 'tuned': 'round'; did you mean 'rounds'\?"
+    ):
+        resolved("tuned[round=3]")
+
+
+def test_an_unknown_schedule_is_refused_in_code_too() -> None:
+    with pytest.raises(UsageError, match="unknown schedule 'cubic'; known: exponential, linear"):
+        Tuned(schedule="cubic")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [object, 3, "text", Tuned()], ids=["class", "number", "text", "instance"])
+def test_what_is_no_pruner_class_is_a_plugin_error(kind: object) -> None:
+    with pytest.raises(PluginError, match=r"pruner 'tuned' is no synflow_bench.Pruner; make it a subclass"):
+        resolved("tuned", kind)
+
+
+def test_a_parameter_without_default_is_refused_where_it_is_written() -> None:
+    with pytest.raises(PluginError, match="parameter 'alpha' of pruner Bare has no default; give it one"):
+
+        class Bare(Pruner):
+            alpha: float
+
+
+def test_a_default_without_its_type_is_refused_for_it_would_be_lost() -> None:
+    message = r"parameter 'rounds' of pruner Untyped is set without a type .* write `rounds: int = \.\.\.`"
+    with pytest.raises(PluginError, match=message):
+
+        class Untyped(Pruner):
+            rounds = 10
+
+
+def test_a_parameter_that_no_suite_could_set_is_refused() -> None:
+    with pytest.raises(
+        PluginError, match="parameter 'widths' of pruner Wide is a tuple; use a bool, int, float"
+    ):
+
+        class Wide(Pruner):
+            widths: tuple[int, ...] = (1, 2)
+
+
+def test_a_pruner_that_says_nothing_is_told_what_is_missing(
+    net: nn.Module, pose: Callable[..., Problem]
+) -> None:
+    class Silent(Pruner):
+        pass
+
+    with pytest.raises(PluginError, match=r"pruner Silent defines neither score\(\) nor prune\(\)"):
+        run_pruner(Silent(), pose(net), 0.5)
+
+
+def test_parameters_reach_the_scores(net: nn.Module, pose: Callable[..., Problem]) -> None:
+    assert (
+        run_pruner(Tuned(power=-1.0, rounds=1), pose(net), 0.5).masks
+        == run_pruner(Tuned(rounds=1), pose(net, invert=True), 0.5).masks
+    )
