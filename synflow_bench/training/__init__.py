@@ -1,0 +1,1 @@
+"""Training: data on the device, the loop, evaluation. Knows no pruning."""

@@ -1,0 +1,54 @@
+"""Optimizers and learning rates of a recipe."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable
+
+import torch
+from torch import nn, optim
+
+from synflow_bench.suites import Recipe
+
+
+def build_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+    """The optimizer of a recipe, fused where torch has a fused kernel for the device."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    fused = all(parameter.device.type in {"cpu", "cuda", "mps"} for parameter in trained)
+    decay = recipe.weight_decay
+    match recipe.optimizer:
+        case "sgd":
+            return optim.SGD(trained, lr=recipe.lr, weight_decay=decay, fused=fused)
+        case "momentum":
+            return optim.SGD(
+                trained,
+                lr=recipe.lr,
+                momentum=recipe.momentum,
+                nesterov=recipe.momentum > 0,
+                weight_decay=decay,
+                fused=fused,
+            )
+        case "adam":
+            return optim.Adam(trained, lr=recipe.lr, weight_decay=decay, fused=fused)
+        case "rmsprop":
+            return optim.RMSprop(trained, lr=recipe.lr, weight_decay=decay, foreach=True)
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of optimizer step `step`, counted from zero over the whole training."""
+    warm = recipe.warmup_epochs * steps_per_epoch
+    if step < warm:
+        return recipe.lr * (step + 1) / warm
+    if recipe.schedule == "step":
+        return recipe.lr * recipe.gamma ** bisect_right(recipe.milestones, step // steps_per_epoch)
+    if recipe.schedule == "cosine":
+        share = (step - warm) / (recipe.epochs * steps_per_epoch - warm)
+        return recipe.lr * (1 + math.cos(math.pi * share)) / 2
+    return recipe.lr
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every parameter group the learning rate `lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr

@@ -1,0 +1,120 @@
+"""Devices are chosen by name, and no tensor of a training step or a score stays behind on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+
+from synflow_bench.errors import DeviceError
+from synflow_bench.suites import Recipe
+from synflow_bench.training import device as devices
+from synflow_bench.training.augment import augment
+from synflow_bench.training.data import Normalisation, ResidentSplit
+from synflow_bench.training.dataset import Augmentation
+from synflow_bench.training.device import resolve_device, resolve_devices
+from synflow_bench.training.loop import Examples, Streams, TrainingStep, train
+from synflow_bench.training.masking import MaskedWeights
+from synflow_bench.training.optimizers import build_optimizer
+from synflow_bench.training.precision import Precision
+
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none")
+
+
+@pytest.fixture
+def pretend(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    counts = {"cuda": 0, "mps": 0, "cpu": 1}
+    monkeypatch.setattr(devices, "available", lambda: counts)
+    return counts
+
+
+def test_auto_takes_the_best_device_at_hand(pretend: dict[str, int]) -> None:
+    assert resolve_device("auto") == torch.device("cpu")
+    pretend["mps"] = 1
+    assert resolve_device("auto") == torch.device("mps")
+    pretend["cuda"] = 2
+    assert resolve_device("auto") == torch.device("cuda")
+
+
+def test_several_gpus_are_several_devices(pretend: dict[str, int]) -> None:
+    pretend["cuda"] = 3
+    assert [str(device) for device in resolve_devices("auto")] == ["cuda:0", "cuda:1", "cuda:2"]
+    assert [str(device) for device in resolve_devices("cuda:1")] == ["cuda:1"]
+    assert [str(device) for device in resolve_devices("cpu")] == ["cpu"]
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps"])
+def test_a_device_that_is_not_there_is_named_with_those_that_are(pretend: dict[str, int], name: str) -> None:
+    with pytest.raises(DeviceError, match=rf"device '{name}' is not on this machine; it has cpu"):
+        resolve_device(name)
+
+
+def test_an_unknown_device_is_named() -> None:
+    with pytest.raises(DeviceError, match="unknown device 'gpu0'; use auto, cpu, cuda"):
+        resolve_device("gpu0")
+
+
+def network(device: str) -> nn.Module:
+    with torch.device(device):
+        layers = (nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
+        return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "rmsprop"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_training_step_runs_whole_on_the_meta_device(optimizer: str, precision: str) -> None:
+    """The meta device refuses tensors of any other, and needs no accelerator."""
+    recipe = Recipe(epochs=1, optimizer=optimizer, gradient_clip=1.0, label_smoothing=0.1, lr=0.1)
+    model = network("meta")
+    kept = torch.arange(36).view(4, 1, 3, 3) % 2 == 0
+    step = TrainingStep(
+        model,
+        build_optimizer(recipe, model.parameters()),
+        MaskedWeights(model, {"0.weight": kept}),
+        recipe,
+        Precision("cpu", precision == "bf16", True),
+    )
+    loss = step(torch.empty(8, 1, 4, 4, device="meta"), torch.empty(8, dtype=torch.int64, device="meta"))
+    assert loss.device.type == "meta"
+    assert all(parameter.device.type == "meta" for parameter in model.parameters())
+
+
+def test_batches_are_gathered_augmented_and_normalised_where_the_data_is() -> None:
+    split = ResidentSplit(
+        torch.empty(20, 1, 4, 4, dtype=torch.uint8, device="meta"),
+        torch.empty(20, dtype=torch.int64, device="meta"),
+        Normalisation(torch.empty(1, 1, 1, device="meta"), torch.empty(1, 1, 1, device="meta")),
+    )
+    for inputs, labels in split.shuffled(8, torch.arange(20), Augmentation(1, True), torch.Generator()):
+        assert inputs.device.type == labels.device.type == "meta"
+
+
+def test_forward_and_augmentation_run_under_fake_cuda() -> None:
+    with FakeTensorMode():
+        images = torch.empty(6, 1, 4, 4, dtype=torch.uint8, device="cuda")
+        scale = torch.empty(1, 1, 1, device="cuda")
+        changed = augment(images, Augmentation(1, True), torch.Generator())
+        logits = network("cuda")(Normalisation(scale, scale)(changed))
+    assert changed.device.type == "cuda"
+    assert logits.device.type == "cuda"
+
+
+@CUDA
+@pytest.mark.gpu
+def test_training_on_a_gpu_equals_training_on_the_cpu(examples: Examples, masks: dict[str, Tensor]) -> None:
+    """Float orders differ between devices; the curves agree within rounding."""
+    curves = []
+    for kind in ("cpu", "cuda"):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)).to(kind)
+        moved = Examples(*(_moved(s, kind) for s in (examples.train, examples.train, examples.test)), None)
+        streams = Streams(torch.Generator().manual_seed(3), torch.Generator().manual_seed(4))
+        curves.append(train(model, masks, Recipe(epochs=3, batch_size=16, lr=0.05), moved, streams).curve)
+    losses = [[point.test_loss for point in curve] for curve in curves]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def _moved(split: ResidentSplit, device: str) -> ResidentSplit:
+    normalise = Normalisation(split.normalise.scale.to(device), split.normalise.shift.to(device))
+    return ResidentSplit(split.images.to(device), split.labels.to(device), normalise)

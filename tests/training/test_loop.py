@@ -1,0 +1,129 @@
+"""Training by a recipe: what the curve says, what repeats, and what divergence leaves."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from synflow_bench.suites import Recipe
+from synflow_bench.training.dataset import Augmentation
+from synflow_bench.training.evaluate import evaluate
+from synflow_bench.training.loop import Examples, Streams, train
+from synflow_bench.training.precision import Precision
+
+
+def fresh_streams() -> Streams:
+    return Streams(torch.Generator().manual_seed(3), torch.Generator().manual_seed(4))
+
+
+def test_it_equals_a_plain_loop_written_out(network: nn.Module, examples: Examples, recipe: Recipe) -> None:
+    plain = deepcopy(network)
+    train(network, {}, recipe, examples, fresh_streams())
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, nesterov=True)
+    draw = torch.Generator().manual_seed(3)
+    for _ in range(recipe.epochs):
+        order = torch.randperm(70, generator=draw)
+        for chosen in order.split(16):
+            split = examples.train.take(chosen)
+            optimizer.zero_grad()
+            cross_entropy(plain(split.normalise(split.images)), split.labels).backward()
+            optimizer.step()
+    for ours, theirs in zip(network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+def test_the_curve_starts_before_training_and_ends_with_the_final_evaluation(
+    network: nn.Module, masks: dict[str, Tensor], examples: Examples, streams: Streams, recipe: Recipe
+) -> None:
+    heard = []
+    trained = train(network, masks, recipe, examples, streams, heard.append)
+    assert [point.epoch for point in trained.curve] == [0, 1, 2]
+    assert list(trained.curve) == heard
+    assert trained.curve[0].train_loss is None
+    again = evaluate(network, examples.test, Precision.of(recipe, torch.device("cpu")))
+    assert trained.final == again
+    assert trained.curve[-1].test_top1 == again.top1
+    assert not trained.diverged
+
+
+def test_it_learns(
+    network: nn.Module, masks: dict[str, Tensor], examples: Examples, streams: Streams
+) -> None:
+    trained = train(network, masks, Recipe(epochs=20, batch_size=16, lr=0.05), examples, streams)
+    assert trained.final.top1 > 0.9
+
+
+def test_equal_seeds_repeat_bitwise(
+    network: nn.Module, masks: dict[str, Tensor], examples: Examples, recipe: Recipe
+) -> None:
+    augmented = replace(examples, augmentation=Augmentation(1, True))
+    other = deepcopy(network)
+    first = train(network, masks, recipe, augmented, fresh_streams())
+    second = train(other, masks, recipe, augmented, fresh_streams())
+    assert first == second
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
+
+
+def test_augmentation_is_used_unless_the_recipe_says_not(
+    network: nn.Module, examples: Examples, recipe: Recipe
+) -> None:
+    augmented = replace(examples, augmentation=Augmentation(1, True))
+    plain = recipe.model_copy(update={"augment": False})
+    losses = [
+        train(deepcopy(network), {}, chosen, data, fresh_streams()).curve[-1].train_loss
+        for data, chosen in ((examples, recipe), (augmented, recipe), (augmented, plain))
+    ]
+    assert losses[0] != losses[1]
+    assert losses[0] == losses[2]
+
+
+def test_divergence_is_reported_not_raised(
+    network: nn.Module, masks: dict[str, Tensor], examples: Examples, streams: Streams
+) -> None:
+    trained = train(network, masks, Recipe(epochs=3, batch_size=16, lr=1e30), examples, streams)
+    assert trained.diverged
+    assert trained.curve[-1].train_loss is None
+
+
+def test_no_epochs_only_evaluates(network: nn.Module, examples: Examples, streams: Streams) -> None:
+    before = deepcopy(network.state_dict())
+    trained = train(network, {}, Recipe(epochs=0), examples, streams)
+    assert len(trained.curve) == 1
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+
+
+def test_evaluation_counts_top1_top5_and_the_mean_loss(make_split: object) -> None:
+    split = make_split(2500, 0, classes=8)  # type: ignore[operator]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 8))
+    measured = evaluate(model, split, Precision("cpu", bf16=False, channels_last=False))
+    logits = model(split.normalise(split.images)).detach()
+    ranks = (logits > logits.gather(1, split.labels[:, None])).sum(1)
+    assert measured.top1 == pytest.approx(float((ranks == 0).double().mean()))
+    assert measured.top5 == pytest.approx(float((ranks < 5).double().mean()))
+    assert measured.loss == pytest.approx(float(cross_entropy(logits, split.labels)), rel=1e-6)
+
+
+def test_top5_says_nothing_with_five_classes_or_fewer(make_split: object) -> None:
+    split = make_split(30, 0, classes=3)  # type: ignore[operator]
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 5))
+    assert evaluate(model, split, Precision("cpu", bf16=False, channels_last=False)).top5 is None
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_bf16_and_channels_last_train_to_the_same_accuracy(channels_last: bool, make_split: object) -> None:
+    accuracies = []
+    for precision in ("fp32", "bf16"):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3))
+        data = Examples(make_split(70, 0), None, make_split(30, 2), None)  # type: ignore[operator]
+        chosen = Recipe(epochs=10, batch_size=16, lr=0.02, precision=precision, channels_last=channels_last)
+        trained = train(model, {}, chosen, data, fresh_streams())
+        assert next(model.parameters()).dtype is torch.float32
+        accuracies.append(trained.final.top1)
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=0.1)
+    assert min(accuracies) > 0.9
