@@ -1,0 +1,1 @@
+"""The pruners that come with synflow-bench, one file a method."""

@@ -1,0 +1,38 @@
+"""GraSP: Gradient Signal Preservation."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from synflow_bench import Problem, Pruner
+from synflow_bench_pruners.gradients import batch_losses, summed_gradients
+
+
+class Grasp(Pruner):
+    """Score w (H g): weights whose removal lowers the norm of the gradient most are kept.
+
+    g = dL/dw and H g = d<stop(g), g>/dw, both over the same scoring set, logits divided by `temperature`, in
+    eval mode. Wang, Zhang, Grosse, "Picking Winning Tickets Before Training by Preserving Gradient Flow",
+    2020, arXiv 2002.07376. The paper removes the weights with the largest -w (H g): the largest w (H g) stay.
+    """
+
+    temperature: float = 200.0
+
+    def score(self, problem: Problem) -> dict[str, Tensor]:
+        """The change of the gradient's norm, to first order, when a weight is kept."""
+        products = hessian_gradient(problem, self.temperature)
+        pairs = zip(problem.parameters.items(), products, strict=True)
+        return {name: p.detach() * product for (name, p), product in pairs}
+
+
+def hessian_gradient(problem: Problem, temperature: float) -> list[Tensor]:
+    """H g for every prunable tensor, in their order."""
+    weights = list(problem.parameters.values())
+    stopped = summed_gradients(problem, temperature)
+    total = [torch.zeros_like(w) for w in weights]
+    for loss in batch_losses(problem, temperature):
+        gradients = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+        alignment = torch.stack([(s * g).sum() for s, g in zip(stopped, gradients, strict=True)]).sum()
+        torch._foreach_add_(total, torch.autograd.grad(alignment, weights, materialize_grads=True))
+    return total

@@ -1,0 +1,17 @@
+"""Registers the pruners; imports none of them."""
+
+from __future__ import annotations
+
+from synflow_bench.host import hookimpl
+
+
+@hookimpl
+def synflow_bench_pruners() -> dict[str, str]:
+    """Names and where their classes are."""
+    return {
+        "random": "synflow_bench_pruners.random:Random",
+        "magnitude": "synflow_bench_pruners.magnitude:Magnitude",
+        "snip": "synflow_bench_pruners.snip:Snip",
+        "grasp": "synflow_bench_pruners.grasp:Grasp",
+        "synflow": "synflow_bench_pruners.synflow:SynFlow",
+    }

@@ -1,0 +1,50 @@
+"""Problems for the pruners, on one thread: two are slower on networks of this size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+
+import pytest
+import torch
+from torch import nn
+
+from synflow_bench.pruning import Problem, Pruner
+from synflow_bench_pruners.plugin import synflow_bench_pruners
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def pruner_class() -> Callable[[str], type[Pruner]]:
+    """The class that is registered under a name."""
+
+    def load(name: str) -> type[Pruner]:
+        module, _, attribute = synflow_bench_pruners()[name].partition(":")
+        kind: type[Pruner] = getattr(import_module(module), attribute)
+        return kind
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def pose() -> Callable[..., Problem]:
+    """Poses the problem of pruning a network: `pose(net, (4,))`, `pose(net, (3, 32, 32), seed=1)`."""
+
+    def pose(model: nn.Module, input_shape: tuple[int, ...], *, seed: int = 0, **rest: object) -> Problem:
+        generator = torch.Generator().manual_seed(seed)
+        return Problem.of(
+            model,
+            input_shape=input_shape,
+            num_classes=3,
+            generator=generator,
+            **rest,  # type: ignore[arg-type]
+        )
+
+    return pose

@@ -1,0 +1,77 @@
+"""Layer densities of `lottery/vgg16-bn` against those published with Tanaka et al. 2020, arXiv 2006.05467."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from synflow_bench.pruning import Masks, Problem, Pruner, run_pruner
+from synflow_bench_models.lottery_vgg import vgg16_bn
+
+FIGURES = Path(__file__).parent / "data" / "vgg16bn_cifar100_layer_density.csv"
+SHAPE, CLASSES = (3, 32, 32), 100
+SEEDS = (0, 1, 2)
+
+pytestmark = pytest.mark.slow
+
+
+@cache
+def published() -> dict[tuple[str, int], list[tuple[int, float]]]:
+    """(pruner, compression) -> size and mean density of every layer, in order."""
+    layers: dict[tuple[str, int], list[tuple[int, float]]] = {}
+    with FIGURES.open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = (row["pruner"], round(10 ** float(row["log10_compression"])))
+            layers.setdefault(key, []).append((int(row["size"]), float(row["density_mean"])))
+    return layers
+
+
+def network(seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return vgg16_bn(SHAPE, CLASSES)
+
+
+@pytest.fixture
+def pruned(pruner_class: Callable[[str], type[Pruner]], pose: Callable[..., Problem]) -> Callable[..., Masks]:
+    def pruned(name: str, compression: int, seed: int) -> Masks:
+        return run_pruner(pruner_class(name)(), pose(network(seed), SHAPE, seed=seed), 1 / compression).masks
+
+    return pruned
+
+
+def test_the_figures_cover_three_pruners_three_compressions_and_fourteen_layers() -> None:
+    assert {name for name, _ in published()} == {"random", "magnitude", "synflow"}
+    assert {compression for _, compression in published()} == {10, 100, 1000}
+    assert {len(layers) for layers in published().values()} == {14}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("compression", [10, 100, 1000])
+@pytest.mark.parametrize("name", ["random", "magnitude", "synflow"])
+def test_every_layer_keeps_what_was_published(
+    name: str, compression: int, seed: int, pruned: Callable[..., Masks]
+) -> None:
+    """Every seed by itself: within 6 % of the published mean, or four times its square root if that is more.
+
+    The figures are means over three runs of their own seeds.
+    """
+    masks = pruned(name, compression, seed)
+    layers = published()[name, compression]
+    assert [mask.numel() for mask in masks.values()] == [size for size, _ in layers]
+    for (layer, kept), (size, density) in zip(masks.layer_kept.items(), layers, strict=True):
+        mean = density * size
+        assert abs(kept - mean) <= max(0.06 * mean, 4 * mean**0.5), f"{layer}: {kept}, published {mean:.1f}"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_synflow_leaves_no_layer_empty_at_a_million(seed: int, pruned: Callable[..., Masks]) -> None:
+    masks = pruned("synflow", 10**6, seed)
+    assert masks.kept == round(masks.size / 10**6) == 15
+    assert min(masks.layer_kept.values()) > 0, dict(masks.layer_kept)

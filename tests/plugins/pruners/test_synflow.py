@@ -1,0 +1,185 @@
+"""SynFlow's laws: what flows into a unit flows out of it, and every layer carries the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from itertools import pairwise, product
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import synflow_bench as sfb
+from synflow_bench.pruning import Masks, Problem, run_pruner
+from synflow_bench.suites import PruningOptions
+from synflow_bench_models.fc import fc
+from synflow_bench_models.lottery_resnet import resnet20
+from synflow_bench_models.lottery_vgg import vgg11_bn
+from synflow_bench_pruners.synflow import SynFlow, absolute_state, total_flow
+
+Pose = Callable[..., Problem]
+RELATIVE = 1e-6
+
+
+def without_biases(model: nn.Module) -> nn.Module:
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return model
+
+
+def build(factory: Callable[..., nn.Module], shape: tuple[int, int, int]) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return without_biases(factory(shape, 10)).double()
+
+
+def half_masked(problem: Problem) -> Problem:
+    """The problem of a later round, a random half of the weights gone."""
+    generator = torch.Generator().manual_seed(4)
+    masks = {n: torch.rand(p.shape, generator=generator) < 0.5 for n, p in problem.parameters.items()}
+    return problem.at(Masks(masks), density=0.5, round=2)
+
+
+def flow(problem: Problem) -> float:
+    return float(total_flow(problem, absolute_state(problem)))
+
+
+def in_and_out(scores: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """What flows into and out of every unit between one layer and the next."""
+    layers = list(scores.values())
+    into = [layer.flatten(1).sum(1) for layer in layers[:-1]]
+    out = [layer.transpose(0, 1).flatten(1).sum(1) for layer in layers[1:]]
+    return list(zip(into, out, strict=True))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("factory", "shape"), [(fc, (1, 8, 8)), (vgg11_bn, (3, 32, 32))], ids=["fc", "lottery/vgg11-bn"]
+)
+def test_the_score_into_every_hidden_unit_is_the_score_out_of_it(
+    factory: Callable[..., nn.Module], shape: tuple[int, int, int], masked: bool, pose: Pose
+) -> None:
+    problem = pose(build(factory, shape), shape)
+    problem = half_masked(problem) if masked else problem
+    scores = SynFlow().score(problem)
+    total = flow(problem)
+    assert total > 0
+    for into, out in in_and_out(scores):
+        torch.testing.assert_close(into, out, rtol=RELATIVE, atol=0)
+    for name, layer in scores.items():
+        assert float(layer.sum()) == pytest.approx(total, rel=RELATIVE), name
+
+
+def test_biases_break_the_law_and_not_the_formula(pose: Pose) -> None:
+    """With biases a layer carries less than R: what a bias brings passes only the layers after it."""
+    model = build(fc, (1, 8, 8))
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.uniform_(parameter, -1, 1)
+    problem = pose(model, (1, 8, 8))
+    sums = [float(layer.sum()) for layer in SynFlow().score(problem).values()]
+    assert sums == sorted(sums)
+    assert sums[-1] < flow(problem)
+
+
+def test_scores_are_sums_over_all_paths(pose: Pose) -> None:
+    widths = (3, 4, 3, 2)
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    problem = half_masked(pose(without_biases(net).double(), (3,)))
+    weights = [p.detach().abs() for p in problem.parameters.values()]
+    expected = [torch.zeros_like(w) for w in weights]
+    for path in product(*map(range, widths)):
+        steps = [(unit, previous) for previous, unit in pairwise(path)]
+        strength = torch.stack([w[step] for w, step in zip(weights, steps, strict=True)]).prod()
+        for layer, step in zip(expected, steps, strict=True):
+            layer[step] += strength
+    scores = list(SynFlow().score(problem).values())
+    for score, sums in zip(scores, expected, strict=True):
+        torch.testing.assert_close(score, sums, rtol=1e-12, atol=0)
+    assert float(expected[0].sum()) == pytest.approx(flow(problem), rel=1e-12)
+
+
+@pytest.mark.parametrize("factory", [vgg11_bn, resnet20], ids=["lottery/vgg11-bn", "lottery/resnet20"])
+def test_the_formula_with_every_option_and_any_statistics(
+    factory: Callable[..., nn.Module], pose: Pose
+) -> None:
+    """|w| dR/d|w| of a network whose parameters and statistics really are positive, by backward()."""
+    shape = (3, 16, 16)
+    model = build(factory, shape)
+    generator = torch.Generator().manual_seed(2)
+    for tensor in model.state_dict().values():
+        if tensor.dim() == 1:
+            tensor.add_(0.1 * torch.randn(tensor.shape, generator=generator))
+    positive = deepcopy(model).eval()
+    for tensor in positive.state_dict().values():
+        tensor.abs_()
+    problem = pose(model, shape, options=PruningOptions(prune_bias=True, prune_batchnorm=True))
+    total = positive(torch.ones(1, *shape, dtype=torch.float64)).sum()
+    total.backward()
+    assert flow(problem) == pytest.approx(float(total.detach()), rel=1e-12)
+    scores = SynFlow().score(problem)
+    assert scores.keys() == dict(model.named_parameters()).keys()
+    for name, parameter in positive.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(scores[name], (parameter * parameter.grad).detach(), rtol=1e-9, atol=0)
+
+
+def test_the_network_is_left_as_it_was(pose: Pose) -> None:
+    problem = pose(build(fc, (1, 8, 8)), (1, 8, 8))
+    before = {name: tensor.clone() for name, tensor in problem.model.state_dict().items()}
+    SynFlow().score(problem)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in problem.model.state_dict().items())
+
+
+def test_tied_weights_score_for_both_of_their_places(pose: Pose) -> None:
+    net = without_biases(nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3)).double())
+    apart = SynFlow().score(pose(deepcopy_with(net, net[0].weight), (3,)))
+    net[2].weight = net[0].weight
+    together = SynFlow().score(pose(net, (3,)))
+    torch.testing.assert_close(together["0.weight"], apart["0.weight"] + apart["2.weight"])
+
+
+def deepcopy_with(net: nn.Sequential, weight: nn.Parameter) -> nn.Sequential:
+    copy = deepcopy(net)
+    copy[2].weight = nn.Parameter(weight.detach().clone())
+    return copy
+
+
+def test_buffers_that_only_select_are_left_alone(pose: Pose) -> None:
+    class Selecting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(3, 3)
+            self.register_buffer("open", torch.tensor([True, False, True]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.layer(x) * self.open
+            return out
+
+    scores = SynFlow().score(pose(Selecting(), (3,)))["layer.weight"]
+    assert scores.sum(1).bool().tolist() == [True, False, True]
+
+
+def test_masks_do_not_depend_on_the_data() -> None:
+    model = build(fc, (1, 8, 8))
+    generator = torch.Generator().manual_seed(0)
+    sets = [None, *((torch.randn(20, 1, 8, 8, generator=generator), torch.arange(20) % 10) for _ in range(2))]
+    masks = [
+        sfb.prune(model, "synflow[rounds=10]", compression=50, input_shape=(1, 8, 8), data=data, seed=seed)
+        for seed, data in enumerate(sets)
+    ]
+    assert masks[0] == masks[1] == masks[2]
+
+
+def test_a_hundred_rounds_empty_no_layer_where_one_round_does(pose: Pose) -> None:
+    model = build(fc, (1, 8, 8)).float()
+    one, hundred = (run_pruner(SynFlow(rounds=t), pose(model, (1, 8, 8)), 1e-3).masks for t in (1, 100))
+    assert one.kept == hundred.kept == round(one.size / 1000)
+    assert min(one.layer_kept.values()) == 0
+    assert min(hundred.layer_kept.values()) > 0
+
+
+def test_defaults_are_the_papers() -> None:
+    assert (SynFlow().rounds, SynFlow().schedule, SynFlow.needs_data) == (100, "exponential", False)
