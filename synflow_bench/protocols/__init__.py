@@ -1,0 +1,7 @@
+"""Protocols: a cell in, a record out. The only room that knows both pruning and training."""
+
+from synflow_bench.protocols._bench import Bench
+from synflow_bench.protocols._provenance import plugins_of, provenance_of
+from synflow_bench.protocols._run import failed_record, run_cell
+
+__all__ = ["Bench", "failed_record", "plugins_of", "provenance_of", "run_cell"]

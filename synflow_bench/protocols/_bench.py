@@ -1,0 +1,40 @@
+"""What one worker has: plugins, a device, and data that stay on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from synflow_bench.errors import DataError, PluginError
+from synflow_bench.host import Host
+from synflow_bench.training.data import ResidentData
+from synflow_bench.training.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A worker's place: it computes on one device with a fixed number of threads, and keeps what it has
+    loaded."""
+
+    host: Host
+    data_root: Path
+    device: torch.device
+    threads: int
+    _data: dict[str, ResidentData] = field(default_factory=dict, repr=False)
+
+    def data(self, name: str) -> ResidentData:
+        """The data set `name` on the device, read at first use."""
+        if name not in self._data:
+            self._data[name] = self._load(name)
+        return self._data[name]
+
+    def _load(self, name: str) -> ResidentData:
+        dataset = self.host.datasets.get(name)()
+        if not isinstance(dataset, Dataset):
+            raise PluginError(f"data set {name!r} is no synflow_bench.Dataset; make its class a subclass")
+        try:
+            return ResidentData.load(dataset, self.data_root, self.device)
+        except DataError as error:
+            raise type(error)(f"data set {name!r}: {error}") from error

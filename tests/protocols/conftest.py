@@ -1,0 +1,57 @@
+"""A bench with the embedded data set, and small cells to run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from synflow_bench.host import Host
+from synflow_bench.protocols import Bench
+from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Setting
+
+MakeCell = Callable[..., Cell]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(Host.load(), Path(tmp_path_factory.mktemp("data")), torch.device("cpu"), threads=1)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def make_cell() -> MakeCell:
+    """A factory of digits cells: `make_cell("snip", 10, seed=0, recipe={...}, ablation="shuffle")`."""
+
+    def make(
+        pruner: str = "magnitude",
+        compression: float = 5.0,
+        *,
+        seed: int = 0,
+        model: str = "fc",
+        dataset: str = "digits",
+        recipe: dict[str, Any] | None = None,
+        ablation: str = "none",
+        **setting: Any,
+    ) -> Cell:
+        chosen = {"epochs": 1, "optimizer": "adam", "lr": 1e-3, "batch_size": 64, **(recipe or {})}
+        spec = ModelSpec.model_validate(model)
+        return Cell(
+            setting=Setting(dataset=dataset, model=spec, recipe=Recipe(**chosen), **setting),
+            pruner=PrunerSpec.model_validate(pruner),
+            compression=compression,
+            seed=seed,
+            ablation=ablation,
+        )
+
+    return make

@@ -1,0 +1,69 @@
+"""What goes wrong in a cell becomes its record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from synflow_bench.host import Host
+from synflow_bench.protocols import Bench, run_cell
+from synflow_bench.suites import Cell
+
+MakeCell = Callable[..., Cell]
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "says"),
+    [
+        ({"pruner": "synflw"}, "UnknownNameError", "unknown pruner 'synflw'; did you mean 'synflow'?"),
+        ({"model": "lottery/vgg16"}, "ModelError", "8x8"),
+        ({"compression": 1e9}, "UsageError", "leaves none of 47400 weights; the largest possible is 47400"),
+        ({"pruner": "synflow[round=3]"}, "UnknownNameError", "did you mean 'rounds'?"),
+        ({"pruner": "synflow[rounds=0]"}, "UsageError", "rounds must be at least 1"),
+    ],
+)
+def test_a_failure_names_its_cause_in_one_line_without_a_traceback(
+    bench: Bench, make_cell: MakeCell, fields: dict[str, object], kind: str, says: str
+) -> None:
+    record = run_cell(make_cell(**fields), bench)
+    assert record.status == "failed"
+    assert record.error is not None
+    assert record.error.kind == kind
+    assert says in record.error.message
+    assert "\n" not in record.error.message
+    assert record.error.traceback is None
+
+
+def test_a_fault_of_the_code_keeps_its_traceback(
+    bench: Bench, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("no such thing")
+
+    monkeypatch.setattr("synflow_bench.protocols._run.singleshot", broken)
+    record = run_cell(make_cell(), bench)
+    assert record.error is not None
+    assert record.error.kind == "ZeroDivisionError"
+    assert "in broken" in (record.error.traceback or "")
+
+
+def test_a_missing_data_set_skips_the_cell_and_says_what_fetches_it(
+    make_cell: MakeCell, tmp_path: Path
+) -> None:
+    bench = Bench(Host.load(), tmp_path, torch.device("cpu"), threads=1)
+    record = run_cell(make_cell(dataset="mnist"), bench)
+    assert record.status == "skipped"
+    assert record.error is not None
+    assert "synflow-bench data download mnist" in record.error.message
+
+
+def test_an_unknown_option_of_a_model_is_named(bench: Bench, make_cell: MakeCell) -> None:
+    cell = make_cell()
+    model = cell.setting.model.model_copy(update={"options": {"width": 3}})
+    wrong = cell.model_copy(update={"setting": cell.setting.model_copy(update={"model": model})})
+    record = run_cell(wrong, bench)
+    assert record.error is not None
+    assert "unknown option of model 'fc': 'width'" in record.error.message
