@@ -1,0 +1,56 @@
+"""Cells that take a fraction of a second, and a torch that is left as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from synflow_bench.execution import Resources
+from synflow_bench.host import Host
+from synflow_bench.records import Store
+from synflow_bench.suites import Cell, PrunerSpec, Recipe, Setting
+
+MakeCell = Callable[..., Cell]
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    """Running cells in this process sets threads and flushes subnormal numbers."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture(scope="session")
+def host() -> Host:
+    return Host.load()
+
+
+@pytest.fixture
+def make_cell() -> MakeCell:
+    """A cell of one epoch: `make_cell("snip", 10, seed=1)`."""
+
+    def make_cell(
+        pruner: str = "random", compression: float = 10, seed: int = 0, dataset: str = "digits"
+    ) -> Cell:
+        recipe = Recipe(epochs=1, optimizer="adam", lr=1e-3, batch_size=64)
+        setting = Setting.model_validate({"dataset": dataset, "model": "fc", "recipe": recipe})
+        spec = PrunerSpec.model_validate(pruner).model_copy(update={"label": pruner})
+        return Cell(setting=setting, pruner=spec, compression=compression, seed=seed)
+
+    return make_cell
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture
+def resources(tmp_path: Path) -> Resources:
+    """Two workers on the CPU, and a data folder with nothing in it."""
+    return Resources(data_root=tmp_path / "data", device="cpu", workers=2)

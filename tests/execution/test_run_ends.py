@@ -1,0 +1,162 @@
+"""A run that ends early, as a process of its own: killed, interrupted or terminated.
+
+Nothing that had finished is lost, no worker is left, and the next run does only what is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from synflow_bench.cli import main
+
+pytestmark = pytest.mark.slow
+
+SLOW = """
+    import os, time
+    from pathlib import Path
+    from synflow_bench import Pruner
+    class Slow(Pruner):
+        'Waits, from compression 20 on, as long as its flag is there.'
+        needs_data = False
+        def score(self, problem):
+            while problem.density < 0.06 and Path(os.environ["SLOW_FLAG"]).exists():
+                time.sleep(0.1)
+            return {name: weight.abs() for name, weight in problem.parameters.items()}
+    @hookimpl
+    def synflow_bench_pruners():
+        return {"slow": Slow}
+"""
+QUICK = (1, 2, 5)
+WAITING = (20, 50)
+
+
+class Bench:
+    """Starts runs of six cells, of which two wait."""
+
+    def __init__(self, results: Path, flag: Path, environment: dict[str, str]) -> None:
+        self.results, self.flag, self.environment = results, flag, environment
+        compressions = (f"--compression={compression}" for compression in QUICK + WAITING)
+        self.arguments = ["run", "--pruner=slow", "--seeds=1", "--epochs=1", *compressions]
+        self.arguments += ["--results", str(results), "--json"]
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """A run in a process group of its own, as a shell would start it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "synflow_bench", *self.arguments, *options],
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def records(self) -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in self.results.rglob("records/**/[0-9a-f]*.json")}
+
+    def wait_for_quick_cells(self, run: subprocess.Popen[str]) -> list[psutil.Process]:
+        """Wait until all but the waiting cells are recorded; gives the run's other processes."""
+        deadline = time.monotonic() + 120
+        while len(self.records()) < len(QUICK):
+            assert run.poll() is None, run.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        return psutil.Process(run.pid).children(recursive=True)
+
+    def finish(self) -> None:
+        """Let nothing wait any more, and run the same command to its end."""
+        self.flag.unlink()
+        assert main([*self.arguments, "--executor", "serial"]) == 0
+
+
+@pytest.fixture
+def bench(tmp_path: Path, distribution: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    distribution("slow-pruner", SLOW)
+    flag = tmp_path / "flag"
+    flag.touch()
+    monkeypatch.setenv("SLOW_FLAG", str(flag))
+    yield Bench(tmp_path / "results", flag, distribution.environment())
+    flag.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def check_the_next_run(bench: Bench, capsys: pytest.CaptureFixture[str]) -> Callable[[], None]:
+    """The next run does only what is missing, and leaves what was recorded as it is."""
+
+    def check() -> None:
+        before = bench.records()
+        assert len(before) == len(QUICK)
+        bench.finish()
+        outcome = json.loads(capsys.readouterr().out)
+        assert (outcome["ok"], outcome["recorded"], outcome["failed"]) == (len(WAITING), len(QUICK), 0)
+        after = bench.records()
+        assert len(after) == len(QUICK + WAITING)
+        assert {path: after[path] for path in before} == before
+        assert not (bench.results / "replaced").exists()
+
+    return check
+
+
+def test_a_killed_run_loses_no_record_repeats_no_cell_and_leaves_no_worker(
+    bench: Bench, check_the_next_run: Callable[[], None]
+) -> None:
+    with bench.start() as run:
+        others = bench.wait_for_quick_cells(run)
+        assert others
+        run.kill()
+    _, alive = psutil.wait_procs(others, timeout=5)
+    assert alive == []
+    check_the_next_run()
+
+
+def ctrl_c(run: subprocess.Popen[str]) -> None:
+    """A terminal interrupts every process of the run."""
+    os.killpg(run.pid, signal.SIGINT)
+
+
+def terminate(run: subprocess.Popen[str]) -> None:
+    """A batch system terminates the process that it started."""
+    os.kill(run.pid, signal.SIGTERM)
+
+
+@pytest.mark.parametrize(("end", "executor"), [(ctrl_c, "local"), (terminate, "local"), (ctrl_c, "serial")])
+def test_an_interrupt_keeps_what_is_finished(
+    bench: Bench,
+    end: Callable[[subprocess.Popen[str]], None],
+    executor: str,
+    check_the_next_run: Callable[[], None],
+) -> None:
+    run = bench.start("--executor", executor)
+    others = bench.wait_for_quick_cells(run)
+    end(run)
+    out, err = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert psutil.wait_procs(others, timeout=5)[1] == []
+    outcome = json.loads(out)
+    assert (outcome["ok"], outcome["interrupted"]) == (len(QUICK), True)
+    assert [cell["status"] for cell in outcome["cells"]] == ["ok"] * len(QUICK) + [None] * len(WAITING)
+    assert "Traceback" not in err
+    assert "interrupted: what had finished is kept, run the same command to go on" in err
+    check_the_next_run()
+
+
+def test_ctrl_c_while_workers_start_is_quiet(bench: Bench) -> None:
+    run = bench.start()
+    deadline = time.monotonic() + 60
+    while not psutil.Process(run.pid).children() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    ctrl_c(run)
+    _, err = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert "Traceback" not in err
