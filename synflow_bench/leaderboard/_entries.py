@@ -1,0 +1,95 @@
+"""One row's records, aggregated at every compression."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from synflow_bench.leaderboard._board import Collapse, Entry, Row
+from synflow_bench.leaderboard._statistics import Estimate, estimate, mean
+from synflow_bench.records import Metrics, Record, printable
+
+
+def build_row(label: str, records: Sequence[Record], compressions: Sequence[float]) -> Row:
+    """The row of `records`, which share pruner, parameters and revision; `compressions` are the board's."""
+    cell = records[0].cell
+    entries = tuple(_entries(records))
+    return Row(
+        label=printable(label),
+        pruner=cell.pruner.name,
+        parameters=dict(cell.pruner.parameters),
+        ablation=cell.ablation,
+        revision=cell.revisions.pruner,
+        entries=entries,
+        area=_area(entries, [compression for compression in compressions if compression > 1]),
+        intact_to=_intact_to(entries),
+    )
+
+
+def _entries(records: Sequence[Record]) -> Iterable[Entry]:
+    for compression in sorted({record.cell.compression for record in records}):
+        yield _entry(compression, [record for record in records if record.cell.compression == compression])
+
+
+def _entry(compression: float, records: Sequence[Record]) -> Entry:
+    done = {
+        record.cell.seed: record.metrics for record in records if record.metrics and record.status == "ok"
+    }
+    metrics = list(done.values())
+    top1 = {seed: done[seed].test_top1 for seed in sorted(done)}
+    return Entry(
+        compression=compression,
+        top1=top1,
+        accuracy=estimate(list(top1.values())) if top1 else None,
+        standing=None,
+        achieved_compression=_mean_of(each.compression for each in metrics),
+        effective_compression=_mean_of(each.effective_compression for each in metrics),
+        theoretical_speedup=_mean_of(each.theoretical_speedup for each in metrics),
+        prune_seconds=_mean_of(r.timing.prune_seconds for r in records if r.timing and r.status == "ok"),
+        collapsed=_collapsed(metrics),
+        diverged=sum(each.diverged for each in metrics),
+        failed=sum(record.status == "failed" for record in records),
+        skipped=sum(record.status == "skipped" for record in records),
+    )
+
+
+def _mean_of(values: Iterable[float | None]) -> float | None:
+    """The mean, or None unless every seed has the number: a mean over some would mislead."""
+    given = list(values)
+    present = [value for value in given if value is not None]
+    return mean(present) if present and len(present) == len(given) else None
+
+
+def _collapsed(metrics: Iterable[Metrics]) -> tuple[Collapse, ...]:
+    count = Counter(layer for each in metrics for layer in each.collapsed_layers)
+    return tuple(Collapse(printable(layer), seeds) for layer, seeds in sorted(count.items()))
+
+
+def _area(entries: Sequence[Entry], compressions: Sequence[float]) -> Estimate | None:
+    by_compression = {entry.compression: entry.top1 for entry in entries}
+    if len(compressions) < 2 or any(compression not in by_compression for compression in compressions):
+        return None
+    curves = [by_compression[compression] for compression in compressions]
+    seeds = sorted(set[int].intersection(*(set(curve) for curve in curves)))
+    areas = [_trapezoid(compressions, [curve[seed] for curve in curves]) for seed in seeds]
+    return estimate(areas) if areas else None
+
+
+def _trapezoid(compressions: Sequence[float], accuracies: Sequence[float]) -> float:
+    """The area under `accuracies` against log compression, divided by the width of the range."""
+    widths = [math.log(after / before) for before, after in pairwise(compressions)]
+    heights = [(before + after) / 2 for before, after in pairwise(accuracies)]
+    return math.fsum(width * height for width, height in zip(widths, heights, strict=True)) / math.fsum(
+        widths
+    )
+
+
+def _intact_to(entries: Sequence[Entry]) -> float | None:
+    reached = None
+    for entry in entries:
+        if entry.collapsed:
+            break
+        reached = entry.compression if entry.top1 else reached
+    return reached

@@ -1,0 +1,144 @@
+"""Boards for a terminal, as wide as it is."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.measure import Measurement
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from synflow_bench.leaderboard._board import Board, Standing
+from synflow_bench.leaderboard._grid import Line, Mark, accuracy_lines, detail_table
+from synflow_bench.leaderboard._text import compression
+from synflow_bench.leaderboard._words import BEST, TIE, UNDECIDED, definitions, facts, footnotes
+
+FILE_WIDTH = 120
+"""Columns of a table that goes to a file."""
+
+_SIGNS: dict[Standing | None, str] = {
+    "best": BEST,
+    "tie": TIE,
+    "undecided": UNDECIDED,
+    "worse": " ",
+    None: " ",
+}
+
+
+def render(boards: Sequence[Board]) -> str:
+    """The boards as plain text, as they would look in a terminal of `FILE_WIDTH` columns."""
+    sink = io.StringIO()
+    print_boards(boards, Console(file=sink, width=FILE_WIDTH, color_system=None, force_terminal=False))
+    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
+
+
+def print_boards(boards: Sequence[Board], console: Console, *, details: bool = True) -> None:
+    """Print every board, with its details table unless `details` is false, and the legend once."""
+    for board in boards:
+        _print_board(board, console, details)
+    console.print(_legend())
+
+
+def _print_board(board: Board, console: Console, details: bool) -> None:
+    console.print(Text(board.heading, style="bold"))
+    for fact in facts(board):
+        console.print(Text(fact, style="yellow" if fact.startswith("smoke") else "dim"))
+    for table in [*_accuracy_tables(board, console), *([_detail_table(board)] if details else [])]:
+        console.print()
+        console.print(table)
+    console.print()
+    for note in footnotes(board):
+        console.print(Text(note, style="yellow"))
+    if footnotes(board):
+        console.print()
+
+
+def _legend() -> Table:
+    table = Table.grid(padding=(0, 2))
+    for term, meaning in definitions(BEST):
+        table.add_row(Text(term, style="bold"), Text(meaning, style="dim"))
+    return table
+
+
+def _accuracy_tables(board: Board, console: Console) -> Iterator[Table]:
+    """One table where it fits, else with the intervals below the means, else in parts."""
+    columns = range(len(board.compressions))
+    for stacked in (False, True):
+        table = _accuracy_table(board, columns, stacked=stacked, summary=True)
+        if _fits(table, console):
+            yield table
+            return
+    yield from _parts(board, console)
+
+
+def _parts(board: Board, console: Console) -> Iterator[Table]:
+    start, end = 0, len(board.compressions)
+    while start < end:
+        stop = end
+        while stop - start > 1 and not _fits(_part(board, start, stop), console):
+            stop -= 1
+        yield _part(board, start, stop)
+        start = stop
+
+
+def _part(board: Board, start: int, stop: int) -> Table:
+    last = stop == len(board.compressions)
+    return _accuracy_table(board, range(start, stop), stacked=True, summary=last)
+
+
+def _fits(table: Table, console: Console) -> bool:
+    unbounded = console.options.update(max_width=10_000)
+    return Measurement.get(console, unbounded, table).maximum <= console.width
+
+
+def _accuracy_table(board: Board, columns: Iterable[int], *, stacked: bool, summary: bool) -> Table:
+    shown = list(columns)
+    table = _table("final-epoch test top-1 in percent, by compression")
+    table.add_column("pruner ", overflow="fold")
+    for index in shown:
+        table.add_column(f"{compression(board.compressions[index])} ", justify="right", no_wrap=True)
+    for header in ("area ", "intact to") if summary else ():
+        table.add_column(header, justify="right", no_wrap=True)
+    for line in accuracy_lines(board):
+        table.add_row(*_cells(line, shown, stacked=stacked, summary=summary))
+    return table
+
+
+def _table(title: str) -> Table:
+    style = Style.null()
+    return Table(
+        title=title, title_justify="left", title_style=style, box=box.SIMPLE_HEAD, show_edge=False, padding=0
+    )
+
+
+def _cells(line: Line, columns: Iterable[int], *, stacked: bool, summary: bool) -> list[Text]:
+    marks = [_mark(line.marks[index], stacked) for index in columns]
+    extra = [_mark(line.area, stacked), Text(line.intact_to)] if summary else []
+    return [Text(f"{line.label} "), *marks, *extra]
+
+
+def _mark(mark: Mark, stacked: bool) -> Text:
+    parts = [part for part in (mark.mean, mark.spread, mark.note) if part]
+    style = "bold" if mark.standing == "best" else ""
+    sign = _SIGNS[mark.standing]
+    if stacked:
+        return Text("\n".join([f"{mark.mean}{sign}", *(f"{part} " for part in parts[1:])]), style=style)
+    return Text(f"{' '.join(parts)}{sign}", style=style)
+
+
+def _detail_table(board: Board) -> Table:
+    headers, rows = detail_table(board)
+    table = _table("compression, cost and layers, by pruner and compression asked for")
+    for header in headers:
+        table.add_column(
+            f"{header} ", justify="left" if header in {"pruner", "collapsed", "notes"} else "right"
+        )
+    before = None
+    for row in rows:
+        table.add_row(*(Text(f"{text} ") for text in ["" if row[0] == before else row[0], *row[1:]]))
+        before = row[0]
+    return table

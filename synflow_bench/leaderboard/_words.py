@@ -1,0 +1,129 @@
+"""What a board says besides its numbers: how it was trained, what its columns mean, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from synflow_bench.leaderboard._board import PUBLISHED_COMPRESSIONS, PUBLISHED_SEEDS, Board, Incident
+from synflow_bench.leaderboard._text import count, numbers
+from synflow_bench.records import printable
+from synflow_bench.suites import PruningOptions, Recipe, Setting
+
+BEST, TIE, UNDECIDED = "*", "≈", "?"
+
+DEFINITIONS = {
+    "accuracy": (
+        "test top-1 after the final epoch, in percent: mean over seeds ± half-width of its 95 % t-interval"
+    ),
+    "best": (
+        "best: highest mean at that compression, claimed only among two or more pruners with two or more "
+        "seeds each"
+    ),
+    "tie": (
+        "not distinguishable from the best: the 95 % t-interval of the difference, paired by seed, contains "
+        "zero (no correction for many comparisons)"
+    ),
+    "undecided": "fewer than two seeds in common with the best, so not compared",
+    "area": "area under accuracy against log compression, over all above 1, divided by its width",
+    "intact to": "largest compression up to which no seed lost a whole layer",
+    "compression": (
+        "prunable weights over kept weights; achieved is what the masks have, effective counts a kept weight "
+        "only if it lies on a path of kept weights from input to output"
+    ),
+    "speedup": (
+        "theoretical: dense over kept multiply-accumulates; masks simulate sparsity, nothing runs faster"
+    ),
+    "prune s": "wall-clock seconds of pruning, mean over seeds",
+    "collapsed": "layers with no weight (effectively) left, and in how many seeds",
+}
+
+
+def definitions(best: str) -> list[tuple[str, str]]:
+    """Each term with its meaning; `best` is how the format marks the best."""
+    signs = {"best": best, "tie": TIE, "undecided": UNDECIDED}
+    return [(signs.get(term, term), meaning) for term, meaning in DEFINITIONS.items()]
+
+
+def facts(board: Board) -> list[str]:
+    """The lines under a board's heading."""
+    seeds = (
+        f"{count(len(board.seeds), 'seed')} ({numbers(board.seeds)})" if board.seeds else "no finished cell"
+    )
+    return [summary(board.setting), f"{seeds}; setting {board.id}", *_smoke(board)]
+
+
+def _smoke(board: Board) -> Iterator[str]:
+    if board.is_smoke_run:
+        yield (
+            f"smoke run: fewer than {PUBLISHED_SEEDS} seeds or {PUBLISHED_COMPRESSIONS} compressions "
+            "above 1; too little to publish"
+        )
+
+
+def footnotes(board: Board) -> list[str]:
+    """What is not in the averages, and why."""
+    return [*map(_incident, board.incidents), *_outdated(board)]
+
+
+def _incident(incident: Incident) -> str:
+    cells = count(len(incident.cells), "cell")
+    return f"{incident.row}: {cells} {incident.status}, not averaged ({incident.kind}: {incident.message})"
+
+
+def _outdated(board: Board) -> Iterator[str]:
+    for label, records in board.outdated.items():
+        yield f"{label}: {count(records, 'record')} of older revisions left out"
+
+
+def summary(setting: Setting) -> str:
+    """The setting in one line: training, validation split, pruning."""
+    parts = [*_recipe(setting.recipe), _pruned(setting), *_options(setting.pruning), *_specials(setting)]
+    return printable(", ".join(parts))
+
+
+def _recipe(recipe: Recipe) -> Iterator[str]:
+    yield count(recipe.epochs, "epoch")
+    yield f"momentum {recipe.momentum:g} (Nesterov)" if recipe.optimizer == "momentum" else recipe.optimizer
+    yield f"lr {recipe.lr:g}"
+    yield f"batch {recipe.batch_size}"
+    yield _schedule(recipe)
+    if recipe.warmup_epochs:
+        yield f"warm-up {count(recipe.warmup_epochs, 'epoch')}"
+    if recipe.weight_decay:
+        yield f"weight decay {recipe.weight_decay:g}"
+    if recipe.label_smoothing:
+        yield f"label smoothing {recipe.label_smoothing:g}"
+    if recipe.gradient_clip is not None:
+        yield f"gradient clip {recipe.gradient_clip:g}"
+    if not recipe.augment:
+        yield "no augmentation"
+    yield recipe.precision
+    if recipe.channels_last:
+        yield "channels last"
+    yield f"validation {100 * recipe.validation_fraction:g} % of train"
+
+
+def _schedule(recipe: Recipe) -> str:
+    if recipe.schedule != "step":
+        return f"{recipe.schedule} schedule"
+    return f"step schedule (x {recipe.gamma:g} at {numbers(recipe.milestones)})"
+
+
+def _pruned(setting: Setting) -> str:
+    epochs = setting.protocol.pre_epochs
+    return f"pruned after {count(epochs, 'epoch')}" if epochs else "pruned at initialization"
+
+
+def _options(options: PruningOptions) -> Iterator[str]:
+    yield f"{options.scope} scope"
+    yield f"{count(options.examples_per_class, 'example')} a class"
+    flags = {"prune_bias": "biases", "prune_batchnorm": "batch norm"}
+    yield from (f"{words} pruned" for flag, words in flags.items() if getattr(options, flag))
+    if options.dense_classifier:
+        yield "dense classifier"
+
+
+def _specials(setting: Setting) -> Iterator[str]:
+    yield from (f"model {name} {value}" for name, value in sorted(setting.model.options.items()))
+    if setting.root_seed:
+        yield f"root seed {setting.root_seed}"

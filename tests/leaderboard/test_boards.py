@@ -1,0 +1,281 @@
+"""From records to boards: what is averaged, what is not, and what is claimed."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from synflow_bench.errors import RecordError, UnknownNameError
+from synflow_bench.leaderboard import Board, Collapse, Entry, Row, build_boards, choose, render
+from synflow_bench.suites import ModelSpec, PrunerSpec, Recipe, Revisions, Setting
+
+SEEDS = (0.8, 0.81, 0.82)
+
+
+def row(board: Board, label: str) -> Row:
+    return next(row for row in board.rows if row.label == label)
+
+
+def entry(board: Board, label: str, compression: float) -> Entry:
+    found = row(board, label).at(compression)
+    assert found is not None
+    return found
+
+
+def standings(board: Board, compression: float) -> dict[str, str | None]:
+    return {row.label: found.standing for row in board.rows if (found := row.at(compression))}
+
+
+def test_an_entry_is_the_mean_over_its_seeds(make_board: Any) -> None:
+    found = entry(make_board({"snip": {10: (0.7, 0.8, 0.9)}}), "snip", 10)
+    assert found.top1 == {0: 0.7, 1: 0.8, 2: 0.9}
+    assert found.accuracy is not None
+    assert found.accuracy.mean == pytest.approx(0.8)
+    assert found.accuracy.half_width == pytest.approx(4.3027 * 0.1 / math.sqrt(3), abs=1e-5)
+
+
+def test_the_final_epoch_counts_and_not_the_best_one(make_board: Any) -> None:
+    found = entry(make_board({"snip": {10: SEEDS}}, max_test_top1=1.0), "snip", 10)
+    assert found.accuracy is not None
+    assert found.accuracy.mean == pytest.approx(0.81)
+
+
+def test_achieved_numbers_are_averaged_over_seeds(make_record: Any) -> None:
+    records = [make_record(seed=0, theoretical_speedup=2.0), make_record(seed=1, theoretical_speedup=4.0)]
+    assert build_boards(records)[0].rows[0].entries[0].theoretical_speedup == 3
+
+
+def test_a_number_that_one_seed_lacks_has_no_mean(make_record: Any) -> None:
+    records = [make_record(seed=0, theoretical_speedup=2.0), make_record(seed=1, theoretical_speedup=None)]
+    assert build_boards(records)[0].rows[0].entries[0].theoretical_speedup is None
+
+
+def test_collapsed_layers_are_a_union_with_the_number_of_seeds(make_record: Any) -> None:
+    layers = [("fc1",), ("fc1", "fc3"), ()]
+    records = [make_record(seed=seed, collapsed_layers=names) for seed, names in enumerate(layers)]
+    found = build_boards(records)[0].rows[0].entries[0]
+    assert found.collapsed == (Collapse("fc1", 2), Collapse("fc3", 1))
+
+
+def test_failed_and_skipped_cells_are_counted_and_never_averaged(make_board: Any, make_record: Any) -> None:
+    failed = make_record("snip", 10, seed=3, status="failed", message="out of luck")
+    skipped = make_record("snip", 10, seed=4, status="skipped")
+    board = make_board({"snip": {10: SEEDS}}, [failed, skipped])
+    found = entry(board, "snip", 10)
+    assert found.accuracy is not None
+    assert (found.accuracy.n, found.failed, found.skipped) == (3, 1, 1)
+    assert [(each.status, each.message, each.cells) for each in board.incidents] == [
+        ("failed", "out of luck", ((10.0, 3),)),
+        ("skipped", "scores of 'fc1' are constant", ((10.0, 4),)),
+    ]
+
+
+def test_a_board_where_all_failed_has_rows_without_numbers(make_record: Any) -> None:
+    (board,) = build_boards([make_record(seed=seed, status="failed") for seed in range(3)])
+    assert board.seeds == ()
+    assert board.rows[0].entries[0].accuracy is None
+    assert len(board.incidents) == 1, "one reason is told once"
+
+
+def test_the_dense_row_comes_first_and_then_the_larger_area(make_board: Any) -> None:
+    assert [row.label for row in make_board().rows] == ["dense", "synflow", "random", "snip"]
+
+
+def test_the_area_is_the_integral_over_log_compression(make_board: Any) -> None:
+    curve = {2: 0.9, 10: 0.8, 50: 0.3}
+    found = row(make_board({"snip": {c: (a, a) for c, a in curve.items()}}), "snip").area
+    integral = sum(
+        (math.log(c1) - math.log(c0)) * (a0 + a1) / 2 for (c0, a0), (c1, a1) in pairwise(curve.items())
+    )
+    assert found is not None
+    assert found.mean == pytest.approx(integral / math.log(25))
+
+
+def test_a_flat_curve_has_its_height_as_area_whatever_the_compressions(make_board: Any) -> None:
+    found = row(make_board({"snip": dict.fromkeys((2, 3, 100), (0.7, 0.7))}), "snip").area
+    assert found is not None
+    assert (found.mean, found.half_width) == (pytest.approx(0.7), pytest.approx(0))
+
+
+def test_a_row_that_lacks_a_compression_has_no_area_and_comes_last(make_board: Any) -> None:
+    board = make_board({"snip": {2: SEEDS, 10: SEEDS}, "abs": {2: (0.99, 0.99)}})
+    assert [row.label for row in board.rows] == ["snip", "abs"]
+    assert row(board, "abs").area is None
+
+
+def test_a_row_is_intact_up_to_its_first_collapse(make_record: Any) -> None:
+    collapsed = {2: (), 5: (), 10: ("fc2",), 20: ()}
+    records = [make_record("snip", c, seed=0, collapsed_layers=names) for c, names in collapsed.items()]
+    records.append(make_record("magnitude", 2, collapsed_layers=("fc1",)))
+    (board,) = build_boards(records)
+    assert row(board, "snip").intact_to == 5
+    assert row(board, "magnitude").intact_to is None
+
+
+def test_best_tied_and_worse_rows_are_told_apart(make_board: Any) -> None:
+    assert standings(make_board(), 10) == {"synflow": "best", "random": "tie", "snip": "worse"}
+    assert standings(make_board(), 1) == {"dense": None}
+
+
+def test_the_dense_row_does_not_compete(make_board: Any) -> None:
+    board = make_board({"dense": {1: (0.99, 0.99)}, "snip": {1: (0.5, 0.6)}, "grasp": {1: (0.4, 0.4)}})
+    assert standings(board, 1) == {"dense": None, "snip": "best", "grasp": "tie"}
+
+
+def test_with_one_seed_no_best_is_claimed(make_board: Any) -> None:
+    assert standings(make_board({"snip": {10: (0.9,)}, "grasp": {10: (0.1,)}}), 10) == {
+        "snip": None,
+        "grasp": None,
+    }
+
+
+def test_a_lone_row_is_not_called_the_best(make_board: Any) -> None:
+    assert standings(make_board({"snip": {10: SEEDS}}), 10) == {"snip": None}
+
+
+def test_a_row_with_one_seed_is_neither_best_nor_worse(make_board: Any) -> None:
+    board = make_board({"snip": {10: SEEDS}, "grasp": {10: (0.5, 0.5)}, "lucky": {10: (0.99,)}})
+    assert standings(board, 10) == {"snip": "best", "grasp": "worse", "lucky": "undecided"}
+
+
+def test_rows_of_equal_accuracy_tie(make_board: Any) -> None:
+    found = standings(make_board({"snip": {10: SEEDS}, "grasp": {10: SEEDS}}), 10)
+    assert sorted(map(str, found.values())) == ["best", "tie"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "compressions", "smoke"), [(3, 5, False), (2, 5, True), (3, 4, True), (5, 7, False)]
+)
+def test_a_board_with_too_little_is_a_smoke_run(
+    make_board: Any, seeds: int, compressions: int, smoke: bool
+) -> None:
+    table = {
+        "dense": {1: (0.9,) * seeds},
+        "snip": {2.0**c: (0.5,) * seeds for c in range(1, compressions + 1)},
+    }
+    assert make_board(table).is_smoke_run is smoke
+
+
+def test_an_ablation_is_a_row_of_its_own(make_record: Any) -> None:
+    (board,) = build_boards([make_record(), make_record(ablation="shuffle")])
+    assert sorted(row.label for row in board.rows) == ["snip", "snip (shuffle)"]
+
+
+def test_revisions_are_never_averaged_and_the_newest_counts(make_record: Any) -> None:
+    old = [make_record(seed=seed, top1=0.1) for seed in range(3)]
+    new = [make_record(seed=seed, top1=0.9, revisions=Revisions(pruner=2)) for seed in range(2)]
+    (board,) = build_boards([*old, *new])
+    found = entry(board, "snip", 10)
+    assert found.accuracy is not None
+    assert (found.accuracy.mean, found.accuracy.n) == (pytest.approx(0.9), 2)
+    assert board.outdated == {"snip": 3}
+    assert row(board, "snip").revision == 2
+
+
+def test_a_newer_pruner_leaves_the_other_rows_alone(make_record: Any) -> None:
+    (board,) = build_boards([make_record("snip"), make_record("grasp", revisions=Revisions(pruner=4))])
+    assert {row.label: row.revision for row in board.rows} == {"grasp": 4, "snip": 1}
+    assert board.outdated == {}
+
+
+@pytest.mark.parametrize("part", ["model", "dataset"])
+def test_rows_on_an_older_model_or_data_set_are_left_out_for_they_cannot_be_compared(
+    make_record: Any, part: str
+) -> None:
+    (board,) = build_boards([make_record("snip"), make_record("grasp", revisions=Revisions(**{part: 2}))])
+    assert [row.label for row in board.rows] == ["grasp"]
+    assert board.outdated == {"snip": 1}
+
+
+def test_rows_that_share_a_label_and_differ_in_parameters_are_told_apart(make_record: Any) -> None:
+    records = [make_record(f"iter-snip[rounds={rounds}]", label="iter-snip") for rounds in (5, 10)]
+    (board,) = build_boards(records)
+    assert sorted(row.label for row in board.rows) == ["iter-snip[rounds=10]", "iter-snip[rounds=5]"]
+
+
+def test_every_setting_has_a_board_and_equal_titles_say_what_differs(make_record: Any) -> None:
+    recipes = [Recipe(epochs=epochs, optimizer="adam", lr=lr) for epochs, lr in ((5, 0.01), (10, 0.001))]
+    settings = [Setting(dataset="digits", model=ModelSpec(name="fc"), recipe=recipe) for recipe in recipes]
+    alone = Setting(dataset="mnist", model=ModelSpec(name="fc"), recipe=recipes[0])
+    boards = build_boards([make_record(setting=setting) for setting in [*settings, alone]])
+    assert [board.heading for board in boards] == [
+        "digits / fc (recipe.epochs 10, recipe.lr 0.001)",
+        "digits / fc (recipe.epochs 5, recipe.lr 0.01)",
+        "mnist / fc",
+    ]
+
+
+def test_options_in_another_order_are_the_same_setting(make_record: Any) -> None:
+    options = {"width": 2, "depth": 3}
+    specs = [ModelSpec(name="fc", options=given) for given in (options, dict(reversed(options.items())))]
+    settings = [Setting(dataset="digits", model=spec, recipe=Recipe(epochs=1)) for spec in specs]
+    boards = build_boards([make_record(setting=setting, seed=seed) for seed, setting in enumerate(settings)])
+    assert [board.seeds for board in boards] == [(0, 1)]
+
+
+def test_the_order_of_records_does_not_change_the_boards(example: list[Any]) -> None:
+    expected = render(build_boards(example), "json")
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(len(example))
+        assert render(build_boards(example[i] for i in order), "json") == expected
+
+
+def test_one_key_in_two_files_is_an_error(make_record: Any) -> None:
+    with pytest.raises(RecordError, match="two records have the key"):
+        build_boards([make_record(top1=0.1), make_record(top1=0.9)])
+
+
+def test_names_that_a_terminal_would_obey_are_made_harmless(make_record: Any) -> None:
+    (board,) = build_boards([make_record(label="evil\x1b[2J\nname")])
+    assert board.rows[0].label == "evil\N{REPLACEMENT CHARACTER}[2J name"
+
+
+def test_no_records_make_no_boards() -> None:
+    assert build_boards([]) == []
+
+
+def test_choosing_a_pruner_keeps_the_dense_row(example: list[Any]) -> None:
+    (board,) = build_boards(choose(example, pruners=["synflow"]))
+    assert [row.label for row in board.rows] == ["dense", "synflow"]
+
+
+def test_a_pruner_is_chosen_by_its_name_or_its_row(make_record: Any) -> None:
+    records = [make_record(f"synflow[rounds={rounds}]") for rounds in (1, 100)]
+    assert choose(records, pruners=["synflow"]) == records
+    assert choose(records, pruners=["synflow[rounds=1]"]) == records[:1]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"pruners": ["synflw"]}, "unknown recorded pruner 'synflw'; did you mean 'synflow'?"),
+        ({"datasets": ["digit"]}, "unknown recorded dataset 'digit'; did you mean 'digits'?"),
+        ({"models": ["conv"]}, "unknown recorded model 'conv'; known: fc"),
+    ],
+)
+def test_a_name_that_no_record_has_is_an_error_with_a_proposal(
+    example: list[Any], given: Any, said: str
+) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        choose(example, **given)
+    assert str(caught.value) == said
+
+
+def test_names_that_were_never_recorded_together_are_an_error(make_record: Any) -> None:
+    settings = [
+        Setting(dataset=d, model=ModelSpec(name=m), recipe=Recipe(epochs=1))
+        for d, m in (("a", "x"), ("b", "y"))
+    ]
+    with pytest.raises(RecordError, match="no record has all of a, y"):
+        choose([make_record(setting=setting) for setting in settings], datasets=["a"], models=["y"])
+
+
+def test_a_label_that_is_missing_is_the_name(make_record: Any) -> None:
+    record = make_record()
+    bare = record.cell.model_copy(update={"pruner": PrunerSpec(name="snip")})
+    (board,) = build_boards([record.model_copy(update={"cell": bare})])
+    assert board.rows[0].label == "snip"
