@@ -1,0 +1,22 @@
+"""The plugin host of one command line: loaded when first asked for, and once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from synflow_bench.host import Host
+
+_KEY = "synflow_bench.host"
+
+
+def load_host(ctx: click.Context, check: bool = True) -> Host:
+    """The host of this command line; unless told not to `check`, a plugin at fault is a `PluginError`."""
+    from synflow_bench.host import Host
+
+    host: Host = ctx.meta.get(_KEY) or ctx.meta.setdefault(_KEY, Host.load())
+    if check:
+        host.check()
+    return host

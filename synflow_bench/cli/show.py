@@ -1,0 +1,163 @@
+"""`synflow-bench show KEY`: one record, readable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synflow_bench.cli.options import results_option
+from synflow_bench.records import Layer, Record, Store, printable, printable_lines
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+@click.command("show")
+@click.argument("key")
+@results_option
+@click.option("--json", "as_json", is_flag=True, help="Print the record as it is stored.")
+def command(key: str, results: Path, as_json: bool) -> None:
+    """Show the record whose KEY this is, or begins like this.
+
+    Keys are in `synflow-bench results list` and in the names of the files.
+    """
+    record = Store(results).find(key)
+    if as_json:
+        click.echo(record.to_json(), nl=False)
+        return
+    from rich.console import Console
+
+    _print(record, Console())
+
+
+def _print(record: Record, console: Console) -> None:
+    from rich.text import Text
+
+    colour = {"ok": "green", "failed": "red", "skipped": "yellow"}[record.status]
+    console.print(Text.assemble((printable(record.cell.title), "bold"), " ", (record.status, colour)))
+    for part in filter(None, (build(record) for build in _PARTS)):
+        console.print()
+        console.print(part)
+    if record.error and record.error.traceback:
+        console.print()
+        console.print(Text(printable_lines(record.error.traceback)))
+
+
+def _cell(record: Record) -> Table:
+    cell = record.cell
+    settled = {"key": record.key, "setting": cell.setting.id, "masks": record.masks}
+    parts = cell.model_dump(mode="json", exclude={"pruner": {"label"}})
+    return _pairs("cell", {**settled, **dict(_leaves(parts))})
+
+
+def _error(record: Record) -> Table | None:
+    error = record.error
+    return _pairs("error", {error.kind: error.message}) if error else None
+
+
+def _metrics(record: Record) -> Table | None:
+    return _pairs("metrics", record.metrics.model_dump(mode="json")) if record.metrics else None
+
+
+def _timing(record: Record) -> Table | None:
+    return _pairs("timing", record.timing.model_dump(mode="json")) if record.timing else None
+
+
+def _provenance(record: Record) -> Table:
+    return _pairs("provenance", dict(_leaves(record.provenance.model_dump(mode="json"))))
+
+
+def _layers(record: Record) -> Table | None:
+    if not record.layers:
+        return None
+    headers = ["layer", "shape", "size", "kept", "density", "effective", "MACs"]
+    return _grid("layers", headers, map(_layer, record.layers))
+
+
+def _layer(layer: Layer) -> list[str]:
+    density = f"{layer.kept / layer.size:.4f}" if layer.size else "–"
+    effective = "–" if layer.effective_kept is None else str(layer.effective_kept)
+    shape = "x".join(map(str, layer.shape))
+    return [layer.name, shape, str(layer.size), str(layer.kept), density, effective, str(layer.macs)]
+
+
+def _curve(record: Record) -> Table | None:
+    if not record.curve:
+        return None
+    headers = ["epoch", "lr", "train loss", "val top-1 %", "test top-1 %", "test loss"]
+    rows = (
+        [
+            str(point.epoch),
+            f"{point.lr:.3g}",
+            _number(point.train_loss),
+            _percent(point.val_top1),
+            _percent(point.test_top1),
+            _number(point.test_loss),
+        ]
+        for point in record.curve
+    )
+    return _grid("curve", headers, rows)
+
+
+_PARTS: tuple[Callable[[Record], Table | None], ...] = (
+    _error,
+    _cell,
+    _metrics,
+    _layers,
+    _curve,
+    _timing,
+    _provenance,
+)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f}"
+
+
+def _leaves(value: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            yield from _leaves(inner, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", inner
+
+
+def _pairs(title: str, values: dict[str, Any]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in values.items():
+        table.add_row(Text(printable(name), style="dim"), Text(printable(_value(value))))
+    return table
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return ", ".join(map(str, value)) or "–" if isinstance(value, list) else str(value)
+
+
+def _grid(title: str, headers: Iterable[str], rows: Iterable[list[str]]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0)
+    )
+    for index, header in enumerate(headers):
+        table.add_column(header, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(text)) for text in row))
+    return table

@@ -1,0 +1,195 @@
+"""`synflow-bench leaderboard`: printing, writing, and checking what was committed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+
+from synflow_bench.records import Store
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory, make_record: Callable[..., Any]) -> Path:
+    """A results folder with three seeds of three pruners and the dense network."""
+    store = Store(tmp_path_factory.mktemp("template"))
+    for seed in range(3):
+        store.put(make_record("dense", seed=seed, top1=0.97))
+        for height, pruner in enumerate(("random", "snip", "synflow[rounds=10]")):
+            for compression in (2, 5, 10, 20, 50):
+                store.put(make_record(pruner, compression, seed, 0.5 + height / 10 + seed / 100))
+    return store.root
+
+
+@pytest.fixture
+def results(tmp_path: Path, template: Path) -> Path:
+    """A copy of `template` that a test may damage."""
+    return Path(copytree(template, tmp_path / "results"))
+
+
+@pytest.fixture
+def leaderboard(invoke: Callable[..., Any], results: Path) -> Callable[..., Any]:
+    """Run the command on `results`."""
+    return lambda *arguments: invoke("leaderboard", "--results", str(results), *arguments)
+
+
+def test_a_table_is_printed_on_stdout_alone(leaderboard: Any) -> None:
+    done = leaderboard()
+    assert (done.code, done.err) == (0, "")
+    assert "digits / fc" in done.out
+    assert "synflow[rounds=10]" in done.out
+
+
+def test_machine_formats_can_be_read_from_stdout(leaderboard: Any) -> None:
+    (board,) = json.loads(leaderboard("--format", "json").out)
+    assert [row["label"] for row in board["rows"]] == ["dense", "synflow[rounds=10]", "snip", "random"]
+    assert len(list(csv.DictReader(io.StringIO(leaderboard("--format", "csv").out)))) == 16
+
+
+def test_the_environment_names_the_results(
+    invoke: Any, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNFLOW_BENCH_RESULTS", str(results))
+    assert "digits / fc" in invoke("leaderboard").out
+
+
+@pytest.mark.parametrize("suffix", ["txt", "md", "tex", "csv", "json", "html"])
+def test_what_was_written_is_fresh_until_the_records_change(
+    leaderboard: Any, results: Path, tmp_path: Path, make_record: Any, suffix: str
+) -> None:
+    file = tmp_path / f"board.{suffix}"
+    assert leaderboard("--output", str(file)).code == 0
+    fresh = leaderboard("--check", str(file))
+    assert (fresh.code, fresh.out, fresh.err) == (0, "", "")
+    Store(results).put(make_record("grasp", 10, 0, 0.9))
+    stale = leaderboard("--check", str(file))
+    assert stale.code == 1
+    assert stale.out == ""
+
+
+def test_a_stale_file_is_told_with_its_first_difference_and_a_command_that_mends_it(
+    leaderboard: Any, invoke: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "a board.md"
+    options = ["--pruner", "snip", "--dataset", "digits", "--model", "fc"]
+    leaderboard("--output", str(file), *options)
+    file.write_text(file.read_text().replace("| snip ", "| snap ", 1))
+    stale = leaderboard("--check", str(file), *options)
+    assert stale.err.count("\n") == 1
+    assert "line 14 has '| snap" in stale.err
+    assert "the records give '| snip" in stale.err
+    command = shlex.split(stale.err.split("regenerate: ")[1])
+    assert command[0] == "synflow-bench"
+    assert invoke(*command[1:]).code == 0
+    assert leaderboard("--check", str(file), *options).code == 0
+
+
+def test_a_file_that_is_cut_short_or_missing_is_stale(leaderboard: Any, tmp_path: Path) -> None:
+    file = tmp_path / "board.csv"
+    missing = leaderboard("--check", str(file))
+    assert (missing.code, "there is no such file" in missing.err) == (1, True)
+    leaderboard("--output", str(file))
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:3]))
+    short = leaderboard("--check", str(file))
+    assert short.code == 1
+    assert "line 4 has ''" in short.err
+
+
+def test_a_check_reads_bytes_so_that_other_line_ends_are_stale(leaderboard: Any, tmp_path: Path) -> None:
+    file = tmp_path / "board.csv"
+    leaderboard("--output", str(file))
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    assert leaderboard("--check", str(file)).code == 1
+
+
+def test_a_check_writes_nothing(leaderboard: Any, tmp_path: Path) -> None:
+    (tmp_path / "board.md").write_text("old")
+    leaderboard("--check", str(tmp_path / "board.md"))
+    assert (tmp_path / "board.md").read_text() == "old"
+
+
+def test_a_format_that_is_given_counts_more_than_the_suffix(leaderboard: Any, tmp_path: Path) -> None:
+    file = tmp_path / "README"
+    assert leaderboard("--output", str(file)).code == 2
+    assert leaderboard("--output", str(file), "--format", "markdown").code == 0
+    assert file.read_text().startswith("# Leaderboard")
+    assert leaderboard("--check", str(file), "--format", "markdown").code == 0
+
+
+def test_an_existing_file_is_written_over_only_by_force(leaderboard: Any, tmp_path: Path) -> None:
+    file = tmp_path / "board.md"
+    file.write_text("mine")
+    refused = leaderboard("--output", str(file))
+    assert (refused.code, "exists; add --force" in refused.err) == (2, True)
+    assert file.read_text() == "mine"
+    assert leaderboard("--output", str(file), "--force").code == 0
+    assert "# Leaderboard" in file.read_text()
+
+
+def test_the_choice_of_rows(leaderboard: Any) -> None:
+    (board,) = json.loads(leaderboard("--format", "json", "--pruner", "synflow", "--pruner", "random").out)
+    assert [row["label"] for row in board["rows"]] == ["dense", "synflow[rounds=10]", "random"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--check", "a.md", "--output", "b.md"], "--output has no effect with it"),
+        (["--check", "a.md", "--force"], "--force has no effect without --output"),
+        (["--force"], "--force has no effect without --output"),
+        (["--output", "board.docx"], "use one of .txt, .md, .tex, .csv, .json, .html"),
+        (["--pruner", "synflw"], "unknown recorded pruner 'synflw'; did you mean 'synflow'?"),
+        (["--dataset", "digit"], "unknown recorded dataset 'digit'; did you mean 'digits'?"),
+        (["--model", "f"], "unknown recorded model 'f'"),
+        (["--format", "yaml"], "'yaml'"),
+        (["--output", "/dev/null/board.md"], "cannot write '/dev/null/board.md'"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_code_2(
+    leaderboard: Any, arguments: list[str], said: str
+) -> None:
+    done = leaderboard(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_an_empty_folder_says_how_to_fill_it(invoke: Any, tmp_path: Path) -> None:
+    done = invoke("leaderboard", "--results", str(tmp_path / "nowhere"))
+    assert (done.code, done.out) == (2, "")
+    assert "no records in" in done.err
+    assert "`synflow-bench run --all`" in done.err
+
+
+def test_one_damaged_record_spoils_the_leaderboard(leaderboard: Any, results: Path, tmp_path: Path) -> None:
+    path = Store(results).paths()[0]
+    path.write_text(path.read_text()[:100])
+    done = leaderboard("--output", str(tmp_path / "board.md"))
+    assert done.code == 2
+    assert "unreadable record" in done.err
+    assert str(path) in done.err
+    assert not (tmp_path / "board.md").exists()
+
+
+def test_a_folder_of_another_schema_is_refused(leaderboard: Any, results: Path) -> None:
+    (results / "store.json").write_text('{"schema": 2}')
+    done = leaderboard()
+    assert (done.code, "records of schema 2" in done.err) == (2, True)
+
+
+def test_it_loads_no_torch_and_no_numpy(launch: Any, results: Path) -> None:
+    code = """
+import sys
+from synflow_bench.cli import main
+assert main(sys.argv[1:]) == 0
+assert not {"torch", "numpy", "scipy"} & sys.modules.keys()
+"""
+    done = launch("leaderboard", "--results", str(results), "--format", "html", code=code)
+    assert (done.code, done.err) == (0, "")
