@@ -1,0 +1,36 @@
+"""What several benchmarks need: Fashion-MNIST on this machine, and one thread."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+
+@pytest.fixture(scope="session")
+def torchvision_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Fashion-MNIST unpacked where torchvision's own class looks for it."""
+    if not DEBIAN.is_dir():
+        pytest.skip("Fashion-MNIST is not here; install Debian's package dataset-fashion-mnist")
+    root = tmp_path_factory.mktemp("torchvision")
+    raw = root / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for archive in DEBIAN.glob("*.gz"):
+        with gzip.open(archive) as packed, (raw / archive.stem).open("wb") as file:
+            shutil.copyfileobj(packed, file)
+    return root
+
+
+@pytest.fixture(params=[1, 2], ids=["1-thread", "2-threads"])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """The number of torch threads of the benchmark."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)

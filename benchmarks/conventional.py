@@ -1,0 +1,92 @@
+"""The baseline: SynFlow and training as most research code writes them, for one Fashion-MNIST cell.
+
+A torchvision data set, a DataLoader, masks multiplied in every forward pass, every score sorted, `.item()`
+every step. `python benchmarks/conventional.py ROOT` prints the test accuracy and the seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import FashionMNIST
+
+
+def synflow_masks(
+    model: nn.Module, names: list[str], input_shape: tuple[int, ...], compression: float, rounds: int
+) -> dict[str, Tensor]:
+    """The formula, written down: in each round score |w| dR/d|w| and keep the largest of all."""
+    parameters = dict(model.named_parameters())
+    masks = {name: torch.ones_like(parameters[name]) for name in names}
+    model.eval()
+    for step in range(1, rounds + 1):
+        absolute = {name: p.detach().abs() for name, p in parameters.items()}
+        absolute |= {name: (absolute[name] * masks[name]).requires_grad_() for name in names}
+        output = functional_call(model, absolute, (torch.ones(1, *input_shape),))
+        gradients = torch.autograd.grad(output.sum(), [absolute[name] for name in names])
+        scores = {n: (absolute[n] * g).detach() for n, g in zip(names, gradients, strict=True)}
+        flat = torch.cat([score.flatten() for score in scores.values()])
+        kept = round(len(flat) * compression ** (-step / rounds))
+        threshold = flat.kthvalue(len(flat) - kept + 1).values
+        masks = {name: (score >= threshold).float() for name, score in scores.items()}
+    return masks
+
+
+def network() -> nn.Sequential:
+    """Five hidden layers of 100 units."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs in (784, 100, 100, 100, 100):
+        layers += [nn.Linear(inputs, 100), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(100, 10))
+
+
+def loaders(root: Path) -> Iterator[DataLoader[tuple[Tensor, Tensor]]]:
+    """Training batches of 64 and test batches of 256."""
+    change = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.286,), (0.353,))])
+    for train in (True, False):
+        data = FashionMNIST(str(root), train=train, transform=change)
+        yield DataLoader(data, batch_size=64 if train else 256, shuffle=train)
+
+
+def masked_forward(model: nn.Module, masks: dict[str, Tensor], inputs: Tensor) -> Tensor:
+    """The network with every masked weight multiplied by its mask."""
+    weights = {name: p * masks[name] if name in masks else p for name, p in model.named_parameters()}
+    output: Tensor = functional_call(model, weights, (inputs,))
+    return output
+
+
+def run_cell(root: Path) -> float:
+    """Prune to compression 10 in 100 rounds, train one epoch with Adam, return the test accuracy."""
+    training, test = loaders(root)
+    model = network()
+    names = [name for name, _ in model.named_parameters() if name.endswith("weight")]
+    masks = synflow_masks(model, names, (1, 28, 28), 10, 100)
+    model.train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    total = 0.0
+    for inputs, labels in training:
+        optimizer.zero_grad()
+        loss = cross_entropy(masked_forward(model, masks, inputs), labels)
+        total += loss.item() * len(labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    correct = 0
+    model.eval()
+    with torch.no_grad():
+        for inputs, labels in test:
+            correct += int((masked_forward(model, masks, inputs).argmax(1) == labels).sum().item())
+    return correct / 10_000
+
+
+if __name__ == "__main__":
+    started = time.perf_counter()
+    accuracy = run_cell(Path(sys.argv[1]))
+    print(f"{accuracy:.4f} {time.perf_counter() - started:.2f}")
