@@ -89,4 +89,5 @@ def _sentence(estimate: Estimate) -> str:
     title = f"{estimate.setting.title} ({estimate.setting.id})"
     if estimate.seconds is None:
         return f"{title}: time unknown, {estimate.source}"
-    return f"{title}: about {estimate.seconds:.2g} s a cell, {estimate.source}"
+    seconds = f"{estimate.seconds:.2f} s" if estimate.seconds < 10 else clock(estimate.seconds)
+    return f"{title}: about {seconds} a cell, {estimate.source}"

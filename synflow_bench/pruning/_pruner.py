@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, FrozenInstanceError, asdict, dataclass, fields
 from typing import Any, ClassVar, dataclass_transform, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,10 +16,20 @@ from synflow_bench.pruning._schedules import Schedule, densities
 from synflow_bench.suites import PrunerSpec, Scalar, label_of
 
 
+class _Frozen:
+    """No attribute can be set, whichever class declared it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True, kw_only=True)
-class Pruner:
-    """A way to choose the weights to keep. Subclasses become frozen dataclasses by themselves.
+class Pruner(_Frozen):
+    """A way to choose the weights to keep. Subclasses become frozen dataclasses, decorated or not.
 
     Their fields are their parameters; each has a type and a default, such as `rounds: int = 10`; one that has
     not is a `PluginError`. Write `score`, and the harness makes masks of exact density from it in `rounds`
@@ -35,6 +45,8 @@ class Pruner:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         dataclass(frozen=True, kw_only=True)(cls)
+        # Those of `_Frozen` serve as well, and an author's own @dataclass(frozen=True) refuses to replace any.
+        del cls.__setattr__, cls.__delattr__
         _check_parameters(cls)
 
     def __post_init__(self) -> None:

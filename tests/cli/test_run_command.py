@@ -228,6 +228,17 @@ def test_a_dry_run_estimates_by_what_is_recorded(small: Run, results: Path) -> N
     assert records(results) == before
 
 
+def test_a_dry_run_writes_long_times_as_a_clock_does(small: Run, results: Path) -> None:
+    small()
+    for path in results.glob("records/**/*.json"):
+        record = json.loads(path.read_text())
+        record["timing"]["total_seconds"] = 754
+        path.write_text(json.dumps(record))
+    lines = small("--dry-run", "--compression", "20", "--compression", "50").out.splitlines()
+    assert lines[-2].endswith(": about 12:34 a cell, the mean of 2 recorded")
+    assert lines[-1].endswith("2 to run, 0 skipped; to run for about 25:08 with 1 worker")
+
+
 def test_a_dry_run_divides_by_the_workers(invoke: Run, results: Path) -> None:
     arguments = ["--epochs", "1", "--seeds", "1", "--pruner", "random", "--results", str(results)]
     outcome = json.loads(invoke("run", *arguments, "--dry-run", "--json", "--workers", "4").out)

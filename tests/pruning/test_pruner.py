@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, dataclass, fields
 from typing import Any, ClassVar
 
 import pytest
@@ -30,6 +30,21 @@ class Tuned(Pruner):
 
 def resolved(text: str, kind: Any = Tuned) -> tuple[Pruner, PrunerSpec]:
     return resolve_pruner(kind, PrunerSpec.model_validate(text))
+
+
+def test_an_author_may_write_the_dataclass_decorator_too() -> None:
+    @dataclass(frozen=True)
+    class Decorated(Pruner):
+        rounds: int = 7
+        strength: float = 0.5
+
+    pruner = Decorated(strength=2)
+    assert (pruner.rounds, pruner.strength) == (7, 2)
+    assert pruner == Decorated(strength=2)
+    assert hash(pruner) == hash(Decorated(strength=2))
+    for name in ("rounds", "strength", "another"):
+        with pytest.raises(FrozenInstanceError):
+            setattr(pruner, name, 1)
 
 
 def test_a_subclass_is_a_frozen_dataclass_whose_defaults_hold() -> None:
