@@ -45,7 +45,7 @@ class Pruner(_Frozen):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         dataclass(frozen=True, kw_only=True)(cls)
-        # Those of `_Frozen` serve as well, and an author's own @dataclass(frozen=True) refuses to replace any.
+        # Those of `_Frozen` serve as well, and an author's own decorator refuses to replace any.
         del cls.__setattr__, cls.__delattr__
         _check_parameters(cls)
 
