@@ -24,7 +24,7 @@ def run_cell(cell: Cell, bench: Bench, on_epoch: OnEpoch = lambda _: None) -> Re
     with torch.random.fork_rng(devices=[bench.device] if bench.device.type == "cuda" else []):
         try:
             outcome = singleshot(cell, bench, on_epoch)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a plugin that exits ends its cell, not the run
             return failed_record(
                 cell, error, provenance_of(bench.device, bench.threads, plugins_of(cell, bench.host))
             )
@@ -65,7 +65,7 @@ def _metrics(outcome: Outcome) -> Metrics:
     )
 
 
-def failed_record(cell: Cell, error: Exception, provenance: Provenance) -> Record:
+def failed_record(cell: Cell, error: BaseException, provenance: Provenance) -> Record:
     """The record of a cell that `error` has ended."""
     handled = isinstance(error, HandledError)
     message = " ".join(str(error).split()) or type(error).__name__

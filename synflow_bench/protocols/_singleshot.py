@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 
-from synflow_bench.errors import PluginError
 from synflow_bench.metrics import Size, measure_size
 from synflow_bench.protocols._bench import Bench
 from synflow_bench.protocols._network import Network, build_network
@@ -17,7 +16,6 @@ from synflow_bench.pruning import (
     Masks,
     Problem,
     Pruned,
-    Pruner,
     prunable_parameters,
     random_inputs,
     random_labels,
@@ -102,10 +100,7 @@ def _prune(cell: Cell, network: Network, training: ResidentSplit, bench: Bench) 
     options = cell.setting.pruning
     if cell.is_dense:
         return Pruned(Masks.ones(prunable_parameters(network.model, options)), "float32")
-    kind = bench.host.pruners.get(cell.pruner.name)
-    if not (isinstance(kind, type) and issubclass(kind, Pruner)):
-        raise PluginError(f"pruner {cell.pruner.name!r} is no synflow_bench.Pruner; make it a subclass")
-    pruner, _ = resolve_pruner(kind, cell.pruner)
+    pruner, _ = resolve_pruner(bench.host.pruners.get(cell.pruner.name), cell.pruner)
     data = bench.data(cell.setting.dataset)
     problem = Problem.of(
         network.model,

@@ -50,6 +50,19 @@ def test_a_fault_of_the_code_keeps_its_traceback(
     assert "in broken" in (record.error.traceback or "")
 
 
+def test_a_plugin_that_exits_ends_its_cell_only(
+    bench: Bench, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaves(*_: object) -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr("synflow_bench.protocols._run.singleshot", leaves)
+    record = run_cell(make_cell(), bench)
+    assert record.status == "failed"
+    assert record.error is not None
+    assert record.error.kind == "SystemExit"
+
+
 def test_a_missing_data_set_skips_the_cell_and_says_what_fetches_it(
     make_cell: MakeCell, tmp_path: Path
 ) -> None:
