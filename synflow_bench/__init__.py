@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from synflow_bench.data import Augmentation as Augmentation
+    from synflow_bench.data import Dataset as Dataset
+    from synflow_bench.data import Split as Split
+    from synflow_bench.data import Splits as Splits
     from synflow_bench.errors import HandledError as HandledError
     from synflow_bench.host import hookimpl as hookimpl
     from synflow_bench.pruning import Masks as Masks
@@ -16,23 +20,19 @@ if TYPE_CHECKING:
     from synflow_bench.pruning import Pruner as Pruner
     from synflow_bench.pruning import prune as prune
     from synflow_bench.suites import PruningOptions as PruningOptions
-    from synflow_bench.training.dataset import Augmentation as Augmentation
-    from synflow_bench.training.dataset import Dataset as Dataset
-    from synflow_bench.training.dataset import Split as Split
-    from synflow_bench.training.dataset import Splits as Splits
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Augmentation": "synflow_bench.training.dataset",
-    "Dataset": "synflow_bench.training.dataset",
+    "Augmentation": "synflow_bench.data",
+    "Dataset": "synflow_bench.data",
     "HandledError": "synflow_bench.errors",
     "Masks": "synflow_bench.pruning",
     "Problem": "synflow_bench.pruning",
     "Pruner": "synflow_bench.pruning",
     "PruningOptions": "synflow_bench.suites",
-    "Split": "synflow_bench.training.dataset",
-    "Splits": "synflow_bench.training.dataset",
+    "Split": "synflow_bench.data",
+    "Splits": "synflow_bench.data",
     "hookimpl": "synflow_bench.host",
     "prune": "synflow_bench.pruning",
 }

@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from synflow_bench import Dataset, Splits
+from synflow_bench.data import download_command
 from synflow_bench.errors import DataError, DataMissingError
-from synflow_bench.training.location import download_command
 
 
 class DownloadedDataset(Dataset):

@@ -12,10 +12,9 @@ import click
 from synflow_bench.cli._loading import load_host
 from synflow_bench.cli._tables import print_table
 from synflow_bench.cli.options import data_option
+from synflow_bench.data import Dataset, download_command
 from synflow_bench.errors import DataError, PluginError
 from synflow_bench.host import Host
-from synflow_bench.training.dataset import Dataset
-from synflow_bench.training.location import download_command
 
 
 @dataclass(frozen=True)

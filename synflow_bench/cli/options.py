@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from synflow_bench.data import DATA_VARIABLE, default_data_root
 from synflow_bench.records.location import RESULTS_VARIABLE, default_results_root
-from synflow_bench.training.location import DATA_VARIABLE, default_data_root
 
 results_option = click.option(
     "--results",

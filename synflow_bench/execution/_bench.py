@@ -8,7 +8,7 @@ import torch
 
 from synflow_bench.host import Host
 from synflow_bench.protocols import Bench
-from synflow_bench.training.device import make_repeatable
+from synflow_bench.training import make_repeatable
 
 
 def make_bench(data_root: Path, device: str, threads: int) -> Bench:

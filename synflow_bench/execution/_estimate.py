@@ -20,8 +20,7 @@ from synflow_bench.execution._plan import Plan
 from synflow_bench.protocols import Bench, run_cell
 from synflow_bench.records import Record, Store, read_record
 from synflow_bench.suites import Revisions, Setting, Singleshot, dense_cell
-from synflow_bench.training.data import ResidentData, ResidentSplit
-from synflow_bench.training.device import resolve_devices
+from synflow_bench.training import ResidentData, ResidentSplit, resolve_devices
 
 STEPS = 8
 """Training steps that are timed where no cell of a setting is recorded."""

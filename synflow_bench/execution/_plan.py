@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from synflow_bench.data import download_command
 from synflow_bench.errors import RecordError
 from synflow_bench.execution._pruners import kind_of
 from synflow_bench.host import Host
 from synflow_bench.records import Store, read_status
 from synflow_bench.suites import Cell, PrunerSpec, Revisions, Setting, Suite, expand
-from synflow_bench.training.location import download_command
 
 _OF_DATA = ("random-labels", "random-inputs")
 

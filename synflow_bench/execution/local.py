@@ -17,7 +17,7 @@ from synflow_bench.execution._worker import EpochFinished
 from synflow_bench.protocols import failed_record, provenance_of
 from synflow_bench.records import Record
 from synflow_bench.suites import Cell
-from synflow_bench.training.device import resolve_devices
+from synflow_bench.training import resolve_devices
 
 _STARTS = 2
 """How often in a row a worker may fail to start before its slot is given up."""

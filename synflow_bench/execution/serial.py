@@ -12,7 +12,7 @@ from synflow_bench.execution._executor import OnEpoch, Resources
 from synflow_bench.protocols import run_cell
 from synflow_bench.records import Record
 from synflow_bench.suites import Cell
-from synflow_bench.training.device import resolve_devices
+from synflow_bench.training import resolve_devices
 
 
 class SerialExecutor:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
+from synflow_bench.data import Dataset
 from synflow_bench.errors import DataError, PluginError
 from synflow_bench.host import Host
-from synflow_bench.training.data import ResidentData
-from synflow_bench.training.dataset import Dataset
+from synflow_bench.training import ResidentData
 
 
 @dataclass(frozen=True)

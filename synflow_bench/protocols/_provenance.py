@@ -13,7 +13,7 @@ from synflow_bench import __version__
 from synflow_bench.host import Host
 from synflow_bench.records import Provenance
 from synflow_bench.suites import Cell
-from synflow_bench.training.device import describe
+from synflow_bench.training import describe
 
 
 def provenance_of(

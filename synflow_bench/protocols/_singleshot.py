@@ -25,8 +25,7 @@ from synflow_bench.pruning import (
 )
 from synflow_bench.records import Epoch
 from synflow_bench.suites import Cell, Purpose, seed_of
-from synflow_bench.training.data import ResidentSplit, balanced_examples
-from synflow_bench.training.loop import Examples, Streams, Trained, train
+from synflow_bench.training import Examples, ResidentSplit, Streams, Trained, balanced_examples, train
 
 OnEpoch = Callable[[Epoch], None]
 

@@ -1,1 +1,20 @@
 """Training: data on the device, the loop, evaluation. Knows no pruning."""
+
+from synflow_bench.training.data import ResidentData, ResidentSplit, balanced_examples
+from synflow_bench.training.device import describe, make_repeatable, resolve_device, resolve_devices
+from synflow_bench.training.loop import Examples, OnEpoch, Streams, Trained, train
+
+__all__ = [
+    "Examples",
+    "OnEpoch",
+    "ResidentData",
+    "ResidentSplit",
+    "Streams",
+    "Trained",
+    "balanced_examples",
+    "describe",
+    "make_repeatable",
+    "resolve_device",
+    "resolve_devices",
+    "train",
+]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from synflow_bench.training.dataset import Augmentation
+from synflow_bench.data import Augmentation
 
 
 def augment(images: Tensor, change: Augmentation, generator: torch.Generator) -> Tensor:

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from synflow_bench.data import Augmentation, Dataset, Split
 from synflow_bench.errors import DataError
 from synflow_bench.training.augment import augment
-from synflow_bench.training.dataset import Augmentation, Dataset, Split
 
 BLOCK = 2048
 """Examples that are gathered and normalised together: one call for many batches."""

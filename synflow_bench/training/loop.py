@@ -11,10 +11,10 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
+from synflow_bench.data import Augmentation
 from synflow_bench.records import Epoch
 from synflow_bench.suites import Recipe
 from synflow_bench.training.data import ResidentSplit
-from synflow_bench.training.dataset import Augmentation
 from synflow_bench.training.evaluate import Evaluation, evaluate
 from synflow_bench.training.masking import MaskedWeights
 from synflow_bench.training.optimizers import build_optimizer, learning_rate, set_learning_rate

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional as reference
 
+from synflow_bench.data import Augmentation
 from synflow_bench.training.augment import augment
-from synflow_bench.training.dataset import Augmentation
 
 
 def images(count: int, height: int, width: int) -> torch.Tensor:

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
+from synflow_bench.data import Augmentation
 from synflow_bench.errors import DeviceError
 from synflow_bench.suites import Recipe
 from synflow_bench.training import device as devices
 from synflow_bench.training.augment import augment
 from synflow_bench.training.data import Normalisation, ResidentSplit
-from synflow_bench.training.dataset import Augmentation
 from synflow_bench.training.device import resolve_device, resolve_devices
 from synflow_bench.training.loop import Examples, Streams, TrainingStep, train
 from synflow_bench.training.masking import MaskedWeights

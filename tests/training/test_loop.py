@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from synflow_bench.data import Augmentation
 from synflow_bench.suites import Recipe
-from synflow_bench.training.dataset import Augmentation
 from synflow_bench.training.evaluate import evaluate
 from synflow_bench.training.loop import Examples, Streams, train
 from synflow_bench.training.precision import Precision

@@ -9,7 +9,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from synflow_bench.training.location import default_data_root, download_command
+from synflow_bench.data import default_data_root, download_command
 
 
 def test_the_environment_names_the_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -32,5 +32,5 @@ def test_the_command_names_the_folder_where_it_must(monkeypatch: pytest.MonkeyPa
 
 
 def test_imports_no_torch() -> None:
-    code = "import sys, synflow_bench.training.location; sys.exit('torch' in sys.modules)"
+    code = "import sys, synflow_bench.data; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
