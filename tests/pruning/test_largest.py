@@ -113,7 +113,7 @@ def test_large_rows_are_exact_whatever_a_sample_says_of_them(name: str) -> None:
     for k in (1, 40, MANY // 1000, MANY // 2, MANY - 3, MANY):
         expected = np.zeros(MANY, dtype=np.bool_)
         expected[order[:k]] = True
-        kept, threshold = keep_largest_in_memory(rows, k)
+        kept, threshold = keep_largest_in_memory(rows, [np.ones(len(row), dtype=np.bool_) for row in rows], k)
         assert np.array_equal(np.concatenate(kept), expected), k
         assert threshold == numbers[order[k - 1]]
         if k == 40:
