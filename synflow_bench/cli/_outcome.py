@@ -50,7 +50,7 @@ class Outcome:
         """Print the leaderboard of what was asked for, or JSON; how the run ended goes to stderr."""
         if as_json:
             click.echo(json.dumps(self._as_json(), indent=1))
-        else:
+        elif self.records:
             print_boards(build_boards(self.records.values()), Console())
         for line in self.unreadable:
             click.echo(f"warning: {line}", err=True)
