@@ -146,3 +146,14 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Di
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(str(site)):
             del sys.modules[name]
+
+
+@pytest.fixture
+def torch_as_it_was() -> Iterator[None]:
+    """Put back what running cells in this process sets: threads, and the flushing of subnormal numbers."""
+    import torch
+
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(False)

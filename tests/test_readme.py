@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -28,6 +27,7 @@ def test_the_library_call_prunes_to_the_compression_it_names() -> None:
     assert all(not weights[name][~mask].any() for name, mask in masks.items())  # type: ignore[attr-defined]
 
 
+@pytest.mark.usefixtures("torch_as_it_was")
 def test_the_plugin_as_pasted_gets_a_row(
     distribution: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -39,11 +39,6 @@ def test_the_plugin_as_pasted_gets_a_row(
     assert len([line for line in code.splitlines() if line.strip()]) <= 12
     distribution(project["project"]["name"], code, plugin=plugin, reference=reference)
     arguments = ["--executor", "serial", "--epochs", "1", "--seeds", "1", "--compression", "5"]
-    threads = torch.get_num_threads()
-    try:
-        status = main(["run", "--pruner", "gradnorm", *arguments, "--results", str(tmp_path / "results")])
-    finally:
-        torch.set_num_threads(threads)
-        torch.set_flush_denormal(False)
+    status = main(["run", "--pruner", "gradnorm", *arguments, "--results", str(tmp_path / "results")])
     assert status == 0
     assert "gradnorm" in capsys.readouterr().out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
 
 import torch
 
@@ -12,22 +11,20 @@ from synflow_bench.errors import DataMissingError, HandledError
 from synflow_bench.protocols._bench import Bench
 from synflow_bench.protocols._provenance import plugins_of, provenance_of
 from synflow_bench.protocols._singleshot import Outcome, singleshot
-from synflow_bench.records import Epoch, Failure, Metrics, Provenance, Record, Timing, key_of
+from synflow_bench.records import Failure, Metrics, Provenance, Record, Timing, key_of
 from synflow_bench.suites import Cell
-
-OnEpoch = Callable[[Epoch], None]
+from synflow_bench.training import OnEpoch
 
 
 def run_cell(cell: Cell, bench: Bench, on_epoch: OnEpoch = lambda _: None) -> Record:
     """Run `cell` on `bench`. What goes wrong becomes a failed record; a missing data set a skipped one."""
     started = time.perf_counter()
+    plugins = plugins_of(cell, bench.host)
     with torch.random.fork_rng(devices=[bench.device] if bench.device.type == "cuda" else []):
         try:
             outcome = singleshot(cell, bench, on_epoch)
         except (Exception, SystemExit) as error:  # a plugin that exits ends its cell, not the run
-            return failed_record(
-                cell, error, provenance_of(bench.device, bench.threads, plugins_of(cell, bench.host))
-            )
+            return failed_record(cell, error, provenance_of(bench.device, bench.threads, plugins))
     return Record(
         key=key_of(cell),
         status="ok",
@@ -40,9 +37,7 @@ def run_cell(cell: Cell, bench: Bench, on_epoch: OnEpoch = lambda _: None) -> Re
             train_seconds=outcome.train_seconds,
             total_seconds=time.perf_counter() - started,
         ),
-        provenance=provenance_of(
-            bench.device, bench.threads, plugins_of(cell, bench.host), outcome.score_dtype
-        ),
+        provenance=provenance_of(bench.device, bench.threads, plugins, outcome.score_dtype),
         masks=outcome.masks.sha256,
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,11 +22,16 @@ from synflow_bench.pruning import (
     run_pruner,
     shuffle_masks,
 )
-from synflow_bench.records import Epoch
 from synflow_bench.suites import Cell, Purpose, seed_of
-from synflow_bench.training import Examples, ResidentSplit, Streams, Trained, balanced_examples, train
-
-OnEpoch = Callable[[Epoch], None]
+from synflow_bench.training import (
+    Examples,
+    OnEpoch,
+    ResidentSplit,
+    Streams,
+    Trained,
+    balanced_examples,
+    train,
+)
 
 
 @dataclass(frozen=True)

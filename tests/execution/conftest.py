@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from synflow_bench.execution import Resources
 from synflow_bench.host import Host
@@ -17,12 +16,8 @@ MakeCell = Callable[..., Cell]
 
 
 @pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    """Running cells in this process sets threads and flushes subnormal numbers."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(False)
+def _torch_as_it_was(torch_as_it_was: None) -> None:
+    """Every test here may run cells in this process."""
 
 
 @pytest.fixture(scope="session")
