@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from synflow_bench.host import Host
-from synflow_bench.suites import PrunerSpec, Suite, load_suite, override, validate
+from synflow_bench.suites import PrunerSpec, Suite, expand_pruners, load_suite, override, validate
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Choice:
     ablations: Sequence[str]
     seeds: int | None
     assignments: Sequence[str]
+    protocol: Mapping[str, str | int]
 
     def suite_of(self, host: Host) -> Suite:
         """The suite with the command line's choices in it."""
@@ -36,13 +37,14 @@ class Choice:
             compressions=self.compressions,
             seeds=self.seeds,
             ablations=self.ablations,
+            protocol=self.protocol,
             assignments=self.assignments,
         )
 
     def pruners_of(self, suite: Suite) -> list[PrunerSpec] | None:
         """The pruners that are named here, else those of the suite; None is every installed one."""
         if self.pruners:
-            return [validate(PrunerSpec, text, "pruner") for text in self.pruners]
+            return [validate(PrunerSpec, each, "pruner") for each in expand_pruners(self.pruners)]
         return list(suite.pruners) if suite.pruners and not self.all_pruners else None
 
 

@@ -20,7 +20,7 @@ def resolve_pruners(specs: Iterable[PrunerSpec], host: Host) -> list[PrunerSpec]
     for spec in specs:
         if spec.name == DENSE:
             raise UsageError("the dense network is always a row; leave out pruner 'dense'")
-        _, full = resolve_pruner(kind_of(spec.name, host), spec)
+        _, full = resolve_pruner(kind_of(spec.name, host), spec, host.pruners.entry(spec.name).title)
         resolved[full.label] = full
     return list(resolved.values())
 

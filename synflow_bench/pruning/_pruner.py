@@ -67,23 +67,25 @@ class Pruner(_Frozen):
         return masks
 
 
-def resolve_pruner(kind: type[Pruner], spec: PrunerSpec) -> tuple[Pruner, PrunerSpec]:
+def resolve_pruner(kind: type[Pruner], spec: PrunerSpec, title: str = "") -> tuple[Pruner, PrunerSpec]:
     """Make the pruner that `spec` asks for, and the spec with all parameters and its label.
 
-    Raises `UnknownNameError` for a parameter that the pruner does not have, `UsageError` for a value of the
-    wrong type and `PluginError` for a `kind` that is no `Pruner`.
+    Messages name it by `title`, which may say where it is from. Raises `UnknownNameError` for a parameter
+    that the pruner does not have, `UsageError` for a value of the wrong type or one that the pruner refuses,
+    and `PluginError` for a `kind` that is no `Pruner`.
     """
     if not (isinstance(kind, type) and issubclass(kind, Pruner)):
-        raise PluginError(f"pruner {spec.name!r} is no synflow_bench.Pruner; make it a subclass")
+        raise PluginError(f"{title} is no synflow_bench.Pruner; make it a subclass")
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]
     for name in spec.parameters:
+    title = title or f"pruner {spec.name!r}"
         if name not in names:
-            raise UnknownNameError(f"parameter of pruner {spec.name!r}:", name, names)
+            raise UnknownNameError(f"parameter of {title}:", name, names)
     given: dict[str, Any] = {
-        name: _coerce(spec.name, name, hints[name], value) for name, value in spec.parameters.items()
+        name: _coerce(title, name, hints[name], value) for name, value in spec.parameters.items()
     }
-    pruner, defaults = kind(**given), asdict(kind())
+    pruner, defaults = _make(kind, given, title), asdict(kind())
     changed = {name: value for name, value in given.items() if value != defaults[name]}
     resolved = PrunerSpec(name=spec.name, parameters=asdict(pruner), label=label_of(spec.name, changed))
     return pruner, resolved
@@ -94,6 +96,13 @@ def _check_parameters(kind: type[Pruner]) -> None:
         where = f"parameter {field.name!r} of pruner {kind.__name__}"
         if vars(kind).get(field.name, field.default) is not field.default:
             raise PluginError(
+def _make(kind: type[Pruner], given: Mapping[str, Any], title: str) -> Pruner:
+    try:
+        return kind(**given)
+    except (UsageError, ValueError, TypeError) as error:
+        raise UsageError(f"{title}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
                 f"{where} is set without a type and would be lost; write `{field.name}: {field.type} = ...`"
             )
         if field.default is MISSING:
@@ -102,11 +111,12 @@ def _check_parameters(kind: type[Pruner]) -> None:
             raise PluginError(f"{where} is a {type(field.default).__name__}; use a bool, int, float or str")
 
 
-def _coerce(pruner: str, name: str, hint: Any, value: Scalar) -> Scalar:
+def _coerce(title: str, name: str, hint: Any, value: Scalar) -> Scalar:
+    """The value as its field has it: an int may stand for a float, and nothing else for anything else."""
     try:
-        coerced: Scalar = TypeAdapter(hint).validate_python(value)
+        coerced: Scalar = TypeAdapter(hint).validate_python(value, strict=True)
     except ValidationError as error:
         reason = error.errors(include_url=False)[0]["msg"]
         reason = f"{reason[:1].lower()}{reason[1:]}"
-        raise UsageError(f"pruner {pruner!r}: parameter {name}={value!r}: {reason}") from None
+        raise UsageError(f"{title}: parameter {name}={value!r}: {reason}") from None
     return coerced

@@ -13,6 +13,7 @@ from synflow_bench.suites._setting import PruningOptions, Scope, Setting, Single
 from synflow_bench.suites._spec import ModelSpec, PrunerSpec, Scalar, label_of, parse_pruner, read_scalar
 from synflow_bench.suites._suite import Suite
 
+from synflow_bench.suites._sweep import expand_pruners
 __all__ = [
     "DENSE",
     "NAME_RULE",
@@ -38,6 +39,7 @@ __all__ = [
     "is_plain_name",
     "label_of",
     "load_suite",
+    "expand_pruners",
     "override",
     "parse_pruner",
     "read_scalar",

@@ -1,21 +1,33 @@
-"""A pruner and its parameters, as text: `synflow`, `synflow[rounds=10]`."""
+"""A pruner and its parameters, as text: `synflow`, `synflow[rounds=10]`, `synflow[rounds=1|10|100]`."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from synflow_bench.errors import SuiteError
 from synflow_bench.suites._model import Name, Value
 
 Scalar = bool | int | float | str
 _SPEC = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<parameters>[^\[\]]*)\])?")
-_NEEDS_ESCAPE = re.compile(r'[,\[\]"\\\x00-\x1f\x7f]')
-"""What separates parameters, and what a TOML string may not hold."""
+_NEEDS_ESCAPE = re.compile(r'[,|\[\]"\\\x00-\x1f\x7f]')
+"""What separates parameters and values, and what a TOML string may not hold."""
+
+
+def _one_scalar(value: Any) -> Any:
+    if not isinstance(value, Scalar):
+        raise ValueError(  # noqa: TRY004  pydantic makes a fault of this one alone
+            f"{value!r} is no value of a parameter; give a bool, int, float or str"
+        )
+    return value
+
+
+Parameter = Annotated[Scalar, BeforeValidator(_one_scalar)]
+"""A scalar; anything else is one fault, not one for each type that it might have been."""
 
 
 class PrunerSpec(Value):
@@ -26,7 +38,7 @@ class PrunerSpec(Value):
     """
 
     name: Name
-    parameters: dict[str, Scalar] = Field(default={})
+    parameters: dict[str, Parameter] = Field(default={})
     label: str = ""
 
     @model_validator(mode="before")
@@ -44,7 +56,7 @@ class ModelSpec(Value):
     """A model's name with the options of its factory; in TOML a string or a table."""
 
     name: Name
-    options: dict[str, Scalar] = Field(default={})
+    options: dict[str, Parameter] = Field(default={})
 
     @model_validator(mode="before")
     @classmethod
@@ -53,7 +65,19 @@ class ModelSpec(Value):
 
 
 def parse_pruner(text: str) -> dict[str, Any]:
-    """Read `name[key=value,...]` into the fields of a `PrunerSpec`; raises `SuiteError` for other text."""
+    """Read `name[key=value,...]` into the fields of a `PrunerSpec`.
+
+    Raises `SuiteError` for other text, and for a sweep, which is several pruners.
+    """
+    table = read_pruner(text)
+    for key, value in table["parameters"].items():
+        if isinstance(value, list):
+            raise SuiteError(f"pruner {text!r} is several, one for each {key}; name one of them")
+    return table
+
+
+def read_pruner(text: str) -> dict[str, Any]:
+    """As `parse_pruner`, but a value may be several with `|` between, which are read as a list."""
     match = _SPEC.fullmatch(text.strip())
     if match is None:
         raise SuiteError(f"cannot read pruner {text!r}; write it as name or name[key=value,key=value]")
@@ -67,15 +91,19 @@ def label_of(name: str, parameters: Mapping[str, Scalar]) -> str:
     return f"{name}[{','.join(f'{key}={_write(value)}' for key, value in sorted(parameters.items()))}]"
 
 
-def _parameters(text: str, inside: str) -> dict[str, Scalar]:
-    parameters: dict[str, Scalar] = {}
+def _parameters(text: str, inside: str) -> dict[str, Scalar | list[Scalar]]:
+    parameters: dict[str, Scalar | list[Scalar]] = {}
     for item in filter(None, (part.strip() for part in inside.split(","))):
         key, equals, value = (part.strip() for part in item.partition("="))
-        if not equals or not key.isidentifier() or not value:
-            raise SuiteError(f"cannot read {item!r} in pruner {text!r}; write it as key=value")
+        values = [part.strip() for part in value.split("|")]
+        if not equals or not key.isidentifier() or not all(values):
+            raise SuiteError(
+                f"cannot read {item!r} in pruner {text!r}; write it as key=value, or key=value|value"
+            )
         if key in parameters:
             raise SuiteError(f"pruner {text!r} gives {key!r} twice")
-        parameters[key] = read_scalar(value)
+        read = [read_scalar(each) for each in values]
+        parameters[key] = read if len(read) > 1 else read[0]
     return parameters
 
 

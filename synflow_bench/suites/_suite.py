@@ -11,6 +11,7 @@ from synflow_bench.suites._model import Name, Value
 from synflow_bench.suites._setting import Setting
 from synflow_bench.suites._spec import PrunerSpec
 
+from synflow_bench.suites._sweep import expand_pruners
 Compression = Annotated[float, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 
@@ -19,7 +20,7 @@ class Suite(Value):
     """What to run: every setting at every compression and seed.
 
     `seeds` is a list of repetitions, or their number. `pruners` is empty where the suite leaves the choice
-    to the run: then every installed one takes part.
+    to the run: then every installed one takes part; a parameter with several values is a pruner for each.
     """
 
     name: Name
@@ -38,6 +39,11 @@ class Suite(Value):
         return value
 
     @field_validator("compressions", "seeds", "ablations")
+    @field_validator("pruners", mode="before")
+    @classmethod
+    def _sweeps(cls, value: Any) -> Any:
+        return expand_pruners(value)
+
     @classmethod
     def _once_each(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(values))

@@ -91,11 +91,6 @@ ONE = ("--pruner", "random", "--compression", "10")
     [
         (["--pruner", "synflw"], "unknown pruner 'synflw'; did you mean 'synflow'?"),
         (["--pruner", "xyzzy"], "unknown pruner 'xyzzy'; known: "),
-        (
-            ["--pruner", "synflow[round=1]"],
-            "unknown parameter of pruner 'synflow': 'round'; did you mean 'rounds'?",
-        ),
-        (["--pruner", "synflow[rounds=ten]"], "pruner 'synflow': parameter rounds='ten': "),
         (["--pruner", "synflow["], "pruner: cannot read pruner 'synflow['; write it as name or name["),
         (["--pruner", "dense"], "the dense network is always a row; leave out pruner 'dense'"),
         (["--model", "cov"], "unknown model 'cov'; did you mean 'conv'?"),

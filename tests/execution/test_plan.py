@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from synflow_bench import __version__
 from synflow_bench.errors import PluginError, UnknownNameError, UsageError
 from synflow_bench.execution import cells_of, installed_pruners, make_plan, resolve_pruners
 from synflow_bench.host import Host
@@ -23,6 +24,7 @@ SUITE = Suite.model_validate(
         "settings": [{"dataset": "digits", "model": "fc", "recipe": {"epochs": 1}}],
     }
 )
+SYNFLOW = f"pruner 'synflow' of synflow-bench {__version__}"
 NO_PRUNERS = """
     @hookimpl
     def synflow_bench_pruners():
@@ -57,7 +59,7 @@ def test_pruners_are_resolved_with_all_parameters_and_once_each(host: Host) -> N
     ("text", "message"),
     [
         ("synflw", "unknown pruner 'synflw'; did you mean 'synflow'?"),
-        ("synflow[round=3]", "parameter of pruner 'synflow': 'round'; did you mean 'rounds'?"),
+        ("synflow[round=3]", f"parameter of {SYNFLOW}: 'round'; did you mean 'rounds'?"),
         ("synflow[rounds=many]", "parameter rounds='many'"),
         ("synflow[rounds=0]", "rounds"),
         ("dense", "the dense network is always a row; leave out pruner 'dense'"),
