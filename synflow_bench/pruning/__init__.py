@@ -6,6 +6,7 @@ from synflow_bench.pruning._masks import Masks
 from synflow_bench.pruning._problem import Examples, Loss, Problem
 from synflow_bench.pruning._prunable import prunable_parameters
 from synflow_bench.pruning._pruner import Pruner, resolve_pruner
+from synflow_bench.pruning._residual import ResidualScale
 from synflow_bench.pruning._run import Pruned, run_pruner
 from synflow_bench.pruning._schedules import Schedule, densities
 from synflow_bench.pruning._selection import apportion, count, select
@@ -17,6 +18,7 @@ __all__ = [
     "Problem",
     "Pruned",
     "Pruner",
+    "ResidualScale",
     "Schedule",
     "apportion",
     "count",

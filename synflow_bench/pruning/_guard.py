@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from synflow_bench.errors import ScoreError
+from synflow_bench.pruning._layout import flattened, order_of
 from synflow_bench.pruning._selection import Selection
 
 
@@ -43,7 +44,7 @@ def _check_layer(name: str, scores: Tensor, parameter: Tensor, *, first_round: b
         raise ScoreError(
             f"scores of layer {name!r} are on {scores.device}, its weights on {parameter.device}"
         )
-    low, high = (float(value) for value in torch.aminmax(scores.detach()))
+    low, high = (float(value) for value in torch.aminmax(flattened(scores, order_of(scores))))
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
         _fail(parameter, f"scores of layer {name!r} are not finite")
     if first_round and low == high and not _constant(parameter):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,14 @@ from torch import Tensor
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
 Places = np.ndarray[Any, np.dtype[np.intp]]
+Piece = tuple[Floats, Bools, Bools]
+"""A stretch of a row, of what is eligible in it, and of what is kept of it; views."""
 
 SAMPLE = 1 << 16
 """The most entries that are drawn to bracket the threshold; of few entries, a sixteenth is."""
+
+PIECE = 1 << 16
+"""Entries that stay in a core's cache while they are compared twice."""
 
 FEW = 1 << 14
 """Up to how many entries a partition of them all is as fast."""
@@ -53,12 +59,41 @@ def _keep_between(
     rows: Sequence[Floats], eligible: Sequence[Bools], k: int, low: float, high: float
 ) -> tuple[list[Bools], float] | None:
     """What is above `high`, and the largest of the rest down to `low`; None where that is not enough."""
-    kept = [(row >= low) & mask for row, mask in zip(rows, eligible, strict=True)]
-    between = [np.flatnonzero(keep > (row > high)) for keep, row in zip(kept, rows, strict=True)]
+    kept = [np.empty(len(row), dtype=np.bool_) for row in rows]
+    pieces = [piece for parts in zip(rows, eligible, kept, strict=True) for piece in _cut(*parts)]
+    between = _on_threads(lambda piece: _keep_down_to(piece, low, high), pieces)
     surplus = sum(int(np.count_nonzero(keep)) for keep in kept) - k
     if not 0 <= surplus < sum(len(places) for places in between):
         return None
-    return kept, _drop_smallest(rows, kept, between, surplus)
+    return kept, _drop_smallest(
+        [row for row, _, _ in pieces], [keep for _, _, keep in pieces], between, surplus
+    )
+
+
+def _cut(row: Floats, mask: Bools, keep: Bools) -> Iterator[Piece]:
+    for start in range(0, len(row), PIECE):
+        part = slice(start, start + PIECE)
+        yield row[part], mask[part], keep[part]
+
+
+def _keep_down_to(piece: Piece, low: float, high: float) -> Places:
+    """Set what is kept of a piece if `low` is the threshold; return the places of those up to `high`."""
+    row, mask, keep = piece
+    np.greater_equal(row, low, out=keep)
+    keep &= mask
+    return np.flatnonzero(keep & (row <= high))
+
+
+def _on_threads(task: Callable[[Piece], Places], pieces: Sequence[Piece]) -> list[Places]:
+    """`task` of every piece, in order, on as many threads as torch may use; numpy computes unlocked."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        return [task(piece) for piece in pieces]
+    share = -(-len(pieces) // threads)
+    shares = [pieces[start : start + share] for start in range(0, len(pieces), share)]
+    with ThreadPoolExecutor(threads) as pool:
+        done = pool.map(lambda share: [task(piece) for piece in share], shares)
+        return [places for some in done for places in some]
 
 
 def _keep_all_but(rows: Sequence[Floats], eligible: Sequence[Bools], k: int) -> tuple[list[Bools], float]:

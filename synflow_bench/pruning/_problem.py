@@ -7,6 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -109,12 +110,25 @@ class Problem:
         with torch.no_grad():
             for name, tensor in _state(self.model).items():
                 if name in masks:
-                    torch.mul(self.dense[name], masks[name], out=tensor).requires_grad_(True)
+                    _mask(self.dense[name], masks[name], out=tensor)
+                    tensor.requires_grad_(True)
                 else:
                     tensor.copy_(self._rest[name])
         self.model.zero_grad(set_to_none=True)
         self.model.eval()
         return replace(self, masks=masks.check(self.parameters), density=density, round=round)
+
+    def transformed(self, change: Callable[[Tensor], Tensor]) -> Problem:
+        """The same pruning with `change` made of all parameters and floating-point buffers, for every round.
+
+        `change` gets dense values and must keep their shape; it may choose another layout in memory.
+        """
+        dense = {name: change(tensor) for name, tensor in self.dense.items()}
+        rest = {name: change(t) if t.is_floating_point() else t for name, t in self._rest.items()}
+        for name, tensor in _state(self.model).items():
+            tensor.data = torch.empty_like(dense[name] if name in dense else rest[name])
+        changed = replace(self, dense=dense, _rest=rest)
+        return changed.at(self.masks, density=self.density, round=self.round)
 
     def keep(self, score: Score, *, revive: bool = False) -> tuple[Problem, Masks]:
         """Score this round and keep the `density` share of largest scores; in float64 where float32 fails.
@@ -128,7 +142,8 @@ class Problem:
             return wider, wider._keep(score(wider), revive=revive)
 
     def _keep(self, scores: Mapping[str, Tensor], *, revive: bool) -> Masks:
-        check_scores(scores, self.parameters, first_round=self.round == 1)
+        whole = self.round == 1 and self.masks.kept == self.masks.size
+        check_scores(scores, self.parameters, first_round=whole)
         if self.invert:
             scores = {name: -score for name, score in scores.items()}
         eligible = Masks.ones(self.parameters) if revive else self.masks
@@ -154,6 +169,14 @@ class Problem:
             },
         )
         return wider.at(wider.masks, density=self.density, round=self.round)
+
+
+def _mask(dense: Tensor, mask: Tensor, out: Tensor) -> None:
+    """out = dense * mask. numpy multiplies numbers by booleans twice as fast as torch does."""
+    if dense.device.type == "cpu":
+        np.multiply(dense.numpy(), mask.numpy(), out=out.detach().numpy())
+    else:
+        torch.mul(dense, mask, out=out)
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

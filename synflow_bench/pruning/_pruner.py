@@ -11,7 +11,7 @@ from torch import Tensor
 
 from synflow_bench.errors import PluginError, UnknownNameError, UsageError
 from synflow_bench.pruning._masks import Masks
-from synflow_bench.pruning._problem import Problem
+from synflow_bench.pruning._problem import Problem, Score
 from synflow_bench.pruning._schedules import Schedule, densities
 from synflow_bench.suites import PrunerSpec, Scalar, label_of
 
@@ -61,9 +61,14 @@ class Pruner(_Frozen):
 
     def prune(self, problem: Problem, density: float) -> Masks:
         """The weights to keep: `rounds` rounds of scoring and removing what scores least."""
+        return self.in_rounds(problem, density, self.score)
+
+    def in_rounds(self, problem: Problem, density: float, score: Score) -> Masks:
+        """`rounds` rounds of `score`: for a `prune` that prepares the problem once for all of them."""
         masks = problem.masks
-        for round, target in enumerate(densities(self.schedule, density, self.rounds), start=1):
-            problem, masks = problem.at(masks, density=target, round=round).keep(self.score)
+        targets = densities(self.schedule, density, self.rounds, masks.density)
+        for round, target in enumerate(targets, start=1):
+            problem, masks = problem.at(masks, density=target, round=round).keep(score)
         return masks
 
 
@@ -74,12 +79,12 @@ def resolve_pruner(kind: type[Pruner], spec: PrunerSpec, title: str = "") -> tup
     that the pruner does not have, `UsageError` for a value of the wrong type or one that the pruner refuses,
     and `PluginError` for a `kind` that is no `Pruner`.
     """
+    title = title or f"pruner {spec.name!r}"
     if not (isinstance(kind, type) and issubclass(kind, Pruner)):
         raise PluginError(f"{title} is no synflow_bench.Pruner; make it a subclass")
     hints = get_type_hints(kind)
     names = [field.name for field in fields(kind)]
     for name in spec.parameters:
-    title = title or f"pruner {spec.name!r}"
         if name not in names:
             raise UnknownNameError(f"parameter of {title}:", name, names)
     given: dict[str, Any] = {
@@ -91,11 +96,6 @@ def resolve_pruner(kind: type[Pruner], spec: PrunerSpec, title: str = "") -> tup
     return pruner, resolved
 
 
-def _check_parameters(kind: type[Pruner]) -> None:
-    for field in fields(kind):
-        where = f"parameter {field.name!r} of pruner {kind.__name__}"
-        if vars(kind).get(field.name, field.default) is not field.default:
-            raise PluginError(
 def _make(kind: type[Pruner], given: Mapping[str, Any], title: str) -> Pruner:
     try:
         return kind(**given)
@@ -103,6 +103,11 @@ def _make(kind: type[Pruner], given: Mapping[str, Any], title: str) -> Pruner:
         raise UsageError(f"{title}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
+def _check_parameters(kind: type[Pruner]) -> None:
+    for field in fields(kind):
+        where = f"parameter {field.name!r} of pruner {kind.__name__}"
+        if vars(kind).get(field.name, field.default) is not field.default:
+            raise PluginError(
                 f"{where} is set without a type and would be lost; write `{field.name}: {field.type} = ...`"
             )
         if field.default is MISSING:

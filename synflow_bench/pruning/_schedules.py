@@ -7,12 +7,12 @@ from typing import Literal
 Schedule = Literal["exponential", "linear"]
 
 
-def densities(schedule: Schedule, density: float, rounds: int) -> list[float]:
-    """The density after each of `rounds` rounds; the last is `density` exactly.
+def densities(schedule: Schedule, density: float, rounds: int, start: float = 1.0) -> list[float]:
+    """The density after each of `rounds` rounds that begin at `start`; the last is `density` exactly.
 
-    exponential: density ** (t / T); linear: 1 - (1 - density) t / T.
+    exponential: start (density / start) ** (t / T); linear: start - (start - density) t / T.
     """
     steps = [t / rounds for t in range(1, rounds)]
     if schedule == "exponential":
-        return [*(density**step for step in steps), density]
-    return [*(1 - (1 - density) * step for step in steps), density]
+        return [*(start * (density / start) ** step for step in steps), density]
+    return [*(start - (start - density) * step for step in steps), density]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from synflow_bench.errors import UsageError
 from synflow_bench.pruning._largest import keep_largest
+from synflow_bench.pruning._layout import Order, flattened, order_of, unflattened
 from synflow_bench.pruning._masks import Masks
 from synflow_bench.suites import Scope
 
@@ -39,20 +40,21 @@ def select(scores: Mapping[str, Tensor], masks: Masks, density: float, scope: Sc
 
     `global` ranks all layers together and keeps round(density * N). `local` ranks each layer by itself and
     keeps density * n_l of it, rounded so that the total is round(density * N) too. Scores of several types
-    are compared in the widest of them.
+    are compared in the widest of them. Ties go by index, in channels-last order where scores are laid out so.
     """
     dtype = reduce(torch.promote_types, (score.dtype for score in scores.values()), torch.float32)
-    rows = [scores[name].detach().reshape(-1).to(dtype) for name in masks]
-    eligible = [mask.reshape(-1) for mask in masks.values()]
+    orders = {name: order_of(scores[name]) for name in masks}
+    rows = [flattened(scores[name], order).to(dtype) for name, order in orders.items()]
+    eligible = [flattened(masks[name], order) for name, order in orders.items()]
     if scope == "global":
         kept, threshold = keep_largest(rows, eligible, count(density, masks.size))
-        return Selection(_shaped(kept, masks), threshold)
+        return Selection(_shaped(kept, masks, orders), threshold)
     shares = apportion(
         {name: mask.numel() for name, mask in masks.items()}, density, masks.layer_kept
     ).values()
     chosen = [keep_largest([row], [mask], k) for row, mask, k in zip(rows, eligible, shares, strict=True)]
     threshold = min(threshold for _, threshold in chosen)
-    return Selection(_shaped([kept[0] for kept, _ in chosen], masks), threshold)
+    return Selection(_shaped([kept[0] for kept, _ in chosen], masks, orders), threshold)
 
 
 def apportion(
@@ -72,5 +74,6 @@ def apportion(
     return kept
 
 
-def _shaped(rows: Sequence[Tensor], masks: Masks) -> Masks:
-    return Masks({name: row.view(mask.shape) for (name, mask), row in zip(masks.items(), rows, strict=True)})
+def _shaped(rows: Sequence[Tensor], masks: Masks, orders: Mapping[str, Order]) -> Masks:
+    pairs = zip(masks.items(), rows, strict=True)
+    return Masks({name: unflattened(row, mask.shape, orders[name]) for (name, mask), row in pairs})

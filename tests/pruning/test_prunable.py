@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from synflow_bench.errors import ModelError
-from synflow_bench.pruning import prunable_parameters
+from synflow_bench.pruning import ResidualScale, prunable_parameters
 from synflow_bench.suites import PruningOptions
 
 
@@ -48,6 +49,29 @@ def test_batch_norm_scales_and_shifts() -> None:
     ]
     plain = nn.Sequential(nn.Conv1d(1, 2, 1), nn.BatchNorm1d(2, affine=False))
     assert names(plain, prune_batchnorm=True) == ["0.weight"]
+
+
+def test_residual_scales() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), ResidualScale(8), nn.Flatten(), nn.Linear(8, 2))
+    assert names(net) == ["0.weight", "3.weight"]
+    assert names(net, prune_residual=True) == ["0.weight", "1.scale", "3.weight"]
+
+
+def test_residual_scales_of_a_network_that_has_none_are_an_error_with_the_way_out() -> None:
+    with pytest.raises(ModelError) as refusal:
+        names(Nested(), prune_residual=True)
+    assert str(refusal.value) == (
+        "Nested has no residual scales to prune; leave out prune_residual, or build a residual network with "
+        "its option `residual = true`"
+    )
+
+
+def test_a_residual_scale_changes_nothing_until_entries_are_removed() -> None:
+    scale, x = ResidualScale(3), torch.randn(2, 3, 4, 5)
+    assert torch.equal(scale(x), x)
+    assert not scale.scale.requires_grad
+    scale.scale.data[1] = 0
+    assert torch.equal(scale(x), x * torch.tensor([1.0, 0.0, 1.0]).view(1, 3, 1, 1))
 
 
 def test_a_dense_classifier_is_the_last_linear_layer_with_its_bias() -> None:

@@ -160,6 +160,21 @@ def test_every_round_sees_the_network_as_it_was_with_its_masks(
         assert all(torch.equal(problem.dense[name], original[name]) for name in problem.masks)
 
 
+def test_a_transformed_problem_is_masked_and_restored_like_any_other(
+    model: nn.Sequential, pose: Pose, scores_of: Scores
+) -> None:
+    original = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    squared = pose(model).transformed(torch.square)
+    _, masks = squared.at(squared.masks, density=0.5, round=1).keep(
+        lambda problem: scores_of(problem.parameters)
+    )
+    later = squared.at(masks, density=0.2, round=2)
+    assert masks.density == pytest.approx(0.5, abs=0.02)
+    for name, tensor in later.model.state_dict().items():
+        assert torch.equal(tensor, original[name].square() * masks.get(name, torch.tensor(True))), name
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in original.items())
+
+
 def test_what_a_pruner_draws_from_global_generators_is_set_by_its_own_seed(
     model: nn.Module, data: tuple[Tensor, Tensor]
 ) -> None:

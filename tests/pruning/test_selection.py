@@ -123,6 +123,24 @@ def test_shapes_are_those_of_the_scores_even_where_memory_is_not_contiguous() ->
     assert torch.equal(masks["w"], score >= 3)
 
 
+def test_channels_last_scores_choose_the_same_weights() -> None:
+    score = torch.rand(4, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    earlier = Masks({"w": score > 0.2})
+    expected = select({"w": score}, earlier, 0.4, "global")
+    found = select({"w": score.contiguous(memory_format=torch.channels_last)}, earlier, 0.4, "global")
+    assert found == expected
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_scores_are_exact_on_several_threads(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    score = torch.rand(400_001, generator=torch.Generator().manual_seed(0))
+    kept = select({"w": score}, Masks.ones({"w": score}), 0.1, "global").masks["w"]
+    torch.set_num_threads(before)
+    assert torch.equal(kept, score >= score.sort(descending=True).values[round(0.1 * len(score)) - 1])
+
+
 @pytest.mark.parametrize(
     ("density", "size", "kept"), [(1.0, 7, 7), (0.1, 95, 10), (1e-3, 1499, 1), (0.5, 5, 2)]
 )

@@ -16,7 +16,7 @@ from synflow_bench.suites import PruningOptions
 from synflow_bench_models.fc import fc
 from synflow_bench_models.lottery_resnet import resnet20
 from synflow_bench_models.lottery_vgg import vgg11_bn
-from synflow_bench_pruners.synflow import SynFlow, absolute_state, total_flow
+from synflow_bench_pruners.synflow import SynFlow, positive, total_flow
 
 Pose = Callable[..., Problem]
 RELATIVE = 1e-6
@@ -43,7 +43,7 @@ def half_masked(problem: Problem) -> Problem:
 
 
 def flow(problem: Problem) -> float:
-    return float(total_flow(problem, absolute_state(problem)))
+    return float(total_flow(problem.transformed(positive)).detach())
 
 
 def in_and_out(scores: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -112,24 +112,25 @@ def test_the_formula_with_every_option_and_any_statistics(
     for tensor in model.state_dict().values():
         if tensor.dim() == 1:
             tensor.add_(0.1 * torch.randn(tensor.shape, generator=generator))
-    positive = deepcopy(model).eval()
-    for tensor in positive.state_dict().values():
+    absolute = deepcopy(model).eval()
+    for tensor in absolute.state_dict().values():
         tensor.abs_()
     problem = pose(model, shape, options=PruningOptions(prune_bias=True, prune_batchnorm=True))
-    total = positive(torch.ones(1, *shape, dtype=torch.float64)).sum()
+    total = absolute(torch.ones(1, *shape, dtype=torch.float64)).sum()
     total.backward()
     assert flow(problem) == pytest.approx(float(total.detach()), rel=1e-12)
     scores = SynFlow().score(problem)
     assert scores.keys() == dict(model.named_parameters()).keys()
-    for name, parameter in positive.named_parameters():
+    for name, parameter in absolute.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(scores[name], (parameter * parameter.grad).detach(), rtol=1e-9, atol=0)
 
 
-def test_the_network_is_left_as_it_was(pose: Pose) -> None:
+def test_another_round_finds_the_network_as_it_was(pose: Pose) -> None:
     problem = pose(build(fc, (1, 8, 8)), (1, 8, 8))
     before = {name: tensor.clone() for name, tensor in problem.model.state_dict().items()}
     SynFlow().score(problem)
+    problem.at(problem.masks, density=1.0, round=2)
     assert all(torch.equal(tensor, before[name]) for name, tensor in problem.model.state_dict().items())
 
 
