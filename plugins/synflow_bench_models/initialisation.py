@@ -1,19 +1,24 @@
-"""How the networks of the lottery family are initialised."""
+"""How weights are drawn, where torch's own way is not meant. All draws are from torch's global generator."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from torch import nn
 
 
-def kaiming_normal(model: nn.Module) -> None:
-    """Draw the weights of convolutional and linear layers from N(0, 2 / fan_in) and set their biases to zero.
+def kaiming_normal(
+    model: nn.Module,
+    fan: Literal["fan_in", "fan_out"] = "fan_in",
+    layers: tuple[type[nn.Conv2d | nn.Linear], ...] = (nn.Conv2d, nn.Linear),
+) -> None:
+    """Draw the weights of `layers` from N(0, 2 / fan) and set their biases to zero.
 
-    Draws from torch's global generator. Batch norms keep torch's default: scale one, shift zero.
-
+    Other layers keep what they have; batch norms torch's default, scale one and shift zero.
     He et al., "Delving Deep into Rectifiers", 2015, arXiv 1502.01852.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        if isinstance(module, layers):
+            nn.init.kaiming_normal_(module.weight, mode=fan, nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

@@ -8,18 +8,13 @@ Frankle & Carbin, "The Lottery Ticket Hypothesis", 2019, arXiv 1803.03635.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import nn
 
-from synflow_bench.errors import ModelError
 from synflow_bench_models.initialisation import kaiming_normal
+from synflow_bench_models.vgg_plan import STAGES, WIDTHS, check_sides, vgg_features
 
-WIDTHS = (64, 128, 256, 512, 512)
-"""Channels of the five stages; a max-pool of 2 stands between stages."""
-STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
-"""Depth -> convolutions in each stage."""
 SHRINKAGE = 2 ** (len(WIDTHS) - 1)
 """How many times smaller the max-pools make a side; also the shortest side that is left anything."""
 
@@ -38,18 +33,14 @@ class LotteryVGG:
         a side of which only 1 is left, and the classifier reads every position. From 16x16 to 63x63 it reads
         512 numbers. Raises `ModelError` below 16x16.
         """
+        check_sides(self.name, input_shape, SHRINKAGE)
         channels, *sides = input_shape
-        if min(sides) < SHRINKAGE:
-            raise ModelError(
-                f"input {'x'.join(map(str, input_shape))} is too small for {self.name}: "
-                f"it needs at least {channels}x{SHRINKAGE}x{SHRINKAGE}"
-            )
         height, width = (side // SHRINKAGE for side in sides)
         window = (min(2, height), min(2, width))
         positions = (height // window[0]) * (width // window[1])
         model = nn.Sequential(
             OrderedDict[str, nn.Module](
-                features=nn.Sequential(OrderedDict(self._features(channels))),
+                features=nn.Sequential(vgg_features(self.depth, channels, batch_norm=self.batch_norm)),
                 pool=nn.AvgPool2d(window),
                 flatten=nn.Flatten(),
                 classifier=nn.Linear(WIDTHS[-1] * positions, num_classes),
@@ -62,17 +53,6 @@ class LotteryVGG:
     def name(self) -> str:
         """The name under which it is registered."""
         return f"lottery/vgg{self.depth}{'-bn' if self.batch_norm else ''}"
-
-    def _features(self, channels: int) -> Iterator[tuple[str, nn.Module]]:
-        for stage, (width, count) in enumerate(zip(WIDTHS, STAGES[self.depth], strict=True), start=1):
-            if stage > 1:
-                yield f"pool{stage - 1}", nn.MaxPool2d(2)
-            for i in range(1, count + 1):
-                yield f"conv{stage}_{i}", nn.Conv2d(channels, width, kernel_size=3, padding=1)
-                if self.batch_norm:
-                    yield f"bn{stage}_{i}", nn.BatchNorm2d(width)
-                yield f"relu{stage}_{i}", nn.ReLU()
-                channels = width
 
 
 vgg11, vgg13, vgg16, vgg19 = (LotteryVGG(depth) for depth in STAGES)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from synflow_bench.host import hookimpl
 
-_VGG_DEPTHS = (11, 13, 16, 19)
-_RESNET_DEPTHS = (20, 32, 44, 56, 110, 1202)
+_VGGS = ("vgg11", "vgg13", "vgg16", "vgg19", "vgg11-bn", "vgg13-bn", "vgg16-bn", "vgg19-bn")
+_LOTTERY_DEPTHS = (20, 32, 44, 56, 110, 1202)
+_DEPTHS = (18, 34, 50, 101, 152)
 
 
 @hookimpl
@@ -14,11 +17,17 @@ def synflow_bench_models() -> dict[str, str]:
     return {
         "fc": "synflow_bench_models.fc:fc",
         "conv": "synflow_bench_models.conv:conv",
-        **{f"lottery/vgg{n}": f"synflow_bench_models.lottery_vgg:vgg{n}" for n in _VGG_DEPTHS},
-        **{f"lottery/vgg{n}-bn": f"synflow_bench_models.lottery_vgg:vgg{n}_bn" for n in _VGG_DEPTHS},
-        **{f"lottery/resnet{n}": f"synflow_bench_models.lottery_resnet:resnet{n}" for n in _RESNET_DEPTHS},
-        **{
-            f"lottery/wide-resnet{n}": f"synflow_bench_models.lottery_resnet:wide_resnet{n}"
-            for n in _RESNET_DEPTHS
-        },
+        **_named("lottery", "lottery_vgg", _VGGS),
+        **_named("lottery", "lottery_resnet", _resnets(_LOTTERY_DEPTHS, wide=_LOTTERY_DEPTHS)),
+        **_named("tinyimagenet", "tinyimagenet_vgg", _VGGS),
+        **_named("tinyimagenet", "tinyimagenet_resnet", _resnets(_DEPTHS, wide=_DEPTHS)),
+        **_named("imagenet", "imagenet", [*_VGGS, *_resnets(_DEPTHS, wide=(50, 101))]),
     }
+
+
+def _resnets(depths: Iterable[int], wide: Iterable[int]) -> list[str]:
+    return [*(f"resnet{depth}" for depth in depths), *(f"wide-resnet{depth}" for depth in wide)]
+
+
+def _named(family: str, module: str, names: Iterable[str]) -> dict[str, str]:
+    return {f"{family}/{name}": f"synflow_bench_models.{module}:{name.replace('-', '_')}" for name in names}

@@ -1,4 +1,4 @@
-"""The networks by name: what they are made of, how they are initialised, what they take."""
+"""The networks for small images by name: what they are made of, how they are initialised, what they take."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from synflow_bench_models.plugin import synflow_bench_models
 
 Factory = Callable[[tuple[int, int, int], int], nn.Module]
 
-NAMES = sorted(synflow_bench_models())
+REGISTERED = sorted(synflow_bench_models())
+NAMES = [name for name in REGISTERED if name.partition("/")[0] in {"fc", "conv", "lottery"}]
 EVERY_NAME = [pytest.param(name, marks=pytest.mark.slow) if "1202" in name else name for name in NAMES]
 COLOUR = (3, 32, 32)
 GREY = (1, 28, 28)
@@ -51,6 +52,13 @@ def test_every_network_of_the_issue_is_registered() -> None:
     vggs = [f"lottery/vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "-bn")]
     resnets = [f"lottery/{wide}resnet{n}" for n in (20, 32, 44, 56, 110, 1202) for wide in ("", "wide-")]
     assert sorted(["fc", "conv", *vggs, *resnets]) == NAMES
+    for_photographs = [name for name in REGISTERED if name not in NAMES]
+    vggs = [f"vgg{n}{bn}" for n in (11, 13, 16, 19) for bn in ("", "-bn")]
+    resnets = [f"resnet{n}" for n in (18, 34, 50, 101, 152)]
+    tiny = [*vggs, *resnets, *(f"wide-{name}" for name in resnets)]
+    large = [*vggs, *resnets, "wide-resnet50", "wide-resnet101"]
+    expected = [*(f"tinyimagenet/{name}" for name in tiny), *(f"imagenet/{name}" for name in large)]
+    assert sorted(expected) == for_photographs
 
 
 @pytest.mark.parametrize("shape", [COLOUR, GREY])
@@ -113,6 +121,21 @@ def test_wide_resnets_are_twice_as_wide_everywhere() -> None:
 def test_only_blocks_that_change_the_shape_have_a_shortcut_convolution() -> None:
     shortcuts = [name for name in prunable(resnet32(COLOUR, 10)) if "shortcut" in name]
     assert shortcuts == ["stage2.0.shortcut.conv", "stage3.0.shortcut.conv"]
+
+
+def test_residual_puts_a_prunable_scale_on_identity_shortcuts_and_changes_nothing_else() -> None:
+    torch.manual_seed(0)
+    plain = resnet20(COLOUR, 10).eval()
+    torch.manual_seed(0)
+    scaled = resnet20(COLOUR, 10, residual=True).eval()
+    extra = {name: p for name, p in scaled.named_parameters() if name not in dict(plain.named_parameters())}
+    assert list(extra) == [
+        *(f"stage1.{i}.shortcut.scale" for i in (0, 1, 2)),
+        *(f"stage{stage}.{i}.shortcut.scale" for stage in (2, 3) for i in (1, 2)),
+    ]
+    assert all(torch.equal(p, torch.ones_like(p)) and not p.requires_grad for p in extra.values())
+    x = torch.rand(2, *COLOUR)
+    assert torch.equal(scaled(x), plain(x))
 
 
 def test_identity_shortcuts_add_the_blocks_input() -> None:

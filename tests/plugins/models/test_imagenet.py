@@ -1,0 +1,213 @@
+"""torchvision's networks at 224x224 with 1000 classes, and its weights from a local folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from math import sqrt
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from synflow_bench.errors import ModelError
+from synflow_bench.pruning import ResidualScale, prunable_parameters
+from synflow_bench.suites import PruningOptions
+from synflow_bench_models.imagenet import resnet18, resnet50, vgg11, vgg19, wide_resnet50
+from synflow_bench_models.plugin import synflow_bench_models
+
+NAMES = sorted(name for name in synflow_bench_models() if name.startswith("imagenet/"))
+DEEP = ("101", "152", "wide-resnet34", "wide-resnet50")
+ANSWERING = [pytest.param(n, marks=pytest.mark.slow) if n.endswith(DEEP) else n for n in NAMES]
+RESNETS = [pytest.param(n, marks=pytest.mark.slow) if n.endswith(DEEP) else n for n in NAMES if "resnet" in n]
+SHAPE, CLASSES = (3, 224, 224), 1000
+PUBLISHED = {
+    "imagenet/vgg11": 132_863_336,
+    "imagenet/vgg13": 133_047_848,
+    "imagenet/vgg16": 138_357_544,
+    "imagenet/vgg19": 143_667_240,
+    "imagenet/vgg11-bn": 132_868_840,
+    "imagenet/vgg13-bn": 133_053_736,
+    "imagenet/vgg16-bn": 138_365_992,
+    "imagenet/vgg19-bn": 143_678_248,
+    "imagenet/resnet18": 11_689_512,
+    "imagenet/resnet34": 21_797_672,
+    "imagenet/resnet50": 25_557_032,
+    "imagenet/resnet101": 44_549_160,
+    "imagenet/resnet152": 60_192_808,
+    "imagenet/wide-resnet50": 68_883_240,
+    "imagenet/wide-resnet101": 126_886_696,
+}
+"""All parameters, as torchvision's documentation has them."""
+Factory = Callable[..., nn.Module]
+
+
+def factory_of(name: str) -> Factory:
+    module, _, attribute = synflow_bench_models()[name].partition(":")
+    factory: Factory = getattr(import_module(module), attribute)
+    return factory
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_has_as_many_parameters_as_torchvision_says(name: str) -> None:
+    with torch.device("meta"):
+        model = factory_of(name)(SHAPE, CLASSES)
+    assert sum(parameter.numel() for parameter in model.parameters()) == PUBLISHED[name]
+
+
+def test_vgg19_has_the_prunable_weights_of_the_paper() -> None:
+    with torch.device("meta"):
+        weights = prunable_parameters(vgg19(SHAPE, CLASSES), PruningOptions())
+    assert sum(weight.numel() for weight in weights.values()) == 143_652_544
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (1, 64, 96)])
+@pytest.mark.parametrize("name", ANSWERING)
+def test_answers_with_one_logit_a_class_whatever_channels_and_size(
+    name: str, shape: tuple[int, int, int]
+) -> None:
+    with torch.device("meta"):
+        assert factory_of(name)(shape, 7).eval()(torch.empty(2, *shape)).shape == (2, 7)
+
+
+def test_vgg_refuses_an_input_that_its_pools_would_use_up() -> None:
+    with pytest.raises(ModelError) as refusal:
+        vgg19((3, 28, 28), 10)
+    assert str(refusal.value) == "input 3x28x28 is too small for imagenet/vgg19: it needs at least 3x32x32"
+
+
+def test_initial_weights_are_those_of_torchvision() -> None:
+    torch.manual_seed(3)
+    ours = resnet18(SHAPE, 10).state_dict()
+    torch.manual_seed(3)
+    theirs = torchvision.models.resnet18(num_classes=10).state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.parametrize("factory", [resnet18, resnet50])
+def test_convolutions_are_kaiming_normal_over_the_fan_out(factory: Factory) -> None:
+    torch.manual_seed(0)
+    for shape in (SHAPE, (1, 224, 224)):
+        first = next(m for m in factory(shape, 10).modules() if isinstance(m, nn.Conv2d))
+        assert first.in_channels == shape[0]
+        fan_out = first.weight[:, 0].numel()
+        deviation = pytest.approx(sqrt(2 / fan_out), rel=5 / sqrt(2 * first.weight.numel()))
+        assert first.weight.std().item() == deviation
+
+
+def backward(factory: Factory) -> None:
+    torch.manual_seed(0)
+    model = factory(SHAPE, CLASSES)
+    loss = nn.functional.cross_entropy(model(torch.rand(2, *SHAPE)), torch.arange(2))
+    loss.backward()  # type: ignore[no-untyped-call]
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_gradients_reach_every_parameter_at_the_native_size() -> None:
+    backward(resnet18)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factory", [vgg11, resnet50, wide_resnet50])
+def test_gradients_reach_every_parameter_of_large_networks(factory: Factory) -> None:
+    backward(factory)
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_residual_scales_stand_on_all_identity_shortcuts(name: str) -> None:
+    with torch.device("meta"):
+        model = factory_of(name)(SHAPE, 10, residual=True)
+    blocks = {18: 8, 34: 16, 50: 16, 101: 33, 152: 50}[int("".join(filter(str.isdigit, name)))]
+    changing = 3 if "18" in name or "34" in name else 4
+    assert sum(isinstance(module, ResidualScale) for module in model.modules()) == blocks - changing
+
+
+def test_a_residual_scale_changes_no_output_and_follows_its_channels() -> None:
+    torch.manual_seed(0)
+    plain = resnet18((3, 32, 32), 10).eval()
+    torch.manual_seed(0)
+    scaled = resnet18((3, 32, 32), 10, residual=True).eval()
+    x = torch.rand(2, 3, 32, 32)
+    assert torch.equal(plain(x), scaled(x))
+    options = PruningOptions(prune_residual=True)
+    scales = {n: p for n, p in prunable_parameters(scaled, options).items() if n.endswith("scale")}
+    assert [len(scale) for scale in scales.values()] == [64, 64, 128, 256, 512]
+    assert not any(scale.requires_grad for scale in scales.values())
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where torch looks for downloaded weights; no download can be had."""
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "hub"))
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+
+    def offline(*_: object, **__: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
+    return folder
+
+
+def weights_file(hub: Path, builder: str) -> Path:
+    weights = torchvision.models.get_model_weights(builder)["IMAGENET1K_V1"]
+    return hub / str(weights.url).rpartition("/")[2]
+
+
+def test_pretrained_weights_come_from_torch_hub(hub: Path) -> None:
+    torch.manual_seed(7)
+    published = torchvision.models.resnet18().state_dict()
+    torch.save(published, weights_file(hub, "resnet18"))
+    loaded = resnet18(SHAPE, CLASSES, pretrained=True, residual=True).state_dict()
+    assert all(torch.equal(loaded[name], published[name]) for name in published)
+    assert sorted(name for name in loaded if name not in published) == sorted(
+        f"layer{stage}.{block}.downsample.scale" for stage, block in ((1, 0), (1, 1), (2, 1), (3, 1), (4, 1))
+    )
+
+
+def test_pretrained_weights_that_cannot_be_had_are_one_line_with_a_way_out(
+    hub: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ModelError) as refusal:
+        resnet18(SHAPE, CLASSES, pretrained=True)
+    url = torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url
+    assert str(refusal.value) == (
+        "could not download the weights of imagenet/resnet18: <urlopen error no network>; "
+        f"fetch {url} to {weights_file(hub, 'resnet18')}"
+    )
+    assert capsys.readouterr().out == ""
+    assert not list(hub.iterdir())
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("raise SystemExit('it was run')",))
+
+
+@pytest.mark.parametrize("content", ["nothing", "half", "code", "another network"])
+def test_what_is_not_its_weights_is_refused_and_not_run(hub: Path, content: str) -> None:
+    path = weights_file(hub, "resnet18")
+    saved = {"code": Harmful(), "another network": nn.Linear(2, 2).state_dict()}.get(content, {})
+    torch.save(saved, path)
+    if content in {"nothing", "half"}:
+        whole = path.read_bytes()
+        path.write_bytes(whole[: len(whole) // 2] if content == "half" else b"")
+    with pytest.raises(ModelError) as refusal:
+        resnet18(SHAPE, CLASSES, pretrained=True)
+    assert str(refusal.value) == (
+        f"{path} has no weights of imagenet/resnet18; delete it, and they are downloaded again"
+    )
+
+
+@pytest.mark.parametrize(("shape", "classes"), [(SHAPE, 10), ((1, 224, 224), CLASSES)])
+def test_pretrained_weights_fit_three_channels_and_a_thousand_classes_only(
+    shape: tuple[int, int, int], classes: int
+) -> None:
+    with pytest.raises(ModelError, match=f"not for {shape[0]} and {classes}; leave out `pretrained`"):
+        wide_resnet50(shape, classes, pretrained=True)
