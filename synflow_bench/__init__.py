@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from synflow_bench.pruning import Masks as Masks
     from synflow_bench.pruning import Problem as Problem
     from synflow_bench.pruning import Pruner as Pruner
+    from synflow_bench.pruning import ResidualScale as ResidualScale
     from synflow_bench.pruning import prune as prune
     from synflow_bench.suites import PruningOptions as PruningOptions
 
@@ -31,6 +32,7 @@ _HOMES = {
     "Problem": "synflow_bench.pruning",
     "Pruner": "synflow_bench.pruning",
     "PruningOptions": "synflow_bench.suites",
+    "ResidualScale": "synflow_bench.pruning",
     "Split": "synflow_bench.data",
     "Splits": "synflow_bench.data",
     "hookimpl": "synflow_bench.host",

@@ -117,7 +117,11 @@ def _pruned(setting: Setting) -> str:
 def _options(options: PruningOptions) -> Iterator[str]:
     yield f"{options.scope} scope"
     yield f"{count(options.examples_per_class, 'example')} a class"
-    flags = {"prune_bias": "biases", "prune_batchnorm": "batch norm"}
+    flags = {
+        "prune_bias": "biases",
+        "prune_batchnorm": "batch norm",
+        "prune_residual": "residual scales",
+    }
     yield from (f"{words} pruned" for flag, words in flags.items() if getattr(options, flag))
     if options.dense_classifier:
         yield "dense classifier"

@@ -20,13 +20,14 @@ class PruningOptions(Value):
     """What may be pruned, how scores are ranked, and how much data a score may see.
 
     Weights of linear and convolutional layers can always be pruned; `prune_bias` adds their biases,
-    `prune_batchnorm` the scales and shifts of batch norm, `dense_classifier` leaves the last linear layer
-    whole.
+    `prune_batchnorm` the scales and shifts of batch norm, `prune_residual` the scales of identity shortcuts;
+    `dense_classifier` leaves the last linear layer whole.
     """
 
     scope: Scope = "global"
     prune_bias: bool = False
     prune_batchnorm: bool = False
+    prune_residual: bool = False
     dense_classifier: bool = False
     examples_per_class: Annotated[int, Field(ge=1)] = 10
 
@@ -61,7 +62,11 @@ class Setting(Value):
     @cached_property
     def digest(self) -> str:
         """The sha256 of all fields; kept, because the keys of thousands of cells begin with it."""
-        return digest(self.model_dump(mode="json"))
+        return digest(self.model_dump(mode="json", exclude=self._unsaid()))
+
+    def _unsaid(self) -> dict[str, Any]:
+        """Fields that came after the first records and are as they would be without them."""
+        return {} if self.pruning.prune_residual else {"pruning": {"prune_residual"}}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with its own digest."""

@@ -33,6 +33,7 @@ PRUNING: dict[str, Any] = {
     "scope": "local",
     "prune_bias": True,
     "prune_batchnorm": True,
+    "prune_residual": True,
     "dense_classifier": True,
     "examples_per_class": 1,
 }
