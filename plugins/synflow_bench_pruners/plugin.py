@@ -14,4 +14,6 @@ def synflow_bench_pruners() -> dict[str, str]:
         "snip": "synflow_bench_pruners.snip:Snip",
         "grasp": "synflow_bench_pruners.grasp:Grasp",
         "synflow": "synflow_bench_pruners.synflow:SynFlow",
+        "grasp-abs": "synflow_bench_pruners.grasp_abs:GraspAbs",
+        "synflow-l2": "synflow_bench_pruners.synflow_l2:SynFlowL2",
     }
