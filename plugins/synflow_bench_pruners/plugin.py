@@ -16,4 +16,6 @@ def synflow_bench_pruners() -> dict[str, str]:
         "synflow": "synflow_bench_pruners.synflow:SynFlow",
         "grasp-abs": "synflow_bench_pruners.grasp_abs:GraspAbs",
         "synflow-l2": "synflow_bench_pruners.synflow_l2:SynFlowL2",
+        "iter-snip": "synflow_bench_pruners.iter_snip:IterSnip",
+        "force": "synflow_bench_pruners.force:Force",
     }
