@@ -18,4 +18,10 @@ def synflow_bench_pruners() -> dict[str, str]:
         "synflow-l2": "synflow_bench_pruners.synflow_l2:SynFlowL2",
         "iter-snip": "synflow_bench_pruners.iter_snip:IterSnip",
         "force": "synflow_bench_pruners.force:Force",
+        "uniform": "synflow_bench_pruners.uniform:Uniform",
+        "uniform-plus": "synflow_bench_pruners.uniform_plus:UniformPlus",
+        "erk": "synflow_bench_pruners.erk:Erk",
+        "igq": "synflow_bench_pruners.igq:Igq",
+        "balanced": "synflow_bench_pruners.balanced:Balanced",
+        "smart-ratio": "synflow_bench_pruners.smart_ratio:SmartRatio",
     }
