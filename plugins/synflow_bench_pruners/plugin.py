@@ -24,4 +24,5 @@ def synflow_bench_pruners() -> dict[str, str]:
         "igq": "synflow_bench_pruners.igq:Igq",
         "balanced": "synflow_bench_pruners.balanced:Balanced",
         "smart-ratio": "synflow_bench_pruners.smart_ratio:SmartRatio",
+        "lamp": "synflow_bench_pruners.lamp:Lamp",
     }
