@@ -1,0 +1,106 @@
+"""The kit in one call for each kind of plugin, and by installed name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synflow_bench.data import default_data_root
+from synflow_bench.errors import PluginError
+from synflow_bench.host import Host
+from synflow_bench.suites import PrunerSpec, validate
+from synflow_bench.testing._rule import Examination, NotAsked, Report, Rule
+from synflow_bench.testing._subject import PrunerSubject
+from synflow_bench.testing.datasets import DATASET_RULES, DatasetSubject
+from synflow_bench.testing.models import MODEL_RULES, ModelSubject
+from synflow_bench.testing.pruners import PRUNER_RULES
+
+RULES: Mapping[str, Sequence[Rule[Any]]] = {
+    "pruner": PRUNER_RULES,
+    "model": MODEL_RULES,
+    "dataset": DATASET_RULES,
+}
+"""The rules of each kind of plugin that the kit knows."""
+
+
+def examine_pruner(pruner: Any, parameters: Mapping[str, Any] | None = None) -> Examination[PrunerSubject]:
+    """An examination of a pruner: its class, or its installed name, `"synflow[rounds=10]"`."""
+    if not isinstance(pruner, str):
+        return Examination(PrunerSubject(_name(pruner), lambda: pruner, parameters or {}), PRUNER_RULES)
+    spec = validate(PrunerSpec, pruner, "pruner")
+    load = _installed("pruner", spec.name)
+    subject = PrunerSubject(spec.name, load, {**spec.parameters, **(parameters or {})})
+    with suppress(PluginError, NotAsked):  # those are for the rules to tell; a wrong parameter is not
+        subject.make()
+    return Examination(subject, PRUNER_RULES)
+
+
+def examine_model(factory: Any) -> Examination[ModelSubject]:
+    """An examination of a model: its factory, or its installed name."""
+    load = _installed("model", factory) if isinstance(factory, str) else lambda: factory
+    return Examination(ModelSubject(_name(factory), load), MODEL_RULES)
+
+
+def examine_dataset(dataset: Any, root: Path | None = None) -> Examination[DatasetSubject]:
+    """An examination of a data set: its class, or its installed name; files are looked for in `root`."""
+    load = _installed("dataset", dataset) if isinstance(dataset, str) else lambda: dataset
+    return Examination(DatasetSubject(_name(dataset), load, root or default_data_root()), DATASET_RULES)
+
+
+def check_pruner(pruner: Any, parameters: Mapping[str, Any] | None = None) -> Report:
+    """Ask every rule of a pruner: its class, or its installed name."""
+    return _report("pruner", examine_pruner(pruner, parameters))
+
+
+def check_model(factory: Any) -> Report:
+    """Ask every rule of a model: its factory, or its installed name."""
+    return _report("model", examine_model(factory))
+
+
+def check_dataset(dataset: Any, root: Path | None = None) -> Report:
+    """Ask every rule of a data set: its class, or its installed name."""
+    return _report("dataset", examine_dataset(dataset, root))
+
+
+def _report(kind: str, examination: Examination[Any]) -> Report:
+    return Report(kind, examination.subject.name, examination.all())
+
+
+def _name(subject: Any) -> str:
+    if isinstance(subject, str):
+        return subject
+    return str(getattr(subject, "__name__", type(subject).__name__)).lower()
+
+
+@dataclass(frozen=True)
+class _Installed:
+    """Loads what is installed under a name; a missing dependency of it is a reason not to ask."""
+
+    host: Host
+    kind: str
+    name: str
+
+    def __call__(self) -> Any:
+        try:
+            return self.host.registry(self.kind).get(self.name)
+        except PluginError as error:
+            if (missing := self._missing(error.__cause__)) is None:
+                raise
+            raise NotAsked(f"needs {missing!r}, which is not installed") from error
+
+    def _missing(self, cause: BaseException | None) -> str | None:
+        """The module that is not installed, unless it is a part of the plugin itself."""
+        own = self.host.registry(self.kind).entry(self.name).where.partition(":")[0].partition(".")[0]
+        name = cause.name if isinstance(cause, ModuleNotFoundError) else None
+        return name if name and name.partition(".")[0] != own else None
+
+
+def _installed(kind: str, name: str) -> Callable[[], Any]:
+    """Raises `UnknownNameError` at once for a name that nothing has registered."""
+    host = Host.load()
+    host.check()
+    host.registry(kind).entry(name)
+    return _Installed(host, kind, name)

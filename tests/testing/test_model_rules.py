@@ -1,0 +1,52 @@
+"""Each faulty model is caught by the rule that it breaks, and by no other."""
+
+from __future__ import annotations
+
+import pytest
+from faulty_models import FAULTY, sound, takes_colour_only
+
+from synflow_bench.testing import RULES, check_model
+from synflow_bench.testing._rule import Examination
+from synflow_bench.testing.models import ModelSubject
+
+
+@pytest.mark.parametrize("model", [sound, takes_colour_only])
+def test_a_sound_model_keeps_every_rule(model) -> None:
+    report = check_model(model)
+    assert {finding.verdict for finding in report.findings} == {"pass"}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_a_faulty_model_is_caught_by_the_right_rule_alone(name, broken) -> None:
+    factory, rule = FAULTY[name]
+    examination = Examination(ModelSubject(name, lambda: factory), RULES["model"])
+    assert [finding.rule for finding in examination.all() if finding.verdict == "fail"] == [rule]
+
+
+def test_every_rule_has_a_model_that_breaks_it() -> None:
+    assert {rule for _, rule in FAULTY.values()} == {rule.name for rule in RULES["model"]}
+
+
+def test_what_is_taken_and_refused_is_told() -> None:
+    (finding,) = [finding for finding in check_model(takes_colour_only).findings if finding.rule == "inputs"]
+    assert finding.reason == "takes 3x32x32, 3x64x64; refuses 1x28x28, 1x8x8"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "fc",
+        "conv",
+        "lottery/vgg11",
+        "lottery/vgg16-bn",
+        "lottery/resnet20",
+        "lottery/wide-resnet20",
+        "tinyimagenet/resnet18",
+        "tinyimagenet/vgg11-bn",
+        "imagenet/resnet18",
+    ],
+)
+def test_one_model_of_each_family_keeps_every_rule(name) -> None:
+    failures = {finding.rule: finding.reason for finding in check_model(name).failures}
+    assert failures == {}
