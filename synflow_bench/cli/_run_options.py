@@ -46,6 +46,15 @@ which_cells = _together(
     _number("--seeds", "How many repetitions."),
     _number("--epochs", "Epochs of every recipe.", least=0),
     click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="Precision of every recipe."),
+    click.option(
+        "--protocol", type=click.Choice(["singleshot", "multishot"]), help="Prune once, or level by level."
+    ),
+    _number("--levels", "Levels of protocol multishot: each trains, prunes and rewinds."),
+    click.option(
+        "--rewind",
+        metavar="init|STEP|lr",
+        help="Where multishot's weights go back to: the start, an optimizer step, or nowhere.",
+    ),
     _many("--set", "assignments", "PATH=VALUE", "Change every setting: recipe.lr=0.01."),
 )
 where = _together(

@@ -72,12 +72,20 @@ def command(
     return outcome.exit_code
 
 
-def _choice(epochs: int | None, precision: str | None, **chosen: Any) -> Choice:
+def _choice(
+    epochs: int | None,
+    precision: str | None,
+    protocol: str | None,
+    levels: int | None,
+    rewind: str | None,
+    **chosen: Any,
+) -> Choice:
     if chosen["all_pruners"] and chosen["pruners"]:
         raise UsageError("--all takes every installed pruner; leave out --pruner, or --all")
     everywhere = {"recipe.epochs": epochs, "recipe.precision": precision}
     chosen["assignments"] += tuple(f"{path}={to}" for path, to in everywhere.items() if to is not None)
-    return Choice(**chosen)
+    given = {"name": protocol, "levels": levels, "rewind": rewind}
+    return Choice(**chosen, protocol={field: to for field, to in given.items() if to is not None})
 
 
 def _cells(choice: Choice, host: Host) -> list[Cell]:

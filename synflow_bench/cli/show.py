@@ -85,6 +85,16 @@ def _layer(layer: Layer) -> list[str]:
     return [layer.name, shape, str(layer.size), str(layer.kept), density, effective, str(layer.macs)]
 
 
+def _levels(record: Record) -> Table | None:
+    if not record.levels:
+        return None
+    rows = (
+        [str(each.level), f"{each.density:.4f}", _percent(each.val_top1), _percent(each.test_top1)]
+        for each in record.levels
+    )
+    return _grid("levels", ["level", "density", "val top-1 %", "test top-1 %"], rows)
+
+
 def _curve(record: Record) -> Table | None:
     if not record.curve:
         return None
@@ -108,6 +118,7 @@ _PARTS: tuple[Callable[[Record], Table | None], ...] = (
     _cell,
     _metrics,
     _layers,
+    _levels,
     _curve,
     _timing,
     _provenance,

@@ -99,7 +99,7 @@ def time_training(setting: Setting, bench: Bench) -> float:
     if record.error:
         raise TimingError(record.error.message)
     before, after = marks[-2:]
-    return (after - before) / share * (setting.recipe.epochs + setting.protocol.pre_epochs)
+    return (after - before) / share * setting.total_epochs
 
 
 def _share(setting: Setting, bench: Bench) -> float:

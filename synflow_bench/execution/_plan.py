@@ -10,8 +10,9 @@ from synflow_bench.data import download_command
 from synflow_bench.errors import RecordError
 from synflow_bench.execution._pruners import kind_of
 from synflow_bench.host import Host
+from synflow_bench.protocols import check_rewind
 from synflow_bench.records import Store, read_status
-from synflow_bench.suites import Cell, PrunerSpec, Revisions, Setting, Suite, expand
+from synflow_bench.suites import Cell, Multishot, PrunerSpec, Revisions, Setting, Suite, expand
 
 _OF_DATA = ("random-labels", "random-inputs")
 
@@ -35,7 +36,13 @@ class Plan:
 
 
 def cells_of(suite: Suite, pruners: list[PrunerSpec], host: Host) -> list[Cell]:
-    """All cells of `suite` for resolved `pruners`; ablations of the data only where a pruner sees data."""
+    """All cells of `suite` for resolved `pruners`; ablations of the data only where a pruner sees data.
+
+    Raises `SuiteError` where weights are to be rewound to a step that the training does not have.
+    """
+    for setting in suite.settings:
+        if isinstance(setting.protocol, Multishot):
+            check_rewind(setting, images=host.datasets.get(setting.dataset).sizes[0])
 
     def revisions(setting: Setting, pruner: PrunerSpec | None) -> Revisions:
         return Revisions(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from synflow_bench.leaderboard._board import PUBLISHED_COMPRESSIONS, PUBLISHED_SEEDS, Board, Incident
 from synflow_bench.leaderboard._text import count, numbers
 from synflow_bench.records import printable
-from synflow_bench.suites import PruningOptions, Recipe, Setting
+from synflow_bench.suites import Multishot, PruningOptions, Recipe, Setting
 
 BEST, TIE, UNDECIDED = "*", "≈", "?"
 
@@ -110,8 +110,20 @@ def _schedule(recipe: Recipe) -> str:
 
 
 def _pruned(setting: Setting) -> str:
-    epochs = setting.protocol.pre_epochs
-    return f"pruned after {count(epochs, 'epoch')}" if epochs else "pruned at initialization"
+    protocol = setting.protocol
+    if isinstance(protocol, Multishot):
+        return _levels(protocol, protocol.pre_epochs or setting.recipe.epochs)
+    return (
+        f"pruned after {count(protocol.pre_epochs, 'epoch')}"
+        if protocol.pre_epochs
+        else "pruned at initialization"
+    )
+
+
+def _levels(protocol: Multishot, epochs: int) -> str:
+    to = {"init": "weights rewound to initialization", "lr": "learning rate rewound"}
+    rewound = to.get(str(protocol.rewind), f"weights rewound to step {protocol.rewind}")
+    return f"pruned in {count(protocol.levels, 'level')} of {count(epochs, 'epoch')}, {rewound}"
 
 
 def _options(options: PruningOptions) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Protocols: a cell in, a record out. The only room that knows both pruning and training."""
 
 from synflow_bench.protocols._bench import Bench
+from synflow_bench.protocols._multishot import check_rewind
 from synflow_bench.protocols._provenance import plugins_of, provenance_of
 from synflow_bench.protocols._run import failed_record, run_cell
 
-__all__ = ["Bench", "failed_record", "plugins_of", "provenance_of", "run_cell"]
+__all__ = ["Bench", "check_rewind", "failed_record", "plugins_of", "provenance_of", "run_cell"]

@@ -9,10 +9,12 @@ import torch
 
 from synflow_bench.errors import DataMissingError, HandledError
 from synflow_bench.protocols._bench import Bench
+from synflow_bench.protocols._multishot import multishot
 from synflow_bench.protocols._provenance import plugins_of, provenance_of
-from synflow_bench.protocols._singleshot import Outcome, singleshot
+from synflow_bench.protocols._singleshot import singleshot
+from synflow_bench.protocols._stages import Outcome
 from synflow_bench.records import Failure, Metrics, Provenance, Record, Timing, key_of
-from synflow_bench.suites import Cell
+from synflow_bench.suites import Cell, Multishot, Singleshot
 from synflow_bench.training import OnEpoch
 
 
@@ -22,7 +24,7 @@ def run_cell(cell: Cell, bench: Bench, on_epoch: OnEpoch = lambda _: None) -> Re
     plugins = plugins_of(cell, bench.host)
     with torch.random.fork_rng(devices=[bench.device] if bench.device.type == "cuda" else []):
         try:
-            outcome = singleshot(cell, bench, on_epoch)
+            outcome = _follow(cell, bench, on_epoch)
         except (Exception, SystemExit) as error:  # a plugin that exits ends its cell, not the run
             return failed_record(cell, error, provenance_of(bench.device, bench.threads, plugins))
     return Record(
@@ -32,6 +34,7 @@ def run_cell(cell: Cell, bench: Bench, on_epoch: OnEpoch = lambda _: None) -> Re
         metrics=_metrics(outcome),
         layers=outcome.size.layers,
         curve=outcome.trained.curve,
+        levels=outcome.levels,
         timing=Timing(
             prune_seconds=outcome.prune_seconds,
             train_seconds=outcome.train_seconds,
@@ -40,6 +43,14 @@ def run_cell(cell: Cell, bench: Bench, on_epoch: OnEpoch = lambda _: None) -> Re
         provenance=provenance_of(bench.device, bench.threads, plugins, outcome.score_dtype),
         masks=outcome.masks.sha256,
     )
+
+
+def _follow(cell: Cell, bench: Bench, on_epoch: OnEpoch) -> Outcome:
+    match cell.setting.protocol:
+        case Multishot() as protocol:
+            return multishot(cell, protocol, bench, on_epoch)
+        case Singleshot():
+            return singleshot(cell, bench, on_epoch)
 
 
 def _metrics(outcome: Outcome) -> Metrics:

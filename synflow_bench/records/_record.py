@@ -75,6 +75,18 @@ class Epoch(_Part):
     test_loss: Loss
 
 
+class Level(_Part):
+    """One training of a multishot protocol, after `level` prunings: level 0 is the dense network.
+
+    `density` is that of the weights trained, the accuracies are those of its last epoch.
+    """
+
+    level: int
+    density: Share
+    val_top1: Share | None
+    test_top1: Share
+
+
 class Timing(_Part):
     """Wall-clock seconds of the parts of a cell, on the machine that its provenance names."""
 
@@ -117,6 +129,7 @@ class Record(BaseModel):
     metrics: Metrics | None = None
     layers: tuple[Layer, ...] = ()
     curve: tuple[Epoch, ...] = ()
+    levels: tuple[Level, ...] = ()
     timing: Timing | None = None
     provenance: Provenance
     masks: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,7 +38,16 @@ def validate(model: type[M], data: Any, what: str) -> M:
 
 def faults(error: ValidationError) -> str:
     """All faults of a validation in one line: `settings[0].recipe.lr: must be ...; ...`."""
-    return "; ".join(_path(fault["loc"]) + _message(fault) for fault in error.errors(include_url=False))
+    found = error.errors(include_url=False)
+    return "; ".join(_path(fault["loc"]) + _message(fault) for fault in found if not _follows(fault, found))
+
+
+def _follows(fault: Any, found: Sequence[Any]) -> bool:
+    """Whether a list is called too short only because its faulty items do not count."""
+    place = fault["loc"]
+    return fault["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in found
+    )
 
 
 def _message(fault: Any) -> str:

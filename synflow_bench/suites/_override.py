@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from synflow_bench.errors import UsageError
@@ -20,20 +21,20 @@ def override(
     compressions: Sequence[float] = (),
     seeds: int | None = None,
     ablations: Sequence[str] = (),
+    protocol: Mapping[str, str | int] = MappingProxyType({}),
     assignments: Iterable[str] = (),
 ) -> Suite:
     """Replace what is given and validate the whole again.
 
     `datasets` and `models` choose among the settings of the suite; a pair that it does not have takes over
-    the recipe of its first setting with that model, else with that data set, else of its first. `assignments`
+    the recipe of its first setting with that model, else with that data set, else of its first. `protocol` is
+    laid over the protocol of every setting, or takes its place where its `name` is another. `assignments`
     such as `recipe.lr=0.01` change every setting. Raises `SuiteError` for what is not valid then, and
     `UsageError` for an assignment that cannot be read.
     """
     data = suite.model_dump(mode="json", exclude_unset=True)
     settings = _choose(suite.settings, datasets, models)
-    data["settings"] = [
-        _assign(setting.model_dump(mode="json", exclude_unset=True), assignments) for setting in settings
-    ]
+    data["settings"] = [_assign(_with_protocol(setting, protocol), assignments) for setting in settings]
     given = {"compressions": compressions, "seeds": seeds, "ablations": ablations}
     data |= {name: value for name, value in given.items() if value not in (None, (), [])}
     return validate(Suite, data, f"suite {suite.name!r} as changed")
@@ -59,6 +60,13 @@ def _settings_for(settings: Sequence[Setting], dataset: str, model: str) -> list
     data = like.model_dump(mode="json", exclude_unset=True)
     options = data["model"] if like.model.name == model else model
     return [validate(Setting, {**data, "dataset": dataset, "model": options}, "setting")]
+
+
+def _with_protocol(setting: Setting, protocol: Mapping[str, str | int]) -> dict[str, Any]:
+    data = setting.model_dump(mode="json", exclude_unset=True)
+    before = setting.protocol
+    kept = data.get("protocol", {}) if protocol.get("name", before.name) == before.name else {}
+    return {**data, "protocol": {**kept, **protocol}} if protocol else data
 
 
 def _assign(data: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synflow_bench.suites._canonical import digest
 from synflow_bench.suites._model import Name, Value
+from synflow_bench.suites._protocol import Multishot, Protocol, Singleshot
 from synflow_bench.suites._recipe import Recipe
 from synflow_bench.suites._spec import ModelSpec
 
@@ -32,27 +33,38 @@ class PruningOptions(Value):
     examples_per_class: Annotated[int, Field(ge=1)] = 10
 
 
-class Singleshot(Value):
-    """Train `pre_epochs`, prune once, train the recipe's epochs; zero is pruning at initialization."""
-
-    name: Literal["singleshot"] = "singleshot"
-    pre_epochs: Annotated[int, Field(ge=0)] = 0
-
-
 class Setting(Value):
     """Everything that rows of one board share."""
 
     dataset: Name
     model: ModelSpec
     recipe: Recipe
-    protocol: Singleshot = Singleshot()
+    protocol: Protocol = Singleshot()
     pruning: PruningOptions = PruningOptions()
     root_seed: int = 0
 
+    @model_validator(mode="after")
+    def _trains_in_levels(self) -> Self:
+        protocol = self.protocol
+        if isinstance(protocol, Multishot) and not (protocol.pre_epochs or self.recipe.epochs):
+            raise ValueError(
+                f"protocol {protocol.name!r} trains in every level; give the recipe an epoch or more"
+            )
+        return self
+
     @property
     def title(self) -> str:
-        """`dataset x model` as a reader would say it."""
-        return f"{self.dataset} / {self.model.name}"
+        """`dataset x model` as a reader would say it, and the protocol where it is not the plain one."""
+        parts = [self.dataset, self.model.name]
+        return " / ".join([*parts, "multishot"] if isinstance(self.protocol, Multishot) else parts)
+
+    @property
+    def total_epochs(self) -> int:
+        """The epochs of all trainings of a cell; where weights are rewound to a step, a little fewer."""
+        epochs, protocol = self.recipe.epochs, self.protocol
+        if isinstance(protocol, Singleshot):
+            return protocol.pre_epochs + epochs
+        return protocol.levels * (protocol.pre_epochs or epochs) + epochs
 
     @property
     def id(self) -> str:

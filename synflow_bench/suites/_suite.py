@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from synflow_bench.suites._cell import Ablation
 from synflow_bench.suites._model import Name, Value
+from synflow_bench.suites._protocol import Multishot
 from synflow_bench.suites._setting import Setting
 from synflow_bench.suites._spec import PrunerSpec
-
 from synflow_bench.suites._sweep import expand_pruners
+
 Compression = Annotated[float, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 
@@ -38,12 +39,22 @@ class Suite(Value):
             return range(value)
         return value
 
-    @field_validator("compressions", "seeds", "ablations")
     @field_validator("pruners", mode="before")
     @classmethod
     def _sweeps(cls, value: Any) -> Any:
         return expand_pruners(value)
 
+    @field_validator("compressions", "seeds", "ablations")
     @classmethod
     def _once_each(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(dict.fromkeys(values))
+
+    @model_validator(mode="after")
+    def _shuffles_what_has_weights(self) -> Self:
+        given = [setting.protocol for setting in self.settings if isinstance(setting.protocol, Multishot)]
+        if "shuffle" in self.ablations and any(p.rewind == "lr" and p.levels > 1 for p in given):
+            raise ValueError(
+                "ablation 'shuffle' needs weights everywhere, and with rewind 'lr' none are left where "
+                "earlier levels pruned; leave it out, or rewind to 'init' or to a step"
+            )
+        return self

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from synflow_bench.host import Host
-from synflow_bench.protocols import Bench
+from synflow_bench.protocols import Bench, _stages
 from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Setting
 
 MakeCell = Callable[..., Cell]
@@ -55,3 +55,25 @@ def make_cell() -> MakeCell:
         )
 
     return make
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What every training starts from, weights, masks, recipe and batches, and what it ends with."""
+    calls: list[dict[str, Any]] = []
+    original = _stages.train
+
+    def spy(model: Any, masks: Any, recipe: Any, examples: Any, streams: Any, *rest: Any, **how: Any) -> Any:
+        call = {"masks": masks, "recipe": recipe, "order": streams.data.get_state(), "examples": examples}
+        calls.append({**call, **how, **_copied(model, "weights", "buffers")})
+        trained = original(model, masks, recipe, examples, streams, *rest, **how)
+        calls[-1] |= {"trained": trained, **_copied(model, "final_weights", "final_buffers")}
+        return trained
+
+    monkeypatch.setattr(_stages, "train", spy)
+    return calls
+
+
+def _copied(model: Any, weights: str, buffers: str) -> dict[str, Any]:
+    named = {weights: model.named_parameters(), buffers: model.named_buffers()}
+    return {what: {name: t.detach().clone() for name, t in tensors} for what, tensors in named.items()}

@@ -1,0 +1,146 @@
+"""What protocols are made of: a cell's data and network, a pruning, a training, and what they give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from synflow_bench.metrics import Size, measure_size
+from synflow_bench.protocols._bench import Bench
+from synflow_bench.protocols._network import Network, build_network
+from synflow_bench.pruning import Examples as ScoringData
+from synflow_bench.pruning import (
+    Masks,
+    Problem,
+    Pruned,
+    prunable_parameters,
+    random_inputs,
+    random_labels,
+    resolve_pruner,
+    run_pruner,
+    shuffle_masks,
+)
+from synflow_bench.records import Level
+from synflow_bench.suites import Cell, Purpose, seed_of
+from synflow_bench.training import (
+    Checkpoint,
+    Examples,
+    OnEpoch,
+    ResidentSplit,
+    Streams,
+    Trained,
+    balanced_examples,
+    train,
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a protocol gives: masks, sizes, the last training, its levels, and the seconds of its parts."""
+
+    masks: Masks
+    size: Size
+    trained: Trained
+    score_dtype: str | None
+    prune_seconds: float
+    train_seconds: float
+    levels: tuple[Level, ...] = ()
+
+
+def examples_of(cell: Cell, bench: Bench) -> Examples:
+    """The data of the cell, with its validation split set apart."""
+    data = bench.data(cell.setting.dataset)
+    fraction = cell.setting.recipe.validation_fraction
+    training, validation = data.divide(fraction, generator(cell, "split"))
+    return Examples(training, validation, data.test, data.augmentation)
+
+
+def network_of(cell: Cell, bench: Bench, purpose: Purpose) -> Network:
+    """The cell's network with the fresh weights of `purpose`: `init`, or `ablation` for other ones."""
+    setting, data = cell.setting, bench.data(cell.setting.dataset)
+    factory = bench.host.models.get(setting.model.name)
+    seed = seed_of(cell, purpose)
+    return build_network(factory, setting.model, data.input_shape, data.num_classes, seed, bench.device)
+
+
+def everything(cell: Cell, network: Network) -> Masks:
+    """Masks that keep every prunable weight."""
+    return Masks.ones(prunable_parameters(network.model, cell.setting.pruning))
+
+
+def prune_network(
+    cell: Cell, network: Network, masks: Masks, density: float, training: ResidentSplit, bench: Bench
+) -> Pruned:
+    """Let the cell's pruner choose among what `masks` keep; the dense network keeps it all."""
+    if cell.is_dense:
+        return Pruned(masks, "float32")
+    pruner, _ = resolve_pruner(bench.host.pruners.get(cell.pruner.name), cell.pruner)
+    data = bench.data(cell.setting.dataset)
+    problem = Problem.of(
+        network.model,
+        input_shape=data.input_shape,
+        num_classes=data.num_classes,
+        generator=generator(cell, "pruner"),
+        options=cell.setting.pruning,
+        examples=_scoring_data(cell, training, data.num_classes) if pruner.needs_data else None,
+        invert=cell.ablation == "invert",
+    )
+    return run_pruner(pruner, problem.at(masks, density=masks.density, round=1), density)
+
+
+def ablated(cell: Cell, masks: Masks) -> Masks:
+    """The masks to train with: those of the pruning, or shuffled inside each layer."""
+    return shuffle_masks(masks, generator(cell, "ablation")) if cell.ablation == "shuffle" else masks
+
+
+def train_network(
+    cell: Cell,
+    network: Network,
+    masks: Mapping[str, Tensor],
+    examples: Examples,
+    on_epoch: OnEpoch = lambda _: None,
+    *,
+    epochs: int | None = None,
+    first_step: int = 0,
+    checkpoint: Checkpoint | None = None,
+) -> Trained:
+    """Train by the cell's recipe, for other `epochs` where given, with the same order of data every time."""
+    recipe = cell.setting.recipe
+    if epochs is not None:
+        recipe = recipe.model_copy(update={"epochs": epochs})
+    # Layers that draw for themselves, such as dropout, use the global generator.
+    torch.manual_seed(seed_of(cell, "augment"))
+    streams = Streams(data=generator(cell, "data"), augment=generator(cell, "augment"))
+    return train(
+        network.model,
+        masks,
+        recipe,
+        examples,
+        streams,
+        on_epoch,
+        first_step=first_step,
+        checkpoint=checkpoint,
+    )
+
+
+def size_of(network: Network, masks: Masks) -> Size:
+    """How small the network is under `masks`."""
+    return measure_size(network.model, masks, network.uses)
+
+
+def generator(cell: Cell, purpose: Purpose) -> torch.Generator:
+    """A generator of its own for one purpose of the cell."""
+    return torch.Generator().manual_seed(seed_of(cell, purpose))
+
+
+def _scoring_data(cell: Cell, training: ResidentSplit, num_classes: int) -> ScoringData:
+    per_class = cell.setting.pruning.examples_per_class
+    examples = balanced_examples(training, num_classes, per_class, generator(cell, "score"))
+    if cell.ablation == "random-labels":
+        return random_labels(examples, num_classes, generator(cell, "ablation"))
+    if cell.ablation == "random-inputs":
+        return random_inputs(examples, generator(cell, "ablation"))
+    return examples
