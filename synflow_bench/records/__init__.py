@@ -1,6 +1,7 @@
 """What cells gave: the schema of a record, and the folder that holds them. Imports no torch."""
 
 from synflow_bench.records._printable import printable, printable_lines
+from synflow_bench.records._read import parse_record, read_record
 from synflow_bench.records._record import (
     SCHEMA,
     Epoch,
@@ -15,8 +16,9 @@ from synflow_bench.records._record import (
     json_schema,
     key_of,
 )
+from synflow_bench.records._result import Result, ResultReader
 from synflow_bench.records._status import read_status
-from synflow_bench.records._store import Store, read_record, write_atomically
+from synflow_bench.records._store import Store, write_atomically
 
 __all__ = [
     "SCHEMA",
@@ -27,11 +29,14 @@ __all__ = [
     "Metrics",
     "Provenance",
     "Record",
+    "Result",
+    "ResultReader",
     "Status",
     "Store",
     "Timing",
     "json_schema",
     "key_of",
+    "parse_record",
     "printable",
     "printable_lines",
     "read_record",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from hashlib import sha256
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from synflow_bench.suites import Cell, digest
+from synflow_bench.suites import Cell, canonical
 
 SCHEMA: Literal[1] = 1
 """The version of the record's layout; part of every key."""
@@ -155,7 +157,17 @@ class Record(BaseModel):
 
 def key_of(cell: Cell) -> str:
     """The first 16 hex digits of the sha256 of the cell's identity and the schema version."""
-    return digest({"schema": SCHEMA, "cell": cell.identity()})[:16]
+    return key_of_text(canonical_identity(cell.identity()))
+
+
+def canonical_identity(identity: Mapping[str, Any]) -> str:
+    """The text that a key is the hash of, for the cell with this `Cell.identity`."""
+    return canonical({"schema": SCHEMA, "cell": identity})
+
+
+def key_of_text(text: str) -> str:
+    """The key that belongs to a canonical identity."""
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def json_schema() -> dict[str, Any]:

@@ -9,11 +9,11 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from synflow_bench.errors import RecordError
+from synflow_bench.records._read import read_record
 from synflow_bench.records._record import SCHEMA, Record, key_of
-from synflow_bench.suites import Cell, faults
+from synflow_bench.records._result import Result, ResultReader
+from synflow_bench.suites import Cell
 
 
 class Store:
@@ -74,6 +74,11 @@ class Store:
     def __iter__(self) -> Iterator[Record]:
         return (read_record(path) for path in self.paths())
 
+    def results(self) -> list[Result]:
+        """What a leaderboard needs of every record, in a fixed order; raises `RecordError`."""
+        read = ResultReader().read
+        return [read(path) for path in sorted(_json_files(str(self.records)))]
+
     def find(self, key: str) -> Record:
         """The record whose key starts with `key`."""
         found = [path for path in self.paths() if path.stem.startswith(key)]
@@ -113,34 +118,20 @@ class Store:
             write_atomically(marker, json.dumps({"schema": SCHEMA}) + "\n")
 
 
-def read_record(path: Path) -> Record:
-    """Read and validate one record, and check that its name is its key."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        record = Record.model_validate_json(text)
-    except ValidationError as error:
-        raise RecordError(
-            f"unreadable record {str(path)!r}: {faults(error)[:300]}; restore it or delete it"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecordError(f"unreadable record {str(path)!r}: {error}; restore it or delete it") from error
-    if record.key != path.stem:
-        raise RecordError(
-            f"record {str(path)!r} says that its key is {record.key!r}; restore it or delete it"
-        )
-    if key_of(record.cell) != record.key:
-        raise RecordError(f"record {str(path)!r} has a cell of another key; restore it or delete it")
-    return record
+def _json_files(folder: str) -> Iterator[str]:
+    """What `Path.rglob` finds, without a Path for each."""
+    for directory, _, names in os.walk(folder):
+        yield from (os.path.join(directory, name) for name in names if name.endswith(".json"))  # noqa: PTH118
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing: temporary file, fsync, rename. Raises `RecordError` if it cannot."""
     temporary = path.with_name(f".{path.stem}-{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not mkstemp: its files are for their owner alone, and results are shared.
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
