@@ -2,72 +2,28 @@
 
 from __future__ import annotations
 
-import gc
-import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import json
 from itertools import zip_longest
 from pathlib import Path
 
 import click
 
+from synflow_bench.cli._leaderboard import Choice, Request
 from synflow_bench.cli.options import results_option
 from synflow_bench.errors import RecordError, UsageError
-from synflow_bench.leaderboard import FORMATS, Board, build_boards, choose, format_of, print_boards, render
-from synflow_bench.records import Store, write_atomically
+from synflow_bench.leaderboard import (
+    EXPLANATIONS,
+    FORMATS,
+    RECORD_FORMATS,
+    explain,
+    format_of,
+    print_boards,
+)
+from synflow_bench.records import write_atomically
 
 _SHOWN = 60
 """Characters of a differing line that are quoted."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which records a leaderboard is made of."""
-
-    datasets: Sequence[str] = ()
-    models: Sequence[str] = ()
-    pruners: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Request:
-    """A leaderboard that was asked for."""
-
-    results: Path
-    form: str
-    choice: Choice = field(default_factory=Choice)
-
-    def boards(self) -> list[Board]:
-        """The boards; an empty results folder is a `RecordError`."""
-        with _no_collection():
-            records = list(Store(self.results))
-        if not records:
-            raise RecordError(
-                f"no records in {str(self.results)!r}; make some with `synflow-bench run --all`, "
-                "or name their folder with --results"
-            )
-        choice = self.choice
-        chosen = choose(records, datasets=choice.datasets, models=choice.models, pruners=choice.pruners)
-        return build_boards(chosen)
-
-    def command(self, output: Path) -> str:
-        """The command line that writes this leaderboard to `output`."""
-        choice = self.choice
-        repeated = {"--dataset": choice.datasets, "--model": choice.models, "--pruner": choice.pruners}
-        words = ["synflow-bench", "leaderboard", "--results", str(self.results), "--format", self.form]
-        words += [word for option, names in repeated.items() for name in names for word in (option, name)]
-        return shlex.join([*words, "--output", str(output), "--force"])
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Pause the cyclic collector: it would walk all records again and again, a third of the reading time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+_ALL_TERMS = ""
 
 
 @click.command("leaderboard")
@@ -75,8 +31,8 @@ def _no_collection() -> Iterator[None]:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(list(FORMATS)),
-    help="The format; by default what the suffix of FILE says, a table without one.",
+    type=click.Choice([*FORMATS, *RECORD_FORMATS]),
+    help="By default what the suffix of FILE says, a table without one; parquet has the raw records.",
 )
 @click.option(
     "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write to FILE."
@@ -91,6 +47,18 @@ def _no_collection() -> Iterator[None]:
 @click.option("--dataset", "datasets", metavar="D", multiple=True, help="Only this data set; repeatable.")
 @click.option("--model", "models", metavar="M", multiple=True, help="Only this model; repeatable.")
 @click.option("--pruner", "pruners", metavar="P", multiple=True, help="Only this pruner or row; repeatable.")
+@click.option("--baseline", metavar="P", help="Add paired differences from this pruner, row or dense.")
+@click.option(
+    "--published", is_flag=True, help="Add published accuracies; all of them where there are no records."
+)
+@click.option(
+    "--explain",
+    "term",
+    metavar="[NAME]",
+    is_flag=False,
+    flag_value=_ALL_TERMS,
+    help="Say how a number is defined, or all of them.",
+)
 def command(
     results: Path,
     form: str | None,
@@ -100,15 +68,22 @@ def command(
     datasets: tuple[str, ...],
     models: tuple[str, ...],
     pruners: tuple[str, ...],
+    baseline: str | None,
+    published: bool,
+    term: str | None,
 ) -> None:
     """Rank the recorded pruners: accuracy against compression, with intervals over seeds.
 
     Reads records alone; equal records give equal bytes, so that a committed leaderboard can be checked.
     """
     _refuse_without_effect(output, force, check)
+    if term is not None:
+        _explain(term, form, any((output, check, baseline, published, datasets, models, pruners)))
+        return
     file = output or check
     chosen = form or (format_of(file) if file else "table")
-    request = Request(results, chosen, Choice(datasets, models, pruners))
+    _refuse_raw(chosen, output, check, baseline, published)
+    request = Request(results, chosen, Choice(datasets, models, pruners), baseline, published)
     if check:
         _check(request, check)
     elif output:
@@ -124,23 +99,47 @@ def _refuse_without_effect(output: Path | None, force: bool, check: Path | None)
         raise UsageError("--force has no effect without --output; leave it out")
 
 
+def _refuse_raw(
+    form: str, output: Path | None, check: Path | None, baseline: str | None, published: bool
+) -> None:
+    if form not in RECORD_FORMATS:
+        return
+    if check:
+        raise UsageError(f"--check compares text; the bytes of {form} depend on the library that writes it")
+    if baseline or published:
+        raise UsageError(f"{form} holds raw records, so leave out --baseline and --published")
+    if not output:
+        raise UsageError(f"{form} is no text; name a file with --output")
+
+
+def _explain(term: str, form: str | None, others: bool) -> None:
+    if others or form not in {None, "table", "json"}:
+        raise UsageError("--explain reads no records; with it only --format json has an effect")
+    terms = EXPLANATIONS if term == _ALL_TERMS else {term: explain(term)}
+    if form == "json":
+        click.echo(json.dumps(terms, indent=1, ensure_ascii=False))
+        return
+    for name, meaning in terms.items():
+        click.echo(click.wrap_text(f"{name}: {meaning}", 100, subsequent_indent="    "))
+
+
 def _print(request: Request) -> None:
     if request.form != "table":
-        click.echo(render(request.boards(), request.form), nl=False)
+        click.echo(request.content().decode(), nl=False)
         return
     from rich.console import Console
 
-    print_boards(request.boards(), Console())
+    print_boards(request.page(), Console())
 
 
 def _write(request: Request, output: Path, force: bool) -> None:
     if output.exists() and not force:
         raise UsageError(f"{str(output)!r} exists; add --force to write over it")
-    write_atomically(output, render(request.boards(), request.form))
+    write_atomically(output, request.content())
 
 
 def _check(request: Request, file: Path) -> None:
-    fresh = render(request.boards(), request.form)
+    fresh = request.content().decode()
     difference = _difference(file, fresh)
     if difference:
         click.echo(f"{str(file)!r} is stale: {difference}; regenerate: {request.command(file)}", err=True)

@@ -3,65 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from typing import Any
 
-from synflow_bench.leaderboard._board import Board, Incident, Row
+from synflow_bench.leaderboard._baseline import with_baseline
+from synflow_bench.leaderboard._board import Board, Incident, Leaderboard, Row
 from synflow_bench.leaderboard._entries import build_row
+from synflow_bench.leaderboard._gaps import with_gaps
+from synflow_bench.leaderboard._published import PublishedTable
+from synflow_bench.leaderboard._ranks import overall, with_ranks
 from synflow_bench.leaderboard._rows import rows_of, unique
 from synflow_bench.leaderboard._standing import with_standings
-from synflow_bench.records import Record, printable
+from synflow_bench.records import Record, Result, printable
 from synflow_bench.suites import Setting
 
 
-def build_boards(records: Iterable[Record]) -> list[Board]:
+def build_leaderboard(
+    records: Iterable[Record | Result],
+    *,
+    baseline: str | None = None,
+    published: Iterable[PublishedTable] = (),
+) -> Leaderboard:
+    """All boards, compared with the row `baseline` if one is named, and the ranks over them.
+
+    Raises `UnknownNameError` or `UsageError` for a baseline that cannot be found.
+    """
+    boards = build_boards(records)
+    if baseline is not None:
+        boards = with_baseline(boards, baseline)
+    return Leaderboard(tuple(boards), overall(boards), tuple(published))
+
+
+def build_boards(records: Iterable[Record | Result]) -> list[Board]:
     """One board a setting, in the order of their headings; the order of `records` does not matter."""
-    groups = _by_setting(unique(records))
+    groups = _by_setting(unique(map(_result, records)))
     settings = [group[0].cell.setting for group in groups]
     boards = [_board(group, _heading(group[0].cell.setting, settings)) for group in groups]
     return sorted(boards, key=lambda board: (board.heading, board.id))
 
 
-def _by_setting(records: Iterable[Record]) -> list[list[Record]]:
-    ids: dict[str, str] = {}
-    groups: dict[str, list[Record]] = {}
+def _result(record: Record | Result) -> Result:
+    return record if isinstance(record, Result) else Result.of(record)
+
+
+def _by_setting(records: Iterable[Result]) -> list[list[Result]]:
+    groups: dict[str, list[Result]] = {}
     for record in records:
-        setting = record.cell.setting
-        text = setting.model_dump_json()
-        # Hashing the same setting for every record would take most of the time to build a board.
-        if text not in ids:
-            ids[text] = setting.id
-        groups.setdefault(ids[text], []).append(record)
+        groups.setdefault(record.cell.setting.digest, []).append(record)
     return list(groups.values())
 
 
-def _board(records: Sequence[Record], heading: str) -> Board:
+def _board(records: Sequence[Result], heading: str) -> Board:
     setting = records[0].cell.setting
     grouped, outdated = rows_of(records)
     current = [record for row in grouped.values() for record in row]
     compressions = tuple(sorted({record.cell.compression for record in current}))
-    rows = with_standings(
-        [build_row(label, row, compressions) for label, row in grouped.items()], compressions
-    )
-    return Board(
+    rows, ablated = with_gaps(build_row(label, row, compressions) for label, row in grouped.items())
+    board = Board(
         id=setting.id,
         title=setting.title,
         heading=heading,
         setting=setting,
         compressions=compressions,
         seeds=tuple(sorted({record.cell.seed for record in current if record.status == "ok"})),
-        rows=tuple(sorted(rows, key=_rank)),
+        rows=tuple(sorted(with_standings(rows, compressions), key=_order)),
         incidents=tuple(
             incident for label, row in sorted(grouped.items()) for incident in _incidents(label, row)
         ),
         outdated={printable(label): count for label, count in outdated.items()},
+        ablated=tuple(sorted(ablated, key=lambda row: row.label)),
+        baseline=None,
+        records=len(records),
+        digest=_digest(records),
     )
+    return with_ranks(board)
 
 
-def _rank(row: Row) -> tuple[bool, float, str]:
+def _digest(records: Iterable[Result]) -> str:
+    lines = sorted(f"{record.key} {record.sha256}\n" for record in records)
+    return sha256("".join(lines).encode()).hexdigest()[:12]
+
+
+def _order(row: Row) -> tuple[bool, float, str]:
     return not row.is_dense, -row.area.mean if row.area else 1.0, row.label
 
 
-def _incidents(label: str, records: Sequence[Record]) -> list[Incident]:
+def _incidents(label: str, records: Sequence[Result]) -> list[Incident]:
     cells: dict[tuple[str, str, str], list[tuple[float, int]]] = {}
     for record in records:
         if record.error and record.status != "ok":

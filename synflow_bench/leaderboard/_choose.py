@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Protocol, TypeVar
 
 from synflow_bench.errors import RecordError, UnknownNameError
-from synflow_bench.records import Record
+from synflow_bench.suites import Cell
+
+
+class HasCell(Protocol):
+    """A record, or a result."""
+
+    @property
+    def cell(self) -> Cell:
+        """What was asked for."""
+
+
+R = TypeVar("R", bound=HasCell)
 
 
 def choose(
-    records: Iterable[Record],
+    records: Iterable[R],
     *,
     datasets: Collection[str] = (),
     models: Collection[str] = (),
     pruners: Collection[str] = (),
-) -> list[Record]:
+) -> list[R]:
     """The records of the named data sets, models and pruners; an empty choice is all.
 
     A pruner is named as such, or by its row's label. The dense network stays, as what all are compared with.
@@ -33,7 +45,7 @@ def choose(
     return kept
 
 
-Names = Callable[[Record], set[str]]
+Names = Callable[[HasCell], set[str]]
 
 
 def _questions(
@@ -46,7 +58,7 @@ def _questions(
     ]
 
 
-def _must_be_known(kind: str, wanted: Collection[str], records: list[Record], names: Names) -> None:
+def _must_be_known(kind: str, wanted: Collection[str], records: Sequence[HasCell], names: Names) -> None:
     known = set[str]().union(*map(names, records))
     for name in wanted:
         if name not in known:

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from synflow_bench.leaderboard._board import Collapse, Entry, Row
-from synflow_bench.leaderboard._statistics import Estimate, estimate, mean
-from synflow_bench.records import Metrics, Record, printable
+from synflow_bench.leaderboard._statistics import estimate, mean
+from synflow_bench.records import Metrics, Result, printable
 
 
-def build_row(label: str, records: Sequence[Record], compressions: Sequence[float]) -> Row:
+def build_row(label: str, records: Sequence[Result], compressions: Sequence[float]) -> Row:
     """The row of `records`, which share pruner, parameters and revision; `compressions` are the board's."""
     cell = records[0].cell
     entries = tuple(_entries(records))
+    areas = _areas(entries, [compression for compression in compressions if compression > 1])
     return Row(
         label=printable(label),
         pruner=cell.pruner.name,
@@ -23,17 +24,20 @@ def build_row(label: str, records: Sequence[Record], compressions: Sequence[floa
         ablation=cell.ablation,
         revision=cell.revisions.pruner,
         entries=entries,
-        area=_area(entries, [compression for compression in compressions if compression > 1]),
+        areas=areas,
+        area=estimate(list(areas.values())) if areas else None,
         intact_to=_intact_to(entries),
     )
 
 
-def _entries(records: Sequence[Record]) -> Iterable[Entry]:
-    for compression in sorted({record.cell.compression for record in records}):
-        yield _entry(compression, [record for record in records if record.cell.compression == compression])
+def _entries(records: Sequence[Result]) -> Iterable[Entry]:
+    by_compression: dict[float, list[Result]] = {}
+    for record in records:
+        by_compression.setdefault(record.cell.compression, []).append(record)
+    return (_entry(compression, group) for compression, group in sorted(by_compression.items()))
 
 
-def _entry(compression: float, records: Sequence[Record]) -> Entry:
+def _entry(compression: float, records: Sequence[Result]) -> Entry:
     done = {
         record.cell.seed: record.metrics for record in records if record.metrics and record.status == "ok"
     }
@@ -67,14 +71,13 @@ def _collapsed(metrics: Iterable[Metrics]) -> tuple[Collapse, ...]:
     return tuple(Collapse(printable(layer), seeds) for layer, seeds in sorted(count.items()))
 
 
-def _area(entries: Sequence[Entry], compressions: Sequence[float]) -> Estimate | None:
+def _areas(entries: Sequence[Entry], compressions: Sequence[float]) -> dict[int, float]:
     by_compression = {entry.compression: entry.top1 for entry in entries}
     if len(compressions) < 2 or any(compression not in by_compression for compression in compressions):
-        return None
+        return {}
     curves = [by_compression[compression] for compression in compressions]
     seeds = sorted(set[int].intersection(*(set(curve) for curve in curves)))
-    areas = [_trapezoid(compressions, [curve[seed] for curve in curves]) for seed in seeds]
-    return estimate(areas) if areas else None
+    return {seed: _trapezoid(compressions, [curve[seed] for curve in curves]) for seed in seeds}
 
 
 def _trapezoid(compressions: Sequence[float], accuracies: Sequence[float]) -> float:

@@ -1,17 +1,18 @@
-"""The two tables of a board as text, before any format dresses them."""
+"""The tables of a board as text, before any format dresses them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from synflow_bench.leaderboard._board import Board, Entry, Row, Standing
+from synflow_bench.leaderboard._board import Board, Row, Standing
 from synflow_bench.leaderboard._statistics import Estimate
-from synflow_bench.leaderboard._text import BLANK, compression, factor, percent, seconds
+from synflow_bench.leaderboard._text import BLANK, compression, percent, points
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One accuracy: its mean, `±half-width`, its standing, and `n=..` where seeds are missing."""
+    """One number: its mean, `±half-width`, its standing, and `n=..` where seeds are missing."""
 
     mean: str
     spread: str = ""
@@ -26,25 +27,29 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the accuracy table: a mark for every compression of the board."""
+    """One row of the accuracy table: a mark for every compression of the board, then the row's summary."""
 
     label: str
     marks: tuple[Mark, ...]
-    area: Mark
-    intact_to: str
+    summary: tuple[Mark, ...]
+
+
+def summary_headers(board: Board) -> list[str]:
+    """The columns after those of the compressions; a smoke run has no rank."""
+    rank = [] if board.is_smoke_run else ["rank"]
+    return [*rank, "area", "intact to", *(f"{name} gap" for name in _area_ablations(board))]
+
+
+def _area_ablations(board: Board) -> list[str]:
+    return [name for name in board.ablations if any(name in row.area_gaps for row in board.rows)]
 
 
 def accuracy_lines(board: Board) -> list[Line]:
     """The accuracy table, row by row."""
-    return [_line(board, row) for row in board.rows]
-
-
-def _line(board: Board, row: Row) -> Line:
-    marks = tuple(_mark(board, row, value) for value in board.compressions)
-    if row.is_dense:
-        return Line(row.label, marks, Mark(""), "")
-    area = _estimate(board, row.area) if row.area else Mark(BLANK)
-    return Line(row.label, marks, area, compression(row.intact_to))
+    return [
+        Line(row.label, tuple(_mark(board, row, value) for value in board.compressions), _summary(board, row))
+        for row in board.rows
+    ]
 
 
 def _mark(board: Board, row: Row, value: float) -> Mark:
@@ -62,45 +67,17 @@ def _estimate(board: Board, value: Estimate, standing: Standing | None = None) -
     return Mark(percent(value.mean), spread, standing, note)
 
 
-DETAIL_HEADERS = (
-    "pruner",
-    "asked",
-    "achieved",
-    "effective",
-    "speedup",
-    "prune s",
-    "n",
-    "collapsed",
-    "notes",
-)
+def _summary(board: Board, row: Row) -> tuple[Mark, ...]:
+    if row.is_dense:
+        return tuple(Mark("") for _ in summary_headers(board))
+    rank = [] if board.is_smoke_run else [Mark(str(row.rank) if row.rank else BLANK)]
+    area = _estimate(board, row.area, row.area_standing) if row.area else Mark(BLANK)
+    gaps = (_gap(row.area_gaps, name) for name in _area_ablations(board))
+    return (*rank, area, Mark(compression(row.intact_to)), *gaps)
 
 
-def detail_table(board: Board) -> tuple[list[str], list[list[str]]]:
-    """Headers and rows, one a pruner and compression; columns that would be empty throughout are left out."""
-    rows = [_details(row, entry) for row in board.rows for entry in row.entries]
-    always = set(DETAIL_HEADERS) - {"effective", "notes"}
-    used = [
-        index
-        for index, header in enumerate(DETAIL_HEADERS)
-        if header in always or any(row[index] not in {"", BLANK} for row in rows)
-    ]
-    return [DETAIL_HEADERS[index] for index in used], [[row[index] for index in used] for row in rows]
-
-
-def _details(row: Row, entry: Entry) -> list[str]:
-    return [
-        row.label,
-        compression(entry.compression),
-        factor(entry.achieved_compression),
-        factor(entry.effective_compression),
-        factor(entry.theoretical_speedup),
-        seconds(entry.prune_seconds),
-        str(len(entry.top1)),
-        ", ".join(f"{layer.layer} {layer.seeds}/{len(entry.top1)}" for layer in entry.collapsed),
-        ", ".join(_notes(entry)),
-    ]
-
-
-def _notes(entry: Entry) -> list[str]:
-    counts = {"failed": entry.failed, "skipped": entry.skipped, "diverged": entry.diverged}
-    return [f"{number} {what}" for what, number in counts.items() if number]
+def _gap(gaps: Mapping[str, Estimate], name: str) -> Mark:
+    gap = gaps.get(name)
+    if gap is None:
+        return Mark(BLANK)
+    return Mark(points(gap.mean), "" if gap.half_width is None else f"±{percent(gap.half_width)}")

@@ -2,12 +2,14 @@ r"""Boards as LaTeX tables for a paper; they need `\usepackage{booktabs,longtabl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
-from synflow_bench.leaderboard._board import Board
-from synflow_bench.leaderboard._grid import Line, Mark, accuracy_lines, detail_table
+from synflow_bench.leaderboard._board import Board, Leaderboard
+from synflow_bench.leaderboard._details import detail_table
+from synflow_bench.leaderboard._grid import Line, Mark, accuracy_lines, summary_headers
+from synflow_bench.leaderboard._sheets import Sheet, overall_sheet, published_sheet
 from synflow_bench.leaderboard._text import compression
-from synflow_bench.leaderboard._words import UNDECIDED, definitions, facts, footnotes
+from synflow_bench.leaderboard._words import UNDECIDED, definitions, facts, footnotes, source
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -25,14 +27,16 @@ _ESCAPES = {
 }
 
 
-def render(boards: Sequence[Board]) -> str:
+def render(page: Leaderboard) -> str:
     """Per board a captioned `table` of accuracies and a `longtable` of details; then the definitions."""
-    meanings = (f"{escape(term)}: {escape(meaning)}" for term, meaning in definitions("bold"))
-    parts = [
-        r"% needs \usepackage{booktabs,longtable}",
-        *map(_board, boards),
-        _small("; ".join(meanings) + "."),
-    ]
+    meanings = (
+        f"{escape(term)}: {escape(meaning).rstrip('.')}" for term, meaning in definitions("bold", page)
+    )
+    boards = (part for board in page.boards for part in _with_published(board, page))
+    overall = [_sheet(overall_sheet(page.overall))] if page.overall else []
+    alone = (_sheet(published_sheet(table)) for table in page.published_alone)
+    meaning = _small("; ".join(meanings) + ".")
+    parts = [r"% needs \usepackage{booktabs,longtable}", *boards, *overall, *alone, meaning]
     return "\n\n".join(parts) + "\n"
 
 
@@ -41,8 +45,31 @@ def escape(text: str) -> str:
     return "".join(_ESCAPES.get(sign, sign if sign.isascii() else "?") for sign in text)
 
 
+def _with_published(board: Board, page: Leaderboard) -> Iterator[str]:
+    yield _board(board)
+    yield from (_sheet(published_sheet(table)) for table in page.published_for(board))
+
+
+def _sheet(sheet: Sheet) -> str:
+    caption = ". ".join(map(escape, [sheet.title, *sheet.notes]))
+    lines = [
+        r"\begin{table}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{caption}.}}\medskip",
+        rf"\begin{{tabular}}{{l{'r' * (len(sheet.headers) - 1)}}}",
+        r"\toprule",
+        _row(map(escape, sheet.headers)),
+        r"\midrule",
+        *(_row(map(escape, row)) for row in sheet.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines)
+
+
 def _board(board: Board) -> str:
-    notes = [_small(escape(note)) for note in footnotes(board)]
+    notes = [_small(escape(note)) for note in [*footnotes(board), source(board)]]
     return "\n".join([*_accuracy(board), "", *_details(board), *notes])
 
 
@@ -55,9 +82,9 @@ def _accuracy(board: Board) -> Iterable[str]:
     yield r"\centering\footnotesize\setlength{\tabcolsep}{3pt}"
     yield rf"\caption{{{_caption(board)}}}"
     yield rf"\label{{tab:accuracy-{board.id}}}\medskip"
-    yield rf"\begin{{tabular}}{{l{'r' * (len(board.compressions) + 2)}}}"
+    yield rf"\begin{{tabular}}{{l{'r' * (len(board.compressions) + len(summary_headers(board)))}}}"
     yield r"\toprule"
-    yield _row(["pruner", *map(compression, board.compressions), "area", "intact to"])
+    yield _row(["pruner", *map(compression, board.compressions), *summary_headers(board)])
     yield r"\midrule"
     yield from (_row(_cells(line)) for line in accuracy_lines(board))
     yield r"\bottomrule"
@@ -71,7 +98,7 @@ def _caption(board: Board) -> str:
 
 
 def _cells(line: Line) -> list[str]:
-    return [escape(line.label), *map(_mark, line.marks), _mark(line.area), line.intact_to]
+    return [escape(line.label), *map(_mark, (*line.marks, *line.summary))]
 
 
 def _mark(mark: Mark) -> str:

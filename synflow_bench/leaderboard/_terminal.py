@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from rich import box
 from rich.console import Console
@@ -12,11 +12,15 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from synflow_bench.leaderboard._board import Board, Standing
-from synflow_bench.leaderboard._grid import Line, Mark, accuracy_lines, detail_table
+from synflow_bench.leaderboard._board import Board, Leaderboard, Standing
+from synflow_bench.leaderboard._details import TEXT, detail_table
+from synflow_bench.leaderboard._grid import Line, Mark, accuracy_lines, summary_headers
+from synflow_bench.leaderboard._sheets import Sheet, overall_sheet, published_sheet
 from synflow_bench.leaderboard._text import compression
-from synflow_bench.leaderboard._words import BEST, TIE, UNDECIDED, definitions, facts, footnotes
+from synflow_bench.leaderboard._words import BEST, TIE, UNDECIDED, definitions, facts, footnotes, source
 
+_SHORT = {"rank": "#"}
+"""Headers for which a terminal of 80 columns has no room."""
 FILE_WIDTH = 120
 """Columns of a table that goes to a file."""
 
@@ -29,18 +33,37 @@ _SIGNS: dict[Standing | None, str] = {
 }
 
 
-def render(boards: Sequence[Board]) -> str:
+def render(page: Leaderboard) -> str:
     """The boards as plain text, as they would look in a terminal of `FILE_WIDTH` columns."""
     sink = io.StringIO()
-    print_boards(boards, Console(file=sink, width=FILE_WIDTH, color_system=None, force_terminal=False))
+    print_boards(page, Console(file=sink, width=FILE_WIDTH, color_system=None, force_terminal=False))
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
 
 
-def print_boards(boards: Sequence[Board], console: Console, *, details: bool = True) -> None:
+def print_boards(page: Leaderboard, console: Console, *, details: bool = True) -> None:
     """Print every board, with its details table unless `details` is false, and the legend once."""
-    for board in boards:
+    for board in page.boards:
         _print_board(board, console, details)
-    console.print(_legend())
+        for table in page.published_for(board):
+            _print_sheet(published_sheet(table), console)
+    if page.overall:
+        _print_sheet(overall_sheet(page.overall), console)
+    for table in page.published_alone:
+        _print_sheet(published_sheet(table), console)
+    console.print(_legend(page))
+
+
+def _print_sheet(sheet: Sheet, console: Console) -> None:
+    table = _table(None)
+    for index, header in enumerate(sheet.headers):
+        table.add_column(f"{header} ", justify="right" if index else "left", overflow="fold")
+    for row in sheet.rows:
+        table.add_row(*(Text(f"{text} ") for text in row))
+    console.print(Text(sheet.title, style="bold"))
+    console.print(table)
+    for note in sheet.notes:
+        console.print(Text(note, style="dim"))
+    console.print()
 
 
 def _print_board(board: Board, console: Console, details: bool) -> None:
@@ -53,14 +76,19 @@ def _print_board(board: Board, console: Console, details: bool) -> None:
     console.print()
     for note in footnotes(board):
         console.print(Text(note, style="yellow"))
-    if footnotes(board):
+    if details:
+        console.print(Text(source(board), style="dim"))
+    if footnotes(board) or details:
         console.print()
 
 
-def _legend() -> Table:
+def _legend(page: Leaderboard) -> Table:
     table = Table.grid(padding=(0, 2))
-    for term, meaning in definitions(BEST):
-        table.add_row(Text(term, style="bold"), Text(meaning, style="dim"))
+    for term, meaning in definitions(BEST, page):
+        short = _SHORT.get(term)
+        table.add_row(
+            Text(short or term, style="bold"), Text(f"{term}: {meaning}" if short else meaning, "dim")
+        )
     return table
 
 
@@ -101,14 +129,14 @@ def _accuracy_table(board: Board, columns: Iterable[int], *, stacked: bool, summ
     table.add_column("pruner ", overflow="fold")
     for index in shown:
         table.add_column(f"{compression(board.compressions[index])} ", justify="right", no_wrap=True)
-    for header in ("area ", "intact to") if summary else ():
-        table.add_column(header, justify="right", no_wrap=True)
+    for header in summary_headers(board) if summary else ():
+        table.add_column(f"{_SHORT.get(header, header)} ", justify="right", no_wrap=True)
     for line in accuracy_lines(board):
         table.add_row(*_cells(line, shown, stacked=stacked, summary=summary))
     return table
 
 
-def _table(title: str) -> Table:
+def _table(title: str | None) -> Table:
     style = Style.null()
     return Table(
         title=title, title_justify="left", title_style=style, box=box.SIMPLE_HEAD, show_edge=False, padding=0
@@ -117,7 +145,7 @@ def _table(title: str) -> Table:
 
 def _cells(line: Line, columns: Iterable[int], *, stacked: bool, summary: bool) -> list[Text]:
     marks = [_mark(line.marks[index], stacked) for index in columns]
-    extra = [_mark(line.area, stacked), Text(line.intact_to)] if summary else []
+    extra = [_mark(mark, stacked) for mark in line.summary] if summary else []
     return [Text(f"{line.label} "), *marks, *extra]
 
 
@@ -134,9 +162,7 @@ def _detail_table(board: Board) -> Table:
     headers, rows = detail_table(board)
     table = _table("compression, cost and layers, by pruner and compression asked for")
     for header in headers:
-        table.add_column(
-            f"{header} ", justify="left" if header in {"pruner", "collapsed", "notes"} else "right"
-        )
+        table.add_column(f"{header} ", justify="left" if header in TEXT else "right", overflow="fold")
     before = None
     for row in rows:
         table.add_row(*(Text(f"{text} ") for text in ["" if row[0] == before else row[0], *row[1:]]))

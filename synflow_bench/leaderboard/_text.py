@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from synflow_bench.leaderboard._statistics import Estimate
+
 BLANK = "–"
 
 
 def percent(share: float) -> str:
     """A share in percent points with one decimal."""
     return f"{100 * share:.1f}"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percent points, with its sign."""
+    text = f"{100 * difference:+.1f}"
+    return "0.0" if text in {"+0.0", "-0.0"} else text
+
+
+def points_estimate(difference: Estimate | None) -> str:
+    """A difference with the half-width of its interval: `-1.2 ±0.4`."""
+    if difference is None:
+        return BLANK
+    spread = "" if difference.half_width is None else f" ±{percent(difference.half_width)}"
+    return f"{points(difference.mean)}{spread}"
 
 
 def compression(value: float | None) -> str:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from synflow_bench.leaderboard._board import PUBLISHED_COMPRESSIONS, PUBLISHED_SEEDS, Board, Incident
+from synflow_bench.leaderboard._board import (
+    PUBLISHED_COMPRESSIONS,
+    PUBLISHED_SEEDS,
+    Board,
+    Incident,
+    Leaderboard,
+)
+from synflow_bench.leaderboard._explanations import EXPLANATIONS
 from synflow_bench.leaderboard._text import count, numbers
 from synflow_bench.records import printable
 from synflow_bench.suites import Multishot, PruningOptions, Recipe, Setting
@@ -24,6 +31,7 @@ DEFINITIONS = {
         "zero (no correction for many comparisons)"
     ),
     "undecided": "fewer than two seeds in common with the best, so not compared",
+    "rank": "1 for the largest area, among rows with the area of three seeds or more",
     "area": "area under accuracy against log compression, over all above 1, divided by its width",
     "intact to": "largest compression up to which no seed lost a whole layer",
     "compression": (
@@ -34,14 +42,33 @@ DEFINITIONS = {
         "theoretical: dense over kept multiply-accumulates; masks simulate sparsity, nothing runs faster"
     ),
     "prune s": "wall-clock seconds of pruning, mean over seeds",
+    "to best": (
+        "accuracy minus that of the best, in points: mean difference over the seeds that both have ± "
+        "half-width of its 95 % t-interval"
+    ),
     "collapsed": "layers with no weight (effectively) left, and in how many seeds",
 }
+"""What every board explains of itself, in few words; `leaderboard --explain` says more."""
 
 
-def definitions(best: str) -> list[tuple[str, str]]:
+def definitions(best: str, page: Leaderboard | None = None) -> list[tuple[str, str]]:
     """Each term with its meaning; `best` is how the format marks the best."""
     signs = {"best": best, "tie": TIE, "undecided": UNDECIDED}
-    return [(signs.get(term, term), meaning) for term, meaning in DEFINITIONS.items()]
+    said = DEFINITIONS | (dict(_occasional(page)) if page else {})
+    return [(signs.get(term, term), meaning) for term, meaning in said.items()]
+
+
+def _occasional(page: Leaderboard) -> Iterator[tuple[str, str]]:
+    """Terms that only some leaderboards need."""
+    if page.overall:
+        yield "overall rank", EXPLANATIONS["overall rank"]
+    if any(board.baseline for board in page.boards):
+        yield "to baseline", EXPLANATIONS["to baseline"]
+    yield from ((f"{name} gap", EXPLANATIONS[f"{name} gap"]) for name in _ablations(page.boards))
+
+
+def _ablations(boards: Iterable[Board]) -> list[str]:
+    return list(dict.fromkeys(name for board in boards for name in board.ablations))
 
 
 def facts(board: Board) -> list[str]:
@@ -49,20 +76,26 @@ def facts(board: Board) -> list[str]:
     seeds = (
         f"{count(len(board.seeds), 'seed')} ({numbers(board.seeds)})" if board.seeds else "no finished cell"
     )
-    return [summary(board.setting), f"{seeds}; setting {board.id}", *_smoke(board)]
+    baseline = [f"baseline: {board.baseline}"] if board.baseline else []
+    return [summary(board.setting), f"{seeds}; setting {board.id}", *baseline, *_smoke(board)]
 
 
 def _smoke(board: Board) -> Iterator[str]:
     if board.is_smoke_run:
         yield (
             f"smoke run: fewer than {PUBLISHED_SEEDS} seeds or {PUBLISHED_COMPRESSIONS} compressions "
-            "above 1; too little to publish"
+            "above 1; too little to publish, and no rank is given"
         )
 
 
 def footnotes(board: Board) -> list[str]:
     """What is not in the averages, and why."""
     return [*map(_incident, board.incidents), *_outdated(board)]
+
+
+def source(board: Board) -> str:
+    """What the board was made of; other records give another line."""
+    return f"made of {count(board.records, 'record')}, digest {board.digest}"
 
 
 def _incident(incident: Incident) -> str:

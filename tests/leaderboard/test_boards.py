@@ -160,9 +160,21 @@ def test_a_board_with_too_little_is_a_smoke_run(
     assert make_board(table).is_smoke_run is smoke
 
 
-def test_an_ablation_is_a_row_of_its_own(make_record: Any) -> None:
+def test_an_ablation_becomes_a_column_of_its_plain_row(make_record: Any) -> None:
     (board,) = build_boards([make_record(), make_record(ablation="shuffle")])
-    assert sorted(row.label for row in board.rows) == ["snip", "snip (shuffle)"]
+    assert [row.label for row in board.rows] == ["snip"]
+    assert [row.label for row in board.ablated] == ["snip (shuffle)"]
+    assert board.ablations == ("shuffle",)
+
+
+def test_an_ablation_without_its_plain_row_is_a_row_of_its_own_that_does_not_compete(
+    make_record: Any,
+) -> None:
+    ablated = [make_record("grasp", seed=seed, top1=0.99, ablation="shuffle") for seed in range(2)]
+    plain = [make_record(name, seed=seed, top1=0.5) for name in ("snip", "random") for seed in range(2)]
+    (board,) = build_boards([*plain, *ablated])
+    assert standings(board, 10)["grasp (shuffle)"] is None
+    assert sorted(map(str, standings(board, 10).values())) == ["None", "best", "tie"]
 
 
 def test_revisions_are_never_averaged_and_the_newest_counts(make_record: Any) -> None:

@@ -97,7 +97,7 @@ def test_markdown_has_the_best_in_bold_and_ties_marked(text_of: Any) -> None:
 def test_markdown_columns_are_the_compressions(text_of: Any) -> None:
     header = next(line for line in text_of("markdown").splitlines() if line.startswith("| pruner"))
     assert [cell.strip() for cell in header.strip("|").split("|")] == [
-        "pruner", "1", "2", "5", "10", "20", "50", "area", "intact to",
+        "pruner", "1", "2", "5", "10", "20", "50", "rank", "area", "intact to",
     ]  # fmt: skip
 
 

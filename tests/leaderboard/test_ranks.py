@@ -1,0 +1,153 @@
+"""Ranks on one board and over several: by hand, against scipy, and by how often the intervals hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+from synflow_bench.leaderboard import build_boards, build_leaderboard, render
+from synflow_bench.leaderboard._ranks import bootstrap, mean_ranks
+from synflow_bench.suites import ModelSpec, Recipe, Setting
+
+COMPRESSIONS = (2, 5, 10, 20, 50)
+
+
+def setting(number: int) -> Setting:
+    return Setting(dataset=f"data{number}", model=ModelSpec(name="fc"), recipe=Recipe(epochs=1))
+
+
+@pytest.fixture
+def settings(records_of: Any) -> Any:
+    """Records of several settings, from the accuracy of each row in each."""
+
+    def settings(heights: dict[str, tuple[float, ...]], seeds: int = 3) -> list[Any]:
+        return [
+            record
+            for number in range(len(next(iter(heights.values()))))
+            for record in records_of(
+                {
+                    row: {c: [height[number] + s / 1000 for s in range(seeds)] for c in COMPRESSIONS}
+                    for row, height in heights.items()
+                },
+                setting=setting(number),
+            )
+        ]
+
+    return settings
+
+
+def test_the_area_is_that_of_scipy(make_board: Any) -> None:
+    curve = dict(zip(COMPRESSIONS, (0.9, 0.85, 0.8, 0.6, 0.3), strict=True))
+    (row,) = make_board({"snip": {c: (a,) for c, a in curve.items()}}).rows
+    area = integrate.trapezoid(list(curve.values()), np.log(COMPRESSIONS)) / np.log(50 / 2)
+    assert row.area.mean == pytest.approx(area)
+
+
+def test_a_rank_is_one_and_the_number_of_larger_areas(make_board: Any) -> None:
+    assert {row.label: row.rank for row in make_board().rows} == {
+        "dense": None, "synflow": 1, "random": 2, "snip": 3,
+    }  # fmt: skip
+
+
+def test_a_smoke_run_has_no_ranks_and_no_column_for_them(make_board: Any) -> None:
+    board = make_board({name: dict.fromkeys(COMPRESSIONS, (0.5, 0.6)) for name in ("snip", "random")})
+    assert board.is_smoke_run
+    assert {row.rank for row in board.rows} == {None}
+    assert "rank" not in render([board], "markdown").split("smoke run")[1].split("Definitions")[0][100:]
+
+
+def test_a_row_of_two_seeds_is_not_ranked_among_those_of_three(make_board: Any) -> None:
+    table = {
+        "snip": dict.fromkeys(COMPRESSIONS, (0.5, 0.6, 0.7)),
+        "random": dict.fromkeys(COMPRESSIONS, (0.9, 0.9)),
+    }
+    assert {row.label: row.rank for row in make_board(table).rows} == {"snip": 1, "random": None}
+
+
+def test_the_overall_rank_is_the_mean_over_settings(settings: Any) -> None:
+    heights = {"snip": (0.5, 0.6, 0.7), "random": (0.4, 0.7, 0.6), "synflow": (0.6, 0.5, 0.5)}
+    overall = build_leaderboard(settings(heights)).overall
+    expected = np.mean(
+        [stats.rankdata(-np.array(column)) for column in zip(*heights.values(), strict=True)], axis=0
+    )
+    assert overall is not None
+    assert {rank.label: rank.mean for rank in overall.rows} == pytest.approx(
+        dict(zip(heights, expected, strict=True))
+    )
+    assert all(rank.low <= rank.mean <= rank.high for rank in overall.rows)
+    assert overall.settings == ("data0 / fc", "data1 / fc", "data2 / fc")
+
+
+def test_a_row_that_is_best_everywhere_has_rank_one_and_an_interval_of_no_width(settings: Any) -> None:
+    overall = build_leaderboard(settings({"snip": (0.9, 0.9, 0.9), "random": (0.1, 0.1, 0.1)})).overall
+    assert overall is not None
+    assert [(rank.label, rank.mean, rank.low, rank.high) for rank in overall.rows] == [
+        ("snip", 1, 1, 1),
+        ("random", 2, 2, 2),
+    ]
+
+
+def test_a_row_that_some_setting_lacks_is_left_out_by_name(settings: Any, records_of: Any) -> None:
+    more = records_of({"grasp": dict.fromkeys(COMPRESSIONS, (0.5, 0.5, 0.5))}, setting=setting(0))
+    overall = build_leaderboard([*settings({"snip": (0.9, 0.9), "random": (0.1, 0.1)}), *more]).overall
+    assert overall is not None
+    assert overall.left_out == ("grasp",)
+    assert "not ranked in every setting: grasp" in render(
+        build_boards([*settings({"snip": (0.9, 0.9), "random": (0.1, 0.1)}), *more]), "markdown"
+    )
+
+
+@pytest.mark.parametrize(
+    ("rows", "seeds"),
+    [
+        ({"snip": (0.5, 0.5)}, 3),
+        ({"snip": (0.5,), "random": (0.4,)}, 3),
+        ({"snip": (0.5, 0.5), "random": (0.4, 0.4)}, 2),
+    ],
+)
+def test_too_few_rows_settings_or_seeds_have_no_overall_rank(settings: Any, rows: Any, seeds: int) -> None:
+    assert build_leaderboard(settings(rows, seeds)).overall is None
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "latex", "html"])
+def test_prose_has_the_overall_ranks_with_their_definition(settings: Any, form: str) -> None:
+    text = " ".join(
+        render(build_leaderboard(settings({"snip": (0.9, 0.8), "random": (0.1, 0.9)})), form).split()
+    )
+    assert "Overall rank over 2 settings" in text
+    assert "bootstrap" in text
+
+
+def test_equal_areas_share_their_ranks() -> None:
+    table = np.array([[0.5], [0.7], [0.5], [0.1]])
+    assert mean_ranks([table]).tolist() == stats.rankdata(-table[:, 0]).tolist()
+
+
+def test_over_settings_of_one_seed_the_interval_is_the_percentile_bootstrap_of_scipy() -> None:
+    draw = np.random.default_rng(0)
+    tables = [draw.normal(0, 1, (3, 1)) for _ in range(25)]
+    ranks = np.array([stats.rankdata(-table[:, 0]) for table in tables])
+    low, high = bootstrap(tables, 20_000)
+    for row in range(3):
+        expected = stats.bootstrap(
+            (ranks[:, row],), np.mean, method="percentile", n_resamples=20_000, random_state=1
+        ).confidence_interval
+        assert (low[row], high[row]) == pytest.approx((expected.low, expected.high), abs=1 / 25 + 1e-9)
+
+
+def test_a_bootstrap_is_the_same_every_time() -> None:
+    tables = [np.random.default_rng(number).normal(0, 1, (4, 3)) for number in range(5)]
+    first, again = bootstrap(tables), bootstrap(tables)
+    assert np.array_equal(first, again)
+
+
+def test_intervals_over_forty_settings_hold_the_true_mean_rank_about_as_often_as_they_say() -> None:
+    draw, trials, held = np.random.default_rng(3), 100, 0
+    for _ in range(trials):
+        tables = [draw.normal(0, 1, (2, 1)) for _ in range(40)]
+        low, high = bootstrap(tables, 200)
+        held += low[0] <= 1.5 <= high[0]
+    assert 0.87 <= held / trials <= 0.99
