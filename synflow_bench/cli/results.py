@@ -1,4 +1,4 @@
-"""`synflow-bench results`: what is recorded, and how a record is laid out."""
+"""`synflow-bench results`: what is recorded, how a record is laid out, and records from elsewhere."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ from typing import Any
 
 import click
 
+from synflow_bench.cli._sharing import export, import_, merge, verify
 from synflow_bench.cli.options import results_option
 from synflow_bench.records import Record, Store, json_schema, printable
 
 
 @click.group("results")
 def command() -> None:
-    """List what is recorded, and describe the files."""
+    """List what is recorded, describe the files, hand records on and take those of others."""
+
+
+for _command in (export, import_, merge, verify):
+    command.add_command(_command)
 
 
 @command.command("schema")
