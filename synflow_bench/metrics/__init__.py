@@ -2,5 +2,6 @@
 
 from synflow_bench.metrics._compression import Size, measure_size
 from synflow_bench.metrics._macs import uses_of_weights
+from synflow_bench.metrics.connectivity import Connectivity, NotFollowed, trace
 
-__all__ = ["Size", "measure_size", "uses_of_weights"]
+__all__ = ["Connectivity", "NotFollowed", "Size", "measure_size", "trace", "uses_of_weights"]

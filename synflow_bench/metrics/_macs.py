@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from synflow_bench.metrics._eval_mode import in_eval_mode
 
 
 def uses_of_weights(model: nn.Module, example: Tensor) -> tuple[dict[str, int], Tensor]:
@@ -20,7 +20,7 @@ def uses_of_weights(model: nn.Module, example: Tensor) -> tuple[dict[str, int], 
     """
     uses: dict[str, int] = {}
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    with torch.no_grad(), _in_eval_mode(model):
+    with torch.no_grad(), in_eval_mode(model):
         handles = [
             module.register_forward_hook(_counter(uses, names[id(module.weight)]), with_kwargs=True)
             for module in model.modules()
@@ -47,14 +47,3 @@ def _positions(module: nn.Module, inputs: Tensor, output: Tensor) -> int:
     # A transposed convolution spreads every input position, the others gather for every output position.
     positions = inputs if isinstance(module, _ConvTransposeNd) else output
     return positions[:, 0].numel()
-
-
-@contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from synflow_bench.errors import HandledError, ModelError, UnknownNameError
-from synflow_bench.metrics import uses_of_weights
+from synflow_bench.metrics import Connectivity, NotFollowed, trace, uses_of_weights
 from synflow_bench.suites import ModelSpec
 
 Factory = Callable[..., nn.Module]
@@ -18,10 +18,12 @@ Factory = Callable[..., nn.Module]
 
 @dataclass(frozen=True)
 class Network:
-    """A network with fresh weights, and how often each weight tensor's entries are used for one example."""
+    """A network with fresh weights, how often each weight tensor's entries are used for one example, and
+    which units feed which."""
 
     model: nn.Module
     uses: Mapping[str, int]
+    connectivity: Connectivity | NotFollowed
 
 
 def build_network(
@@ -43,7 +45,8 @@ def build_network(
         torch.manual_seed(seed)
         try:
             model = factory(input_shape, num_classes, **spec.options)
-            uses, output = uses_of_weights(model, torch.zeros(1, *input_shape))
+            example = torch.zeros(1, *input_shape)
+            uses, output = uses_of_weights(model, example)
         except HandledError:
             raise
         except (RuntimeError, ValueError) as error:
@@ -54,7 +57,8 @@ def build_network(
             f"model {spec.name!r} gives {tuple(output.shape[1:])} outputs for an input of {shape}, "
             f"not one for each of {num_classes} classes"
         )
-    return Network(model.to(device), uses)
+    connectivity = trace(model, example)
+    return Network(model.to(device), uses, connectivity)
 
 
 def _check_options(factory: Factory, spec: ModelSpec) -> None:

@@ -36,8 +36,9 @@ class Metrics(_Part):
 
     `test_top1` is that of the final epoch; `max_test_top1`, the best over epochs, is there only to compare
     with publications that report it. `density` and `compression` count prunable weights, `compression_all`
-    every parameter. `theoretical_speedup` is dense MACs over kept MACs: masks simulate sparsity, nothing
-    runs faster.
+    every parameter, `effective_compression` kept weights on a path of kept weights from input to output: None
+    where none is, or where `not_followed` says why paths are not known. `theoretical_speedup` is dense MACs
+    over kept MACs: masks simulate sparsity, nothing runs faster.
     """
 
     test_top1: Share
@@ -50,6 +51,7 @@ class Metrics(_Part):
     compression: float
     compression_all: float
     effective_compression: float | None = None
+    not_followed: str | None = None
     theoretical_speedup: float | None
     collapsed_layers: tuple[str, ...] = ()
     diverged: bool = False
