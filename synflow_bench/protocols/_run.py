@@ -65,6 +65,8 @@ def _metrics(outcome: Outcome) -> Metrics:
         density=size.density,
         compression=size.compression,
         compression_all=size.compression_all,
+        effective_compression=size.effective_compression,
+        not_followed=size.not_followed,
         theoretical_speedup=size.theoretical_speedup,
         collapsed_layers=size.collapsed_layers,
         diverged=outcome.trained.diverged,

@@ -128,7 +128,7 @@ def train_network(
 
 def size_of(network: Network, masks: Masks) -> Size:
     """How small the network is under `masks`."""
-    return measure_size(network.model, masks, network.uses)
+    return measure_size(network.model, masks, network.uses, network.connectivity)
 
 
 def generator(cell: Cell, purpose: Purpose) -> torch.Generator:
