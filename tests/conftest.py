@@ -117,12 +117,15 @@ class Distributions:
         plugin: str | None = None,
         module: str | None = None,
         reference: str | None = None,
+        requires: str = "synflow-bench",
     ) -> Path:
         """Install a module of `code` with an entry point for it, or for `reference`; gives its file."""
         module = module or name.replace("-", "_")
         folder = self.site / f"{name.replace('-', '_')}-{version}.dist-info"
         folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: {requires}\n"
+        )
         (folder / "entry_points.txt").write_text(
             f"[synflow_bench]\n{plugin or module} = {reference or module}\n"
         )

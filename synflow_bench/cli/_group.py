@@ -14,7 +14,7 @@ BUILT_IN = {
     "run": "Prune, train and record what a suite asks for",
     "leaderboard": "Rank the recorded pruners: accuracy against compression, with intervals over seeds",
     "show": "Show the record whose KEY this is, or begins like this",
-    "list": "List the installed pruners, models, datasets, suites or executors",
+    "list": "List the installed pruners, models, datasets, suites, executors or loggers",
     "plugins": "List the installed plugins, what they provide, and why one may not take part",
     "data": "Say which data sets are here, and fetch the others",
     "results": "List what is recorded, and describe the files",

@@ -8,17 +8,19 @@ import click
 
 from synflow_bench.cli._loading import load_host
 from synflow_bench.cli._tables import print_table
-from synflow_bench.host import KINDS, Entry
+from synflow_bench.cli.options import plugin_option
+from synflow_bench.host import KINDS, Entry, short
 
 _PLURALS = {f"{kind}s": kind for kind in KINDS}
 
 
 @click.command("list")
 @click.argument("kind", metavar="KIND", type=click.Choice(list(_PLURALS)))
+@plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_context
 def command(ctx: click.Context, kind: str, as_json: bool) -> None:
-    """List the installed pruners, models, datasets, suites or executors.
+    """List the installed pruners, models, datasets, suites, executors or loggers.
 
     KIND is one of these words. Shown are the distribution that brings each name, and where it is; what
     stands behind the names is not imported.
@@ -29,7 +31,7 @@ def command(ctx: click.Context, kind: str, as_json: bool) -> None:
     else:
         print_table(
             ["name", "distribution", "version", "reference"],
-            [[entry.name, entry.distribution, entry.version, entry.where] for entry in entries],
+            [[entry.name, entry.distribution, short(entry.version), entry.where] for entry in entries],
         )
 
 

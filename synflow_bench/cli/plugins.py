@@ -9,13 +9,15 @@ import click
 
 from synflow_bench.cli._loading import load_host
 from synflow_bench.cli._tables import print_table
-from synflow_bench.host import Plugin
+from synflow_bench.cli.options import plugin_option
+from synflow_bench.host import Plugin, short
 
 _FEW = 6
 """So many names are told; of more, only how many."""
 
 
 @click.command("plugins")
+@plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
@@ -26,7 +28,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     else:
         print_table(
             ["plugin", "distribution", "version", "status", "provides"],
-            [[p.name, p.distribution, p.version, p.status, p.cause or _told(p)] for p in plugins],
+            [[p.name, p.distribution, short(p.version), p.status, p.cause or _told(p)] for p in plugins],
         )
 
 

@@ -10,6 +10,7 @@ import click
 from synflow_bench.cli._choice import Choice
 from synflow_bench.cli._loading import load_host
 from synflow_bench.cli._run_options import how, where, which_cells
+from synflow_bench.cli.options import plugin_option
 from synflow_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @which_cells
 @where
 @how
+@plugin_option
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -55,10 +57,10 @@ def command(
     from synflow_bench.records import Store
 
     factory = host.executors.get(executor)
-    resources = Resources(data, device, workers or 0, threads)
+    resources = Resources(data, device, workers or 0, threads, host.files)
     store = Store(results)
     plan = make_plan(cells, host, store, data, force=force, retry_failed=retry_failed)
-    _warn(plan, store)
+    _warn(plan, host, store)
     if dry_run:
         from synflow_bench.cli._forecast import forecast
 
@@ -98,12 +100,17 @@ def _cells(choice: Choice, host: Host) -> list[Cell]:
     return cells_of(suite, resolved, host)
 
 
-def _warn(plan: Plan, store: Store) -> None:
+def _warn(plan: Plan, host: Host, store: Store) -> None:
+    from synflow_bench.execution import changed_files
+
     kept = str(store.root / "replaced")
     for line in plan.unreadable.values():
         _say(f"{line}; unless you restore it, its cell runs again and the file is kept below {kept!r}")
     for line in plan.unavailable.values():
         _say(line)
+    for name, cells in changed_files(plan, host, store).items():
+        again = "--force runs them again, and so does a higher `revision` in the file"
+        _say(f"{cells} recorded cell{'s' * (cells > 1)} used another version of {name!r}; {again}")
 
 
 def _say(line: str) -> None:

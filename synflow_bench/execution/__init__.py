@@ -1,5 +1,6 @@
 """Execution: skip what is recorded, dispatch the rest, collect records."""
 
+from synflow_bench.execution._changed import changed_files
 from synflow_bench.execution._estimate import Estimate, estimate
 from synflow_bench.execution._executor import Executor, ExecutorError, ExecutorFactory, OnEpoch, Resources
 from synflow_bench.execution._plan import Plan, cells_of, make_plan
@@ -16,6 +17,7 @@ __all__ = [
     "Resources",
     "Summary",
     "cells_of",
+    "changed_files",
     "estimate",
     "installed_pruners",
     "make_plan",

@@ -53,7 +53,7 @@ def estimate(plan: Plan, store: Store, resources: Resources) -> list[Estimate]:
 
 def _bench(resources: Resources) -> Bench:
     device = str(resolve_devices(resources.device)[0])
-    return make_bench(resources.data_root, device, resources.threads)
+    return make_bench(resources.data_root, device, resources.threads, resources.plugins)
 
 
 def _estimate(setting: Setting, cells: int, store: Store, bench: Callable[[], Bench]) -> Estimate:

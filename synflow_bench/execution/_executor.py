@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from synflow_bench.errors import HandledError
+from synflow_bench.host import PluginFile
 from synflow_bench.records import Epoch, Record
 from synflow_bench.suites import Cell
 
@@ -22,12 +23,16 @@ class ExecutorError(HandledError):
 
 @dataclass(frozen=True)
 class Resources:
-    """How much of the machine a run may use; `workers` of zero is as many as the machine has room for."""
+    """How much of the machine a run may use; `workers` of zero is as many as the machine has room for.
+
+    `plugins` are the files that every process which runs cells must take along.
+    """
 
     data_root: Path
     device: str = "auto"
     workers: int = 0
     threads: int = 1
+    plugins: tuple[PluginFile, ...] = ()
 
 
 class Executor(Protocol):

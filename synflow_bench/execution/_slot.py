@@ -41,6 +41,7 @@ class Slot:
         self.begun = False
         self.failed_starts = 0
         self._data_root = resources.data_root
+        self._plugins = resources.plugins
         self._process: BaseProcess | None = None
 
     def start(self, cell: Cell) -> None:
@@ -84,7 +85,7 @@ class Slot:
 
     def _spawn(self) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
-        arguments = (theirs, self._data_root, self.device, self.threads)
+        arguments = (theirs, self._data_root, self.device, self.threads, self._plugins)
         self._process = _CONTEXT.Process(target=work, args=arguments, daemon=True)
         with _interrupts_ignored(), _environment(dict.fromkeys(_THREADS, str(self.threads))):
             self._process.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import parent_process
@@ -11,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from synflow_bench.execution._bench import make_bench
+from synflow_bench.host import PluginFile
 from synflow_bench.protocols import Bench, run_cell
 from synflow_bench.records import Epoch, Record
 from synflow_bench.suites import Cell
@@ -38,12 +40,12 @@ class CannotStart:
 Message = CellStarted | EpochFinished | CannotStart | Record
 
 
-def work(pipe: Connection, data_root: Path, device: str, threads: int) -> None:
+def work(pipe: Connection, data_root: Path, device: str, threads: int, plugins: Sequence[PluginFile]) -> None:
     """Receive cells, send messages, until the other end closes."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody listens any more
         try:
-            bench = make_bench(data_root, device, threads)
+            bench = make_bench(data_root, device, threads, plugins)
         except Exception as error:
             pipe.send(CannotStart(f"{type(error).__name__}: {' '.join(str(error).split())}"))
         else:

@@ -26,7 +26,7 @@ class SerialExecutor:
                 f"executor 'serial' runs one cell at a time; leave out --workers {resources.workers}"
             )
         device = resolve_devices(resources.device)[0]
-        self._bench = make_bench(resources.data_root, str(device), resources.threads)
+        self._bench = make_bench(resources.data_root, str(device), resources.threads, resources.plugins)
         self._on_epoch = on_epoch
         self._queue: deque[Cell] = deque()
 

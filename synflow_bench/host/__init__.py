@@ -1,10 +1,11 @@
 """The plugin host: hook specifications, discovery, and the names that plugins register. Imports no torch."""
 
 from synflow_bench.host._events import RunFinished, RunStarted
+from synflow_bench.host._files import PluginFile
 from synflow_bench.host._host import Host
 from synflow_bench.host._markers import CONTRACT, hookimpl, hookspec
 from synflow_bench.host._plugin import Plugin, Report, Status
-from synflow_bench.host._registry import KINDS, Entry, Registry
+from synflow_bench.host._registry import KINDS, Entry, Registry, short
 
 __all__ = [
     "CONTRACT",
@@ -12,6 +13,7 @@ __all__ = [
     "Entry",
     "Host",
     "Plugin",
+    "PluginFile",
     "Registry",
     "Report",
     "RunFinished",
@@ -19,4 +21,5 @@ __all__ = [
     "Status",
     "hookimpl",
     "hookspec",
+    "short",
 ]

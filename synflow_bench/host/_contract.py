@@ -40,9 +40,28 @@ def relay_of(implementation: object) -> pluggy.HookRelay:
     try:
         manager.register(implementation)
     except pluggy.PluginValidationError as error:
-        raise ContractBroken(_mismatch(str(error))) from error
+        raise ContractBroken(_wrong_arguments(implementation) or _mismatch(str(error))) from error
     _check_names(implementation, [caller.name for caller in manager.get_hookcallers(implementation) or ()])
     return manager.hook
+
+
+def _wrong_arguments(implementation: object) -> str | None:
+    """The hook that takes what it is not given, and what it may take."""
+    for name in HOOKS:
+        wanted = _parameters(getattr(implementation, name, None))
+        allowed = _parameters(getattr(_hookspecs, name))
+        wrong = [repr(argument) for argument in wanted if argument not in allowed]
+        if wrong:
+            may = f"may take {', '.join(allowed)}" if allowed else "takes no arguments"
+            return f"{name}() takes {', '.join(wrong)}, which it is not given; it {may}"
+    return None
+
+
+def _parameters(hook: object) -> list[str]:
+    """The parameters that must be given; one with a default is never passed by the host."""
+    if not inspect.isroutine(hook):
+        return []
+    return [name for name, each in inspect.signature(hook).parameters.items() if each.default is each.empty]
 
 
 def _mismatch(message: str) -> str:
@@ -60,6 +79,12 @@ def _check_names(implementation: object, implemented: list[str]) -> None:
             raise ContractBroken(f"{name!r} is not marked as a hook; put @hookimpl above it")
     if not implemented:
         raise ContractBroken(f"it implements no hook; known: {', '.join(HOOKS)}")
+
+
+def hears_events(plugin: Plugin) -> bool:
+    """Whether the plugin has a hook that gives no names: it hears of runs, or adds commands."""
+    others = (hook for hook in HOOKS if hook not in KINDS.values())
+    return any(getattr(plugin.hooks, hook).get_hookimpls() for hook in others)
 
 
 def entries_of(plugin: Plugin) -> Iterator[Entry]:

@@ -50,6 +50,12 @@ def synflow_bench_suites() -> Mapping[str, str | Path | Suite]:
 
 
 @hookspec
+def synflow_bench_loggers() -> Mapping[str, object]:
+    """Give loggers by name, called as `factory(target, results)` when `--log NAME=TARGET` switches one on."""
+    return {}
+
+
+@hookspec
 def synflow_bench_commands(group: click.Group) -> None:
     """Add commands of your own to `group`, the `synflow-bench` command line."""
 

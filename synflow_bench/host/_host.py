@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from synflow_bench.errors import PluginError
 from synflow_bench.host._causes import one_line
 from synflow_bench.host._clashes import mark_clashes
-from synflow_bench.host._discovery import discover
+from synflow_bench.host._discovery import discover, join_files
 from synflow_bench.host._events import RunFinished, RunStarted
+from synflow_bench.host._files import PluginFile
+from synflow_bench.host._loggers import make_logger
 from synflow_bench.host._plugin import Plugin, Report, Status
 from synflow_bench.host._registry import Entry, Registry
 from synflow_bench.host._switches import DISABLE, Switches
@@ -29,28 +32,45 @@ def warn(line: str) -> None:
 
 
 class Host:
-    """The installed plugins; what one does wrong is told through `report` in a line, and harms no other."""
+    """The installed plugins and those of `files`.
 
-    def __init__(self, plugins: Sequence[Plugin], report: Report = warn, *, strict: bool = False) -> None:
-        self._plugins = mark_clashes(plugins)
+    What one does wrong is told through `report` in a line, and harms no other.
+    """
+
+    def __init__(
+        self,
+        plugins: Sequence[Plugin],
+        report: Report = warn,
+        *,
+        strict: bool = False,
+        files: Sequence[PluginFile] = (),
+    ) -> None:
+        self.files = tuple(files)
+        self._plugins = mark_clashes([*plugins, *join_files(self.files)])
         self._report = report
         self._strict = strict
-        self._muted: set[str] = set()
+        self._loggers: list[Plugin] = []
+        self._muted: set[tuple[str, str]] = set()
         for plugin in self.quarantined:
             self._complain(plugin)
 
     @classmethod
-    def load(cls, report: Report = warn, environment: Mapping[str, str] = os.environ) -> Self:
-        """Find and load every installed plugin.
+    def load(
+        cls,
+        report: Report = warn,
+        environment: Mapping[str, str] = os.environ,
+        files: Sequence[PluginFile] = (),
+    ) -> Self:
+        """Find and load every installed plugin, and those of `files`.
 
         Raises `PluginError` for a plugin that raises, if `SYNFLOW_BENCH_STRICT` is set; without it the plugin
-        is quarantined and reported.
+        is quarantined and reported. A file that cannot take part is among `faults`.
         """
         switches = Switches.from_environment(environment)
         plugins = discover(switches)
         for line in switches.idle(plugins):
             report(line)
-        return cls(plugins, report, strict=switches.strict)
+        return cls(plugins, report, strict=switches.strict, files=files)
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:
@@ -101,6 +121,19 @@ class Host:
         """The suites, read from their files when they are asked for."""
         return self.registry("suite")
 
+    @property
+    def loggers(self) -> Registry[Any]:
+        """The loggers that can be switched on: factories that take `(target, results)`."""
+        return self.registry("logger")
+
+    def add_logger(self, name: str, target: str, results: Path) -> None:
+        """Have logger `name` hear of runs from now on; it writes to `target`, or where it would by default.
+
+        Raises `UnknownNameError`, `PluginError` for what is no logger, and the `HandledError` of one that
+        cannot work.
+        """
+        self._loggers.append(make_logger(self.loggers, name, target, results))
+
     def commands(self, group: click.Group) -> None:
         """Add the plugins' commands to `group`; one whose name is taken is a fault of its plugin."""
         from synflow_bench.host._commands import KIND, with_commands
@@ -130,16 +163,13 @@ class Host:
         self._tell("synflow_bench_run_finished", run=run)
 
     def _tell(self, hook: str, **arguments: object) -> None:
-        for plugin in self._plugins:
+        for plugin in (*self._plugins, *self._loggers):
             try:
                 plugin.call(hook, **arguments)
             except (Exception, SystemExit) as error:
-                self._mute(plugin, f"{plugin.title} raised in {hook}: {one_line(error)}; the run goes on")
-
-    def _mute(self, plugin: Plugin, line: str) -> None:
-        if plugin.title not in self._muted:
-            self._muted.add(plugin.title)
-            self._report(line)
+                if (plugin.title, hook) not in self._muted:
+                    self._muted.add((plugin.title, hook))
+                    self._report(f"{plugin.title} raised in {hook}: {one_line(error)}; the run goes on")
 
     def _complain(self, plugin: Plugin) -> None:
         if self._strict:

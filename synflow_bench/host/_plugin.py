@@ -1,4 +1,4 @@
-"""One installed plugin: where it is from, what it provides, and whether it may take part."""
+"""One plugin: where it is from, what it provides, and whether it may take part."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Any, Literal
 import pluggy
 
 from synflow_bench.errors import PluginError
-from synflow_bench.host._registry import Entry
+from synflow_bench.host._registry import Entry, short
 
 Status = Literal["ok", "quarantined", "blocked", "fault"]
-"""`quarantined`: it raised, the rest goes on. `blocked`: by the user. `fault`: it breaks the contract."""
+"""`quarantined`: it raised, the rest goes on. `blocked`: by the user. `fault`: it breaks the contract, or
+cannot be had although this run names it."""
+
+Kind = Literal["plugin", "plugin file", "logger"]
+"""An entry point of a distribution, a file, or a logger that was switched on."""
 
 Report = Callable[[str], None]
 """Takes one line for the user to read."""
@@ -20,12 +24,16 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plugin:
-    """An entry point and what came of it; `cause` says why its status is not `ok`."""
+    """An entry point and what came of it; `cause` says why its status is not `ok`.
+
+    Of a file, `reference` is its path as it was given, `distribution` its name and `version` its hash.
+    """
 
     name: str
     reference: str
     distribution: str
     version: str
+    kind: Kind = "plugin"
     status: Status = "ok"
     cause: str = ""
     entries: tuple[Entry, ...] = ()
@@ -35,7 +43,9 @@ class Plugin:
     @property
     def title(self) -> str:
         """The plugin as messages name it."""
-        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+        if self.kind == "plugin file":
+            return f"plugin file {self.reference!r}"
+        return f"{self.kind} {self.name!r} of {self.distribution} {short(self.version)}"
 
     @property
     def provides(self) -> dict[str, list[str]]:

@@ -15,10 +15,18 @@ KINDS = {
     "dataset": "synflow_bench_datasets",
     "suite": "synflow_bench_suites",
     "executor": "synflow_bench_executors",
+    "logger": "synflow_bench_loggers",
 }
 """What can be registered by name, and the hook that gives it."""
 
+_DIGITS = len("sha256:") + 12
+
 T = TypeVar("T")
+
+
+def short(version: str) -> str:
+    """A version for people to read: of a file's hash the first 12 digits."""
+    return version[:_DIGITS] if version.startswith("sha256:") else version
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Entry:
     @property
     def title(self) -> str:
         """The entry as messages name it."""
-        return f"{self.kind} {self.name!r} of {self.distribution} {self.version}"
+        return f"{self.kind} {self.name!r} of {self.distribution} {short(self.version)}"
 
 
 class Registry(Generic[T]):

@@ -21,8 +21,19 @@ def pruners(value: str) -> str:
         ),
         (
             "@hookimpl\ndef synflow_bench_cell_finished(recrd): ...",
-            "hookimpl definition: synflow_bench_cell_finished(recrd); argument(s) {'recrd'} are declared in "
-            "the hookimpl but can not be found in the hookspec",
+            "synflow_bench_cell_finished() takes 'recrd', which it is not given; it may take record",
+        ),
+        (
+            "@hookimpl\ndef synflow_bench_epoch_finished(cell, e, n): ...",
+            "synflow_bench_epoch_finished() takes 'e', 'n', which it is not given; it may take cell, epoch",
+        ),
+        (
+            "@hookimpl\ndef synflow_bench_pruners(self): return {}",
+            "synflow_bench_pruners() takes 'self', which it is not given; it takes no arguments",
+        ),
+        (
+            "@hookimpl(wrapper=True)\ndef synflow_bench_pruners(): return {}",
+            "hookimpl definition: synflow_bench_pruners(); declared as wrapper=True",
         ),
         (
             "def synflow_bench_pruners(): ...",
@@ -68,6 +79,11 @@ def test_a_plugin_may_name_the_contract_it_keeps(distribution, load):
 def test_a_hook_may_take_fewer_arguments(distribution, load):
     distribution("third", "@hookimpl\ndef synflow_bench_epoch_finished(): ...")
     load().check()
+
+
+def test_a_hook_may_have_arguments_of_its_own_with_defaults(distribution, load):
+    distribution("third", "@hookimpl\ndef synflow_bench_pruners(cache={}): return {'mine': object()}")
+    assert "mine" in load().pruners
 
 
 def test_one_name_from_two_distributions_has_no_winner(distribution, load, find):

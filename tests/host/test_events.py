@@ -54,6 +54,28 @@ def test_a_logger_that_raises_is_told_once_and_the_others_hear(distribution, loa
     ]
 
 
+def test_it_is_told_once_for_each_hook_and_asked_again(distribution, load, warnings, make_record):
+    code = """
+        calls = []
+        @hookimpl
+        def synflow_bench_run_started(run): raise ValueError('first')
+        @hookimpl
+        def synflow_bench_cell_finished(record):
+            calls.append(record)
+            raise ValueError('second')
+    """
+    distribution("faulty", code)
+    host = load()
+    host.run_started(STARTED)
+    for _ in range(3):
+        host.cell_finished(make_record())
+    assert len(sys.modules["faulty"].calls) == 3
+    assert [line.partition(" raised in ")[2] for line in warnings] == [
+        "synflow_bench_run_started: ValueError: first; the run goes on",
+        "synflow_bench_cell_finished: ValueError: second; the run goes on",
+    ]
+
+
 def test_a_logger_may_leave_hooks_out(distribution, load, warnings):
     distribution("logger", "@hookimpl\ndef synflow_bench_run_finished(): ...")
     host = load()

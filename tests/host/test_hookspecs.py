@@ -12,7 +12,7 @@ from synflow_bench.host._contract import HOOKS
 
 
 def test_these_are_the_hooks():
-    kinds = ["pruners", "models", "datasets", "executors", "suites", "commands"]
+    kinds = ["pruners", "models", "datasets", "executors", "suites", "loggers", "commands"]
     events = ["run_started", "epoch_finished", "cell_finished", "run_finished"]
     assert list(HOOKS) == [f"synflow_bench_{name}" for name in kinds + events]
 

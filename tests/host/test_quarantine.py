@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from synflow_bench import __version__
 from synflow_bench.errors import PluginError
 
 GOOD = "@hookimpl\ndef synflow_bench_pruners(): return {'good': object()}"
@@ -31,6 +32,37 @@ def test_a_plugin_that_raises_is_quarantined(distribution, load, find, warnings,
         f"plugin 'broken' of broken 0.3 is quarantined: {find(host, 'broken').cause}; "
         "mend it, or name it in SYNFLOW_BENCH_DISABLE"
     ]
+
+
+@pytest.mark.parametrize(
+    "requires",
+    ["synflow-bench>=99", "synflow_bench [ray] (<0.0.1)", "Synflow.Bench==99; python_version > '3'"],
+)
+def test_a_distribution_for_another_version_is_quarantined_before_it_is_imported(
+    distribution, load, find, requires
+):
+    distribution("ahead", "raise RuntimeError('on import')", requires=requires)
+    plugin = find(load(), "ahead")
+    wanted = requires.partition(";")[0]
+    assert plugin.status == "quarantined"
+    assert plugin.cause == f"it requires {wanted}, this is {__version__}; install versions that agree"
+
+
+@pytest.mark.parametrize(
+    "requires",
+    [
+        *("synflow-bench", f"synflow-bench>={__version__}", f"synflow-bench~={__version__}"),
+        *("synflow-bench>=99; extra == 'future'", "synflow-bench>=99; python_version < '3'"),
+        *(
+            "synflow-bench-extras>=99",
+            "synflow-bench @ https://example.org/x-99.whl",
+            "synflow-bench >=99 what?",
+        ),
+    ],
+)
+def test_a_distribution_for_this_version_takes_part(distribution, load, requires):
+    distribution("third", GOOD, requires=requires)
+    assert "good" in load().pruners
 
 
 def test_of_a_quarantined_plugin_nothing_is_registered(distribution, load):
