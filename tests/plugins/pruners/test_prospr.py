@@ -1,0 +1,137 @@
+"""`prospr` against the inner loop written out, and finite differences of it, in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from synflow_bench.errors import UsageError
+from synflow_bench.pruning import Examples, Masks, Problem, run_pruner
+from synflow_bench.suites import PruningOptions
+from synflow_bench_pruners.prospr import ProsPr
+
+Pose = Callable[..., Problem]
+LR = 0.1
+
+
+@pytest.fixture
+def net() -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = (nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3), nn.Tanh(), nn.Flatten(), nn.Linear(9, 3))
+        return nn.Sequential(*layers).double()
+
+
+@pytest.fixture
+def data() -> Examples:
+    inputs = torch.randn(30, 2, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return inputs, torch.arange(30) % 3
+
+
+def after_training(
+    net: nn.Module, start: Mapping[str, Tensor], batches: list[Examples]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The last batch's loss after a step of gradient descent on each batch before it, and the weights."""
+    net.train()
+    weights = {name: w.detach().clone().requires_grad_() for name, w in start.items()}
+    for inputs, labels in batches[:-1]:
+        loss = cross_entropy(functional_call(net, weights, (inputs,)), labels)
+        gradients = torch.autograd.grad(loss, list(weights.values()))
+        moved = zip(weights.items(), gradients, strict=True)
+        weights = {name: (w - LR * g).detach().requires_grad_() for (name, w), g in moved}
+    return cross_entropy(functional_call(net, weights, (batches[-1][0],)), batches[-1][1]), weights
+
+
+def start_of(net: nn.Module) -> dict[str, Tensor]:
+    return {name: p.detach() for name, p in net.named_parameters()}
+
+
+def test_second_order_is_the_change_of_the_loss_after_training_when_a_mask_entry_changes(
+    net: nn.Module, data: Examples, pose: Pose
+) -> None:
+    scores = ProsPr(second_order=True).score(pose(net, (2, 4), examples=data))
+    start, batches, step = start_of(net), [data] * 4, 1e-5
+    for name, score in scores.items():
+        for place in range(score.numel()):
+            losses = []
+            for sign in (1, -1):
+                mask = torch.ones(score.numel(), dtype=torch.float64)
+                mask[place] += sign * step
+                changed = {**start, name: start[name] * mask.view(score.shape)}
+                losses.append(float(after_training(net, changed, batches)[0].detach()))
+            assert float(score.view(-1)[place]) == pytest.approx(
+                abs(losses[0] - losses[1]) / (2 * step), rel=1e-5, abs=1e-8
+            )
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_first_order_is_the_first_weight_times_the_last_gradient(
+    net: nn.Module, data: Examples, pose: Pose, steps: int
+) -> None:
+    scores = ProsPr(inner_steps=steps).score(pose(net, (2, 4), examples=data))
+    loss, weights = after_training(net, start_of(net), [data] * (steps + 1))
+    loss.backward()
+    for name, score in scores.items():
+        assert torch.allclose(score, (start_of(net)[name] * weights[name].grad).abs(), rtol=1e-9)
+
+
+def test_batches_follow_one_another_and_start_again(net: nn.Module, data: Examples, pose: Pose) -> None:
+    scores = ProsPr(batch=15).score(pose(net, (2, 4), examples=data))
+    halves = [(data[0][:15], data[1][:15]), (data[0][15:], data[1][15:])]
+    loss, weights = after_training(net, start_of(net), halves * 2)
+    loss.backward()
+    for name, score in scores.items():
+        assert torch.allclose(score, (start_of(net)[name] * weights[name].grad).abs(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("second_order", [False, True])
+def test_masked_weights_take_no_part(net: nn.Module, data: Examples, pose: Pose, second_order: bool) -> None:
+    """A masked weight may have any value: neither the inner steps nor the scores change."""
+    other = {name: p.detach().clone() for name, p in net.named_parameters()}
+    results = []
+    for scale in (1.0, 5.0):
+        net[4].weight.data[0] = other["4.weight"][0] * scale
+        problem = pose(net, (2, 4), examples=data)
+        masks = Masks.ones(problem.parameters)
+        mask = masks["4.weight"].clone()
+        mask[0] = False
+        masked = problem.at(Masks({**masks, "4.weight": mask}), density=0.8, round=2)
+        results.append(ProsPr(second_order=second_order).score(masked))
+    for name in results[0]:
+        assert torch.equal(results[0][name], results[1][name])
+    assert not results[0]["4.weight"][0].any()
+
+
+def test_leaves_buffers_modes_and_global_draws_alone(data: Examples, pose: Pose) -> None:
+    model = nn.Sequential(
+        nn.Conv1d(2, 3, 2), nn.BatchNorm1d(3), nn.Dropout(0.5), nn.Flatten(), nn.Linear(9, 3)
+    ).double()
+    problem = pose(model, (2, 4), examples=data, options=PruningOptions(prune_batchnorm=True))
+    before = {name: buffer.clone() for name, buffer in problem.model.named_buffers()}
+    torch.manual_seed(3)
+    expected = torch.get_rng_state()
+    ProsPr().score(problem)
+    assert torch.equal(torch.get_rng_state(), expected)
+    assert not any(module.training for module in problem.model.modules())
+    assert all(torch.equal(before[name], buffer) for name, buffer in problem.model.named_buffers())
+
+
+def test_dropout_is_drawn_from_the_problems_generator(data: Examples, pose: Pose) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(8, 3)).double()
+    masks = []
+    for seed, disturbed in ((1, 0), (1, 7), (2, 0)):
+        torch.manual_seed(disturbed)
+        problem = pose(model, (2, 4), examples=data, seed=seed)
+        masks.append(run_pruner(ProsPr(), problem, 0.5).masks)
+    assert masks[0] == masks[1] != masks[2]
+
+
+@pytest.mark.parametrize("wrong", [{"inner_steps": -1}, {"inner_lr": 0.0}, {"batch": 0}], ids=str)
+def test_refuses_a_loop_that_cannot_be(wrong: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="at least 0 steps"):
+        ProsPr(**wrong)  # type: ignore[arg-type]
