@@ -14,8 +14,8 @@ def synflow_bench_pruners() -> dict[str, str]:
         "snip": "synflow_bench_pruners.snip:Snip",
         "grasp": "synflow_bench_pruners.grasp:Grasp",
         "synflow": "synflow_bench_pruners.synflow:SynFlow",
-        "grasp-abs": "synflow_bench_pruners.grasp_abs:GraspAbs",
         "synflow-l2": "synflow_bench_pruners.synflow_l2:SynFlowL2",
+        "grasp-abs": "synflow_bench_pruners.grasp_abs:GraspAbs",
         "iter-snip": "synflow_bench_pruners.iter_snip:IterSnip",
         "force": "synflow_bench_pruners.force:Force",
         "uniform": "synflow_bench_pruners.uniform:Uniform",
@@ -25,4 +25,7 @@ def synflow_bench_pruners() -> dict[str, str]:
         "balanced": "synflow_bench_pruners.balanced:Balanced",
         "smart-ratio": "synflow_bench_pruners.smart_ratio:SmartRatio",
         "lamp": "synflow_bench_pruners.lamp:Lamp",
+        "prospr": "synflow_bench_pruners.prospr:ProsPr",
+        "ntk-sap": "synflow_bench_pruners.ntk_sap:NtkSap",
+        "phew": "synflow_bench_pruners.phew:Phew",
     }
