@@ -56,6 +56,12 @@ class RandomInLayers(Pruner, ABC):
         return whole(rule(problem, total), total, problem.masks.layer_kept)
 
 
+def check_density(name: str, density: float) -> None:
+    """Raise `UsageError` unless the parameter `name` is a density."""
+    if not 0 <= density <= 1:
+        raise UsageError(f"{name} is the density of a layer, from 0 to 1, not {density:g}")
+
+
 def even_shares(problem: Problem, total: int) -> Mapping[str, float]:
     """Every layer at the same density."""
     return fill(sizes(problem), total, problem.masks.layer_kept)

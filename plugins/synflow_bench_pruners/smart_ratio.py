@@ -13,7 +13,7 @@ from torch.fx import Node, symbolic_trace
 
 from synflow_bench import Problem
 from synflow_bench_pruners.layer_shares import pass_on
-from synflow_bench_pruners.random_in_layers import RESERVE, RandomInLayers, sizes
+from synflow_bench_pruners.random_in_layers import RESERVE, RandomInLayers, check_density, sizes
 
 LINEAR = 2
 """Dimensions of a linear layer's weights; convolutions have more."""
@@ -38,6 +38,10 @@ class SmartRatio(RandomInLayers):
 
     linear: float = 0.3
     form: Literal["auto", "resnet", "vgg"] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_density("linear", self.linear)
 
     def shares(self, problem: Problem, total: int) -> Mapping[str, float]:
         """A fixed part for linear layers, the rest by the falling ratios."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from synflow_bench import Problem
 from synflow_bench_pruners.layer_shares import fill
-from synflow_bench_pruners.random_in_layers import RESERVE, RandomInLayers, sizes
+from synflow_bench_pruners.random_in_layers import RESERVE, RandomInLayers, check_density, sizes
 
 
 class UniformPlus(RandomInLayers):
@@ -21,6 +21,10 @@ class UniformPlus(RandomInLayers):
     """
 
     last: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_density("last", self.last)
 
     def shares(self, problem: Problem, total: int) -> Mapping[str, float]:
         """One density, with floors under the two layers that are spared."""

@@ -109,6 +109,15 @@ def test_rounds_are_refused(name: str, pruner_class: ClassOf) -> None:
         pruner_class(name)(rounds=10)
 
 
+@pytest.mark.parametrize(("name", "field"), [("uniform-plus", "last"), ("smart-ratio", "linear")])
+@pytest.mark.parametrize("density", [-0.1, 1.5, float("nan")])
+def test_a_density_that_is_none_is_refused(
+    name: str, field: str, density: float, pruner_class: ClassOf
+) -> None:
+    with pytest.raises(UsageError, match=f"{field} is the density of a layer, from 0 to 1, not {density:g}"):
+        pruner_class(name)(**{field: density})
+
+
 def test_a_rule_of_ten_lines(pose: Pose) -> None:
     net = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 6))
     masks = run_pruner(FirstOnly(), pose(net, (4,)), 0.5).masks
