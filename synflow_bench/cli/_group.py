@@ -16,6 +16,8 @@ BUILT_IN = {
     "show": "Show the record whose KEY this is, or begins like this",
     "list": "List the installed pruners, models, datasets, suites, executors or loggers",
     "plugins": "List the installed plugins, what they provide, and why one may not take part",
+    "check": "Check that pruners, models and data sets keep the contract",
+    "new-plugin": "Write a small distribution with a plugin of your own",
     "data": "Say which data sets are here, and fetch the others",
     "results": "List what is recorded, and describe the files",
 }
@@ -27,7 +29,8 @@ class LazyCommand(click.Command):
 
     def load(self) -> click.Command:
         """Import the command itself."""
-        command: click.Command = import_module(f"synflow_bench.cli.{self.name}").command
+        module = str(self.name).replace("-", "_")
+        command: click.Command = import_module(f"synflow_bench.cli.{module}").command
         return command
 
 

@@ -88,7 +88,7 @@ def cpu_seconds(*arguments: str) -> float:
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_table_tells_the_help_of_the_real_command(name):
-    command = import_module(f"synflow_bench.cli.{name}").command
+    command = import_module(f"synflow_bench.cli.{name.replace('-', '_')}").command
     assert isinstance(command, click.Command)
     assert command.name == name
     assert command.get_short_help_str(limit=1000).rstrip(".") == BUILT_IN[name]
