@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from synflow_bench.data import Dataset as Dataset
     from synflow_bench.data import Split as Split
     from synflow_bench.data import Splits as Splits
+    from synflow_bench.data import StreamedSplit as StreamedSplit
     from synflow_bench.errors import HandledError as HandledError
     from synflow_bench.host import hookimpl as hookimpl
     from synflow_bench.pruning import Masks as Masks
@@ -35,6 +36,7 @@ _HOMES = {
     "ResidualScale": "synflow_bench.pruning",
     "Split": "synflow_bench.data",
     "Splits": "synflow_bench.data",
+    "StreamedSplit": "synflow_bench.data",
     "hookimpl": "synflow_bench.host",
     "prune": "synflow_bench.pruning",
 }

@@ -72,7 +72,7 @@ def _rows(host: Host, root: Path) -> Iterator[Row]:
             click.echo(f"warning: {error}", err=True)
             continue
         present = dataset.present(root)
-        remedy = None if present else download_command(root, name)
+        remedy = None if present else dataset.by_hand(root) or download_command(root, name)
         yield Row(name, dataset.input_shape, dataset.num_classes, dataset.sizes, present, remedy)
 
 
@@ -82,7 +82,7 @@ def _dataset(host: Host, name: str) -> Dataset:
 
 
 def _fetched(name: str, dataset: Dataset, root: Path) -> bool:
-    if not dataset.present(root):
+    if not dataset.present(root) and dataset.by_hand(root) is None:
         click.echo(f"{name}: downloading to {root}")
     try:
         splits = dataset.load(root, download=True)
@@ -95,8 +95,12 @@ def _fetched(name: str, dataset: Dataset, root: Path) -> bool:
 
 def _print(rows: list[Row], root: Path) -> None:
     print_table(["data set", "shape", "classes", "train", "test", "here"], [_cells(row) for row in rows])
-    if missing := [row.name for row in rows if not row.present]:
-        click.echo(f"\nnot in {root}; to fetch: {download_command(root, *missing)}")
+    downloads = [row.name for row in rows if row.remedy == download_command(root, row.name)]
+    for row in rows:
+        if row.remedy and row.name not in downloads:
+            click.echo(f"\n{row.name}: {row.remedy}")
+    if downloads:
+        click.echo(f"\nnot in {root}; to fetch: {download_command(root, *downloads)}")
 
 
 def _cells(row: Row) -> list[str]:

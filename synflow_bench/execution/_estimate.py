@@ -20,7 +20,7 @@ from synflow_bench.execution._plan import Plan
 from synflow_bench.protocols import Bench, run_cell
 from synflow_bench.records import Record, Store, read_record
 from synflow_bench.suites import Revisions, Setting, Singleshot, dense_cell
-from synflow_bench.training import ResidentData, ResidentSplit, resolve_devices
+from synflow_bench.training import LoadedData, LoadedSplit, resolve_devices
 
 STEPS = 8
 """Training steps that are timed where no cell of a setting is recorded."""
@@ -126,10 +126,10 @@ class _Sample(Bench):
         place = (whole.host, whole.data_root, whole.device, whole.threads)
         return cls(*place, whole=whole, share=share)
 
-    def data(self, name: str) -> ResidentData:
+    def data(self, name: str) -> LoadedData:
         data = self.whole.data(name)
         return replace(data, train=_part(data.train, self.share), test=_part(data.test, self.share))
 
 
-def _part(split: ResidentSplit, share: float) -> ResidentSplit:
+def _part(split: LoadedSplit, share: float) -> LoadedSplit:
     return split.take(torch.arange(max(1, round(share * len(split)))))

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synflow_bench.data import download_command
+from synflow_bench.data import Dataset, download_command
 from synflow_bench.errors import RecordError
 from synflow_bench.execution._pruners import kind_of
 from synflow_bench.host import Host
@@ -91,9 +91,14 @@ def _status(path: Path, unreadable: dict[Path, str]) -> str | None:
 
 def _unavailable(cells: Iterable[Cell], host: Host, data_root: Path) -> dict[str, str]:
     names = dict.fromkeys(cell.setting.dataset for cell in cells)
-    missing = [name for name in names if not host.datasets.get(name)().present(data_root)]
+    datasets = {name: host.datasets.get(name)() for name in names}
     where = str(data_root)
     return {
-        name: f"data set {name!r} is not in {where!r}; `{download_command(data_root, name)}` fetches it"
-        for name in missing
+        name: f"data set {name!r} is not in {where!r}; {_remedy(name, dataset, data_root)}"
+        for name, dataset in datasets.items()
+        if not dataset.present(data_root)
     }
+
+
+def _remedy(name: str, dataset: Dataset, data_root: Path) -> str:
+    return dataset.by_hand(data_root) or f"`{download_command(data_root, name)}` fetches it"

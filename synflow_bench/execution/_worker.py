@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import parent_process
+from multiprocessing import current_process, parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -43,6 +43,7 @@ Message = CellStarted | EpochFinished | CannotStart | Record
 def work(pipe: Connection, data_root: Path, device: str, threads: int, plugins: Sequence[PluginFile]) -> None:
     """Receive cells, send messages, until the other end closes."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
+    current_process().daemon = False  # seen from here: a worker may have processes that read its data
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody listens any more
         try:
             bench = make_bench(data_root, device, threads, plugins)

@@ -10,7 +10,7 @@ import torch
 from synflow_bench.data import Dataset
 from synflow_bench.errors import DataError, PluginError
 from synflow_bench.host import Host
-from synflow_bench.training import ResidentData
+from synflow_bench.training import LoadedData
 
 
 @dataclass(frozen=True)
@@ -22,19 +22,19 @@ class Bench:
     data_root: Path
     device: torch.device
     threads: int
-    _data: dict[str, ResidentData] = field(default_factory=dict, repr=False)
+    _data: dict[str, LoadedData] = field(default_factory=dict, repr=False)
 
-    def data(self, name: str) -> ResidentData:
+    def data(self, name: str) -> LoadedData:
         """The data set `name` on the device, read at first use."""
         if name not in self._data:
             self._data[name] = self._load(name)
         return self._data[name]
 
-    def _load(self, name: str) -> ResidentData:
+    def _load(self, name: str) -> LoadedData:
         dataset = self.host.datasets.get(name)()
         if not isinstance(dataset, Dataset):
             raise PluginError(f"data set {name!r} is no synflow_bench.Dataset; make its class a subclass")
         try:
-            return ResidentData.load(dataset, self.data_root, self.device)
+            return LoadedData.load(dataset, self.data_root, self.device)
         except DataError as error:
             raise type(error)(f"data set {name!r}: {error}") from error

@@ -28,8 +28,8 @@ from synflow_bench.suites import Cell, Purpose, seed_of
 from synflow_bench.training import (
     Checkpoint,
     Examples,
+    LoadedSplit,
     OnEpoch,
-    ResidentSplit,
     Streams,
     Trained,
     balanced_examples,
@@ -72,7 +72,7 @@ def everything(cell: Cell, network: Network) -> Masks:
 
 
 def prune_network(
-    cell: Cell, network: Network, masks: Masks, density: float, training: ResidentSplit, bench: Bench
+    cell: Cell, network: Network, masks: Masks, density: float, training: LoadedSplit, bench: Bench
 ) -> Pruned:
     """Let the cell's pruner choose among what `masks` keep; the dense network keeps it all."""
     if cell.is_dense:
@@ -136,7 +136,7 @@ def generator(cell: Cell, purpose: Purpose) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(cell, purpose))
 
 
-def _scoring_data(cell: Cell, training: ResidentSplit, num_classes: int) -> ScoringData:
+def _scoring_data(cell: Cell, training: LoadedSplit, num_classes: int) -> ScoringData:
     per_class = cell.setting.pruning.examples_per_class
     examples = balanced_examples(training, num_classes, per_class, generator(cell, "score"))
     if cell.ablation == "random-labels":

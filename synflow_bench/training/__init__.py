@@ -1,16 +1,16 @@
 """Training: data on the device, the loop, evaluation. Knows no pruning."""
 
 from synflow_bench.training.checkpoint import Checkpoint
-from synflow_bench.training.data import ResidentData, ResidentSplit, balanced_examples
+from synflow_bench.training.data import LoadedData, LoadedSplit, balanced_examples
 from synflow_bench.training.device import describe, make_repeatable, resolve_device, resolve_devices
 from synflow_bench.training.loop import Examples, OnEpoch, Streams, Trained, steps_per_epoch, train
 
 __all__ = [
     "Checkpoint",
     "Examples",
+    "LoadedData",
+    "LoadedSplit",
     "OnEpoch",
-    "ResidentData",
-    "ResidentSplit",
     "Streams",
     "Trained",
     "balanced_examples",

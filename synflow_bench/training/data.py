@@ -1,107 +1,77 @@
-"""A data set as bytes on the device, split and normalised there."""
+"""A data set as training sees it: resident on the device, or streamed to it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from synflow_bench.data import Augmentation, Dataset, Split
+from synflow_bench.data import Augmentation, Dataset, Read, Split, StreamedSplit
 from synflow_bench.errors import DataError
-from synflow_bench.training.augment import augment
-
-BLOCK = 2048
-"""Examples that are gathered and normalised together: one call for many batches."""
-
-
-@dataclass(frozen=True)
-class Normalisation:
-    """x / 255, less the mean, over the standard deviation; `scale` and `shift` have shape (C, 1, 1)."""
-
-    scale: Tensor
-    shift: Tensor
-
-    @classmethod
-    def of(cls, dataset: Dataset, device: torch.device) -> Normalisation:
-        """The normalisation that a data set declares."""
-        mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (dataset.mean, dataset.std))
-        return cls(*((1 / (255 * std)).to(device, torch.float32), (-mean / std).to(device, torch.float32)))
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """`images` (N, C, H, W) uint8 to float32."""
-        return images.to(torch.float32).mul_(self.scale).add_(self.shift)
+from synflow_bench.training.decoders import Decoders
+from synflow_bench.training.normalisation import Normalisation
+from synflow_bench.training.resident import ResidentSplit
+from synflow_bench.training.streamed import StreamedExamples
 
 
-@dataclass(frozen=True)
-class ResidentSplit:
-    """Examples that stay on the device: `images` (N, C, H, W) uint8, `labels` (N,) int64."""
+class LoadedSplit(Protocol):
+    """Examples that come in normalised batches on a device, wherever they are kept."""
 
-    images: Tensor
-    labels: Tensor
-    normalise: Normalisation
+    @property
+    def labels(self) -> Tensor:
+        """Labels (N,) int64, on the device."""
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of one example, (C, H, W)."""
 
-    def take(self, indices: Tensor) -> ResidentSplit:
+    @property
+    def resident(self) -> bool:
+        """Whether they stay on the device; if not, one pass over them ends those that have begun."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, indices: Tensor) -> LoadedSplit:
         """The examples at `indices` (n,)."""
-        chosen = indices.to(self.labels.device)
-        return ResidentSplit(self.images[chosen], self.labels[chosen], self.normalise)
+
+    def inputs(self, indices: Tensor) -> Tensor:
+        """The examples at `indices` (n,), normalised and not augmented: (n, C, H, W) float32."""
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All examples in order, normalised, for evaluation."""
-        for images, labels in zip(
-            torch.split(self.images, size), torch.split(self.labels, size), strict=True
-        ):
-            yield self.normalise(images), labels
 
     def shuffled(
         self, size: int, order: Tensor, change: Augmentation | None, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Training batches of `size` in `order` (N,), augmented by `change`.
-
-        A last batch of a single example is left out: batch norm cannot train on it.
-        """
-        device = self.labels.device
-        for block in torch.split(order.to(device), max(1, BLOCK // size) * size):
-            images = self.images[block]
-            if change is not None:
-                images = augment(images, change, generator)
-            batches = zip(
-                torch.split(self.normalise(images), size), torch.split(self.labels[block], size), strict=True
-            )
-            yield from ((inputs, labels) for inputs, labels in batches if len(labels) > 1)
+        """Training batches of `size` in `order` (N,), augmented by `change`; none of a single example."""
 
 
 @dataclass(frozen=True)
-class ResidentData:
+class LoadedData:
     """The published training and test sets of a data set on a device."""
 
-    train: ResidentSplit
-    test: ResidentSplit
+    train: LoadedSplit
+    test: LoadedSplit
     input_shape: tuple[int, int, int]
     num_classes: int
     augmentation: Augmentation | None
 
     @classmethod
-    def load(cls, dataset: Dataset, root: Path, device: torch.device) -> ResidentData:
-        """Read a data set and move it to `device`; raises `DataError` where it is not what it declares."""
+    def load(cls, dataset: Dataset, root: Path, device: torch.device) -> LoadedData:
+        """Read a data set for `device`; raises `DataError` where it is not what it declares.
+
+        The streamed splits of a data set share the processes that read them.
+        """
         splits = dataset.load(root)
-        normalise = Normalisation.of(dataset, device)
-        for split in (splits.train, splits.test):
-            _check(split, dataset)
-        train, test = (
-            ResidentSplit(split.images.to(device), split.labels.to(device), normalise)
-            for split in (splits.train, splits.test)
-        )
+        made: dict[Read, Decoders] = {}
+        train, test = (_placed(split, dataset, device, made) for split in (splits.train, splits.test))
         return cls(train, test, dataset.input_shape, dataset.num_classes, dataset.augmentation)
 
-    def divide(
-        self, fraction: float, generator: torch.Generator
-    ) -> tuple[ResidentSplit, ResidentSplit | None]:
+    def divide(self, fraction: float, generator: torch.Generator) -> tuple[LoadedSplit, LoadedSplit | None]:
         """Training and validation examples: a random `fraction` of the training set is set apart."""
         held_out = round(fraction * len(self.train))
         if not held_out:
@@ -111,7 +81,7 @@ class ResidentData:
 
 
 def balanced_examples(
-    split: ResidentSplit, num_classes: int, per_class: int, generator: torch.Generator
+    split: LoadedSplit, num_classes: int, per_class: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """`per_class` examples of every class, normalised and not augmented.
 
@@ -128,18 +98,40 @@ def balanced_examples(
             )
         chosen.append(of_class)
     mixed = torch.stack(chosen, dim=1).reshape(-1)
-    return split.normalise(split.images[mixed]), split.labels[mixed]
+    return split.inputs(mixed), split.labels[mixed]
 
 
-def _check(split: Split, dataset: Dataset) -> None:
-    images, labels = split.images, split.labels
+def _placed(
+    split: Split | StreamedSplit, dataset: Dataset, device: torch.device, made: dict[Read, Decoders]
+) -> LoadedSplit:
+    normalise = Normalisation.of(dataset, device)
+    _check_labels(split, dataset)
+    if isinstance(split, StreamedSplit):
+        labels, shape = split.labels.to(device), tuple(dataset.input_shape)
+        decoders = made.setdefault(split.read, Decoders(split.read, shape, device))
+        return StreamedExamples(split.items, labels, normalise, decoders, shape)
+    _check_images(split, dataset)
+    return ResidentSplit(split.images.to(device), split.labels.to(device), normalise)
+
+
+def _check_images(split: Split, dataset: Dataset) -> None:
+    images, change, name = split.images, dataset.augmentation, type(dataset).__name__
     if images.dtype is not torch.uint8 or tuple(images.shape[1:]) != tuple(dataset.input_shape):
         raise DataError(
-            f"data set {type(dataset).__name__} loads {images.dtype} images of shape "
+            f"data set {name} loads {images.dtype} images of shape "
             f"{tuple(images.shape[1:])}; it declares uint8 of {tuple(dataset.input_shape)}"
         )
+    if change is not None and (change.resized_crop or change.grayscale or change.jitter):
+        raise DataError(
+            f"data set {name} declares changes of colour or scale; only streamed images have them"
+        )
+
+
+def _check_labels(split: Split | StreamedSplit, dataset: Dataset) -> None:
+    examples = split.items if isinstance(split, StreamedSplit) else split.images
+    labels = split.labels
     if (
-        labels.shape != images.shape[:1]
+        labels.shape != (len(examples),)
         or not 0 <= int(labels.min()) <= int(labels.max()) < dataset.num_classes
     ):
         raise DataError(

@@ -15,7 +15,7 @@ from synflow_bench.data import Augmentation
 from synflow_bench.records import Epoch
 from synflow_bench.suites import Recipe
 from synflow_bench.training.checkpoint import Checkpoint
-from synflow_bench.training.data import ResidentSplit
+from synflow_bench.training.data import LoadedSplit
 from synflow_bench.training.evaluate import Evaluation, evaluate
 from synflow_bench.training.masking import MaskedWeights
 from synflow_bench.training.optimizers import build_optimizer, learning_rate, set_learning_rate
@@ -36,9 +36,9 @@ class Streams:
 class Examples:
     """What a training sees; `validation` may be absent."""
 
-    train: ResidentSplit
-    validation: ResidentSplit | None
-    test: ResidentSplit
+    train: LoadedSplit
+    validation: LoadedSplit | None
+    test: LoadedSplit
     augmentation: Augmentation | None
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from synflow_bench.suites import Recipe
-from synflow_bench.training.data import Normalisation, ResidentSplit
 from synflow_bench.training.loop import Examples, Streams
+from synflow_bench.training.normalisation import Normalisation
+from synflow_bench.training.resident import ResidentSplit
 
 MakeSplit = Callable[..., ResidentSplit]
 

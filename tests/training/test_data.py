@@ -11,7 +11,9 @@ import torch
 
 from synflow_bench import Dataset, Split, Splits
 from synflow_bench.errors import DataError
-from synflow_bench.training.data import BLOCK, Normalisation, ResidentData, ResidentSplit, balanced_examples
+from synflow_bench.training.data import LoadedData, balanced_examples
+from synflow_bench.training.normalisation import Normalisation
+from synflow_bench.training.resident import BLOCK, ResidentSplit
 
 MakeSplit = Callable[..., ResidentSplit]
 CPU = torch.device("cpu")
@@ -40,7 +42,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def test_normalisation_is_pixel_over_255_less_mean_over_std() -> None:
-    data = ResidentData.load(Stripes(), Path(), CPU)
+    data = LoadedData.load(Stripes(), Path(), CPU)
     inputs, _ = next(data.train.batches(10))
     pixels = Stripes().split(10).images.double() / 255
     expected = (pixels - torch.tensor([0.25, 0.5]).view(2, 1, 1)) / torch.tensor([0.5, 0.125]).view(2, 1, 1)
@@ -66,11 +68,11 @@ def test_a_data_set_that_is_not_what_it_declares_is_refused(
             return Splits(Split(images, labels), self.split(4))
 
     with pytest.raises(DataError, match=says):
-        ResidentData.load(Wrong(), Path(), CPU)
+        LoadedData.load(Wrong(), Path(), CPU)
 
 
 def test_validation_is_a_share_of_training_and_shares_no_example_with_it() -> None:
-    data = ResidentData.load(Stripes(), Path(), CPU)
+    data = LoadedData.load(Stripes(), Path(), CPU)
     training, validation = data.divide(0.3, generator())
     assert validation is not None
     assert (len(training), len(validation)) == (7, 3)
@@ -81,7 +83,7 @@ def test_validation_is_a_share_of_training_and_shares_no_example_with_it() -> No
 
 
 def test_without_validation_all_examples_train() -> None:
-    data = ResidentData.load(Stripes(), Path(), CPU)
+    data = LoadedData.load(Stripes(), Path(), CPU)
     training, validation = data.divide(0.0, generator())
     assert validation is None
     assert training is data.train

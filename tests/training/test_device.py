@@ -12,12 +12,13 @@ from synflow_bench.errors import DeviceError
 from synflow_bench.suites import Recipe
 from synflow_bench.training import device as devices
 from synflow_bench.training.augment import augment
-from synflow_bench.training.data import Normalisation, ResidentSplit
 from synflow_bench.training.device import resolve_device, resolve_devices
 from synflow_bench.training.loop import Examples, Streams, TrainingStep, train
 from synflow_bench.training.masking import MaskedWeights
+from synflow_bench.training.normalisation import Normalisation
 from synflow_bench.training.optimizers import build_optimizer
 from synflow_bench.training.precision import Precision
+from synflow_bench.training.resident import ResidentSplit
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none")
 
