@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from synflow_bench import Augmentation, Split, Splits
 from synflow_bench.errors import DataError
-from synflow_bench_datasets.downloaded import DownloadedDataset
+from synflow_bench_datasets.downloaded import TorchvisionDataset
 
 
-class Cifar10(DownloadedDataset):
+class Cifar10(TorchvisionDataset):
     """60,000 photographs of ten kinds of things, 3x32x32.
 
     The files are pickles: torchvision compares each with its published checksum before it is opened.

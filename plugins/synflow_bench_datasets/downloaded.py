@@ -1,4 +1,4 @@
-"""Data sets that torchvision downloads: where files are, how they are fetched, what is said without them."""
+"""Data sets that are downloaded: where files are, how they are fetched, what is said without them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ from synflow_bench.errors import DataError, DataMissingError
 
 
 class DownloadedDataset(Dataset):
-    """A data set whose `files` are below `<root>/<name>`, laid out as torchvision's class `source` does."""
+    """A data set whose `files` are below `<root>/<name>`."""
 
     name: ClassVar[str]
-    source: ClassVar[str]
     files: ClassVar[tuple[str, ...]]
     package: ClassVar[str | None] = None
     """Debian's package of the same files, where there is one."""
+
+    @abstractmethod
+    def fetch_into(self, folder: Path) -> None:
+        """Download `files` into an empty folder, checked and unpacked.
+
+        Whatever of the network's, the disk's and the archive's errors it raises, `fetch` tells in one line.
+        """
 
     @abstractmethod
     def read(self, root: Path) -> Splits:
@@ -47,7 +53,7 @@ class DownloadedDataset(Dataset):
         try:
             root.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(dir=root, prefix=f".{self.name}-", ignore_cleanup_errors=True) as aside:
-                self.opened(Path(aside), download=True)
+                self.fetch_into(Path(aside))
                 self._move_in(Path(aside), self.home(root))
         except (OSError, HTTPException, RuntimeError) as error:
             cause = " ".join(str(error).split()) or type(error).__name__
@@ -56,24 +62,8 @@ class DownloadedDataset(Dataset):
             ) from error
 
     def home(self, root: Path) -> Path:
-        """The folder that torchvision is given."""
+        """The folder of the files."""
         return root / self.name
-
-    def torchvision_class(self) -> Any:
-        """torchvision's class, imported now."""
-        import torchvision.datasets
-
-        return getattr(torchvision.datasets, self.source)
-
-    def opened(self, folder: Path, *, train: bool = True, download: bool = False) -> Any:
-        """torchvision's data set in `folder`."""
-        from numpy.exceptions import VisibleDeprecationWarning
-
-        with warnings.catch_warnings():
-            # An old NumPy pickled CIFAR, and torchvision unpacks in an old way: the user can mend neither.
-            warnings.simplefilter("ignore", VisibleDeprecationWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
-            return self.torchvision_class()(folder, train=train, download=download)
 
     def missing(self, root: Path) -> DataMissingError:
         """The error for files that are not there."""
@@ -94,3 +84,29 @@ class DownloadedDataset(Dataset):
         for file in self.files:
             (home / file).parent.mkdir(parents=True, exist_ok=True)
             (aside / file).replace(home / file)
+
+
+class TorchvisionDataset(DownloadedDataset):
+    """A data set that torchvision's class `source` downloads, laid out as it does."""
+
+    source: ClassVar[str]
+
+    def fetch_into(self, folder: Path) -> None:
+        """Let torchvision download, check and unpack."""
+        self.opened(folder, download=True)
+
+    def torchvision_class(self) -> Any:
+        """torchvision's class, imported now."""
+        import torchvision.datasets
+
+        return getattr(torchvision.datasets, self.source)
+
+    def opened(self, folder: Path, *, train: bool = True, download: bool = False) -> Any:
+        """torchvision's data set in `folder`."""
+        from numpy.exceptions import VisibleDeprecationWarning
+
+        with warnings.catch_warnings():
+            # An old NumPy pickled CIFAR, and torchvision unpacks in an old way: the user can mend neither.
+            warnings.simplefilter("ignore", VisibleDeprecationWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return self.torchvision_class()(folder, train=train, download=download)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from synflow_bench import Split, Splits
-from synflow_bench_datasets.downloaded import DownloadedDataset
+from synflow_bench_datasets.downloaded import TorchvisionDataset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +19,7 @@ FILES = (
 )
 
 
-class Mnist(DownloadedDataset):
+class Mnist(TorchvisionDataset):
     """70,000 scans of handwritten digits, 1x28x28.
 
     LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998.

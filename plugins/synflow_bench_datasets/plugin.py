@@ -14,4 +14,6 @@ def synflow_bench_datasets() -> dict[str, str]:
         "fashion-mnist": "synflow_bench_datasets.mnist:FashionMnist",
         "cifar10": "synflow_bench_datasets.cifar:Cifar10",
         "cifar100": "synflow_bench_datasets.cifar:Cifar100",
+        "tiny-imagenet": "synflow_bench_datasets.tiny_imagenet:TinyImagenet",
+        "imagenet": "synflow_bench_datasets.imagenet:Imagenet",
     }

@@ -87,7 +87,9 @@ def test_prints_a_table_and_one_command_for_all_that_is_missing(
     assert ["digits", "1x8x8", "10", "1438", "359", "yes"] in [line.split() for line in lines]
     assert ["toy", "1x2x2", "2", "2", "1", "no"] in [line.split() for line in lines]
     assert lines[-1].startswith(f"not in {root}; to fetch: synflow-bench data download cifar10 cifar100 ")
-    assert lines[-1].endswith(" mnist toy")
+    assert lines[-1].endswith(" mnist tiny-imagenet toy")
+    (by_hand,) = (line for line in lines if line.startswith("imagenet: "))
+    assert by_hand.startswith(f"imagenet: it cannot be downloaded, and {root}/imagenet is not there; put ")
 
 
 def test_a_data_set_that_does_not_import_costs_its_row_only(

@@ -1,14 +1,17 @@
-"""A server on this machine that data sets are downloaded from."""
+"""A server on this machine that data sets are downloaded from, and photographs to serve."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -36,3 +39,21 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Pa
     httpd.shutdown()
     thread.join()
     httpd.server_close()
+
+
+Paint = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def paint() -> Paint:
+    """Writes a real JPEG: `paint(path)`, `paint(path, (500, 375))`, `paint(path, mode="L")`."""
+
+    def paint(path: Path, size: tuple[int, int] = (64, 64), mode: str = "RGB") -> Path:
+        """Smooth colours that depend on the file's name only."""
+        rng = np.random.default_rng(zlib.crc32(path.name.encode()))
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse.resize(size, Image.Resampling.BICUBIC).convert(mode).save(path, "JPEG", quality=90)
+        return path
+
+    return paint

@@ -10,11 +10,12 @@ from pathlib import PurePosixPath
 import pytest
 
 from synflow_bench import Augmentation, Dataset
-from synflow_bench_datasets.downloaded import DownloadedDataset
+from synflow_bench_datasets.downloaded import TorchvisionDataset
 from synflow_bench_datasets.plugin import synflow_bench_datasets
 
 DOWNLOADED = ["cifar10", "cifar100", "fashion-mnist", "mnist"]
 CROP_AND_FLIP = Augmentation(crop_padding=4, flip=True)
+PHOTOGRAPHS = Augmentation(flip=True, resized_crop=(0.2, 1.0), grayscale=0.2, jitter=0.4)
 
 
 def dataset_of(name: str) -> type[Dataset]:
@@ -24,7 +25,7 @@ def dataset_of(name: str) -> type[Dataset]:
 
 
 def test_every_data_set_of_the_issue_is_registered() -> None:
-    assert sorted(synflow_bench_datasets()) == ["cifar10", "cifar100", "digits", "fashion-mnist", "mnist"]
+    assert sorted(synflow_bench_datasets()) == sorted([*DOWNLOADED, "digits", "imagenet", "tiny-imagenet"])
 
 
 def test_declarations_and_presence_need_neither_torch_nor_torchvision_nor_scikit_learn(
@@ -60,6 +61,8 @@ def test_declares_a_mean_and_a_deviation_for_every_channel(name: str) -> None:
         ("fashion-mnist", (1, 28, 28), 10, None),
         ("cifar10", (3, 32, 32), 10, CROP_AND_FLIP),
         ("cifar100", (3, 32, 32), 100, CROP_AND_FLIP),
+        ("tiny-imagenet", (3, 64, 64), 200, CROP_AND_FLIP),
+        ("imagenet", (3, 224, 224), 1000, PHOTOGRAPHS),
     ],
 )
 def test_declares_shape_classes_and_augmentation(
@@ -72,7 +75,7 @@ def test_declares_shape_classes_and_augmentation(
 @pytest.mark.parametrize("name", DOWNLOADED)
 def test_knows_its_name_and_torchvisions_layout(name: str) -> None:
     dataset = dataset_of(name)()
-    assert isinstance(dataset, DownloadedDataset)
+    assert isinstance(dataset, TorchvisionDataset)
     assert dataset.name == name
     source = dataset.torchvision_class()
     if hasattr(source, "resources"):
