@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast lint bench clean
+.PHONY: run test test-fast lint bench example clean
 
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite, print the leaderboard
 	$(BIN)/synflow-bench run --all
@@ -22,6 +22,9 @@ lint: $(VENV)/.installed-dev ## style, types, import rules
 
 bench: $(VENV)/.installed-dev ## the benchmarks, as ratios within one run
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+example: $(VENV)/.installed-dev ## build both wheels, install them in a clean environment, run the example's plugin there
+	$(BIN)/python -m pytest tests/testing/test_third_party.py
 
 clean: ## forget the environment and all caches
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
