@@ -25,6 +25,7 @@ class Force(IterSnip):
     def prune(self, problem: Problem, density: float) -> Masks:
         """Rounds in which every weight competes."""
         masks = problem.masks
-        for round, target in enumerate(densities(self.schedule, density, self.rounds), start=1):
+        targets = densities(self.schedule, density, self.rounds, masks.density)
+        for round, target in enumerate(targets, start=1):
             problem, masks = problem.at(masks, density=target, round=round).keep(self.score, revive=True)
         return masks
