@@ -73,5 +73,6 @@ how = _together(
     ),
     _flag("--force", "force", "Run recorded cells again; the records they had are kept aside."),
     _flag("--dry-run", "dry_run", "Only say what would run, and how long it would take."),
+    _many("--log", "logs", "NAME[=TARGET]", "Log to csv=DIR, tensorboard=DIR, wandb=PROJECT, ..."),
     _flag("--json", "as_json", "Print the outcome as JSON instead of a leaderboard."),
 )

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-from synflow_bench.cli._loading import PLUGIN_FILES
 from synflow_bench.data import DATA_VARIABLE, default_data_root
-from synflow_bench.host import PluginFile
 from synflow_bench.records.location import RESULTS_VARIABLE, default_results_root
 
 results_option = click.option(
@@ -19,22 +17,6 @@ results_option = click.option(
     show_default=f"${RESULTS_VARIABLE} or ./results",
     help="The results folder.",
 )
-
-
-def _remember(ctx: click.Context, _parameter: click.Parameter, paths: tuple[Path, ...]) -> None:
-    ctx.meta[PLUGIN_FILES] = tuple(PluginFile.read(path) for path in paths)
-
-
-plugin_option = click.option(
-    "--plugin",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    expose_value=False,
-    callback=_remember,
-    help="A .py file that is a plugin for this command; repeatable.",
-)
-"""`load_host` takes the files along: a command that has this option need not know of it."""
 
 data_option = click.option(
     "--data",

@@ -9,7 +9,7 @@ import click
 
 from synflow_bench.cli._loading import load_host
 from synflow_bench.cli._tables import print_table
-from synflow_bench.cli.options import plugin_option
+from synflow_bench.cli.plugin_option import plugin_option
 from synflow_bench.host import Plugin, short
 
 _FEW = 6

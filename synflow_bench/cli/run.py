@@ -10,7 +10,7 @@ import click
 from synflow_bench.cli._choice import Choice
 from synflow_bench.cli._loading import load_host
 from synflow_bench.cli._run_options import how, where, which_cells
-from synflow_bench.cli.options import plugin_option
+from synflow_bench.cli.plugin_option import plugin_option
 from synflow_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def command(
     force: bool,
     dry_run: bool,
     as_json: bool,
+    logs: tuple[str, ...],
     **chosen: Any,
 ) -> int:
     """Prune, train and record what a suite asks for.
@@ -49,8 +50,12 @@ def command(
     """
     if force and not retry_failed:
         raise UsageError("--force runs every cell again; leave out --no-retry-failed, or --force")
+    if dry_run and logs:
+        raise UsageError("--dry-run logs nothing; leave out --log, or --dry-run")
     choice = _choice(**chosen)
     host = load_host(ctx)
+    for name in logs:
+        host.loggers.entry(name.partition("=")[0])
     cells = _cells(choice, host)
 
     from synflow_bench.execution import Resources, make_plan
@@ -69,6 +74,9 @@ def command(
     from synflow_bench.cli._outcome import Outcome
     from synflow_bench.cli._running import run
 
+    for each in logs:
+        name, _, target = each.partition("=")
+        host.add_logger(name, target, results)
     outcome = Outcome.of(plan, store, run(plan, store, host, factory, resources))
     outcome.show(as_json)
     return outcome.exit_code

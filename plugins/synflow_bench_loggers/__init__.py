@@ -1,0 +1,1 @@
+"""The loggers that come with synflow-bench: CSV files, TensorBoard, Weights & Biases."""
