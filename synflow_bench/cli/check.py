@@ -13,6 +13,7 @@ import click
 from synflow_bench.cli._loading import load_host
 from synflow_bench.cli._tables import print_table
 from synflow_bench.cli.options import data_option
+from synflow_bench.cli.plugin_option import plugin_option
 from synflow_bench.errors import UnknownNameError, UsageError
 from synflow_bench.host import Host
 
@@ -26,6 +27,7 @@ KINDS = ("pruner", "model", "dataset")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--kind", type=click.Choice(KINDS), help="What NAME is, where several kinds have that name.")
 @data_option
+@plugin_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], kind: str | None, data: Path, as_json: bool) -> None:
@@ -39,7 +41,7 @@ def command(ctx: click.Context, names: tuple[str, ...], kind: str | None, data: 
     chosen = [(found, name) for name in names for found in _kinds_of(host, name, kind)]
     reports = []
     for found, name in chosen:
-        reports.append(_report(found, name, data))
+        reports.append(_report(found, name, data, host))
         if not as_json:
             _print(reports[-1])
     if as_json:
@@ -60,12 +62,12 @@ def _kinds_of(host: Host, name: str, only: str | None) -> list[str]:
     return found
 
 
-def _report(kind: str, name: str, data: Path) -> Report:
+def _report(kind: str, name: str, data: Path, host: Host) -> Report:
     from synflow_bench.testing import check_dataset, check_model, check_pruner
 
     if kind == "pruner":
-        return check_pruner(name)
-    return check_model(name) if kind == "model" else check_dataset(name, data)
+        return check_pruner(name, host=host)
+    return check_model(name, host) if kind == "model" else check_dataset(name, data, host)
 
 
 def _print(report: Report) -> None:

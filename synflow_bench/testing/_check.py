@@ -26,43 +26,49 @@ RULES: Mapping[str, Sequence[Rule[Any]]] = {
 """The rules of each kind of plugin that the kit knows."""
 
 
-def examine_pruner(pruner: Any, parameters: Mapping[str, Any] | None = None) -> Examination[PrunerSubject]:
-    """An examination of a pruner: its class, or its installed name, `"synflow[rounds=10]"`."""
+def examine_pruner(
+    pruner: Any, parameters: Mapping[str, Any] | None = None, host: Host | None = None
+) -> Examination[PrunerSubject]:
+    """An examination of a pruner: its class, or its name among those of `host`, `"synflow[rounds=10]"`."""
     if not isinstance(pruner, str):
         return Examination(PrunerSubject(_name(pruner), lambda: pruner, parameters or {}), PRUNER_RULES)
     spec = validate(PrunerSpec, pruner, "pruner")
-    load = _installed("pruner", spec.name)
+    load = _installed("pruner", spec.name, host)
     subject = PrunerSubject(spec.name, load, {**spec.parameters, **(parameters or {})})
     with suppress(PluginError, NotAsked):  # those are for the rules to tell; a wrong parameter is not
         subject.make()
     return Examination(subject, PRUNER_RULES)
 
 
-def examine_model(factory: Any) -> Examination[ModelSubject]:
-    """An examination of a model: its factory, or its installed name."""
-    load = _installed("model", factory) if isinstance(factory, str) else lambda: factory
+def examine_model(factory: Any, host: Host | None = None) -> Examination[ModelSubject]:
+    """An examination of a model: its factory, or its name among those of `host`."""
+    load = _installed("model", factory, host) if isinstance(factory, str) else lambda: factory
     return Examination(ModelSubject(_name(factory), load), MODEL_RULES)
 
 
-def examine_dataset(dataset: Any, root: Path | None = None) -> Examination[DatasetSubject]:
-    """An examination of a data set: its class, or its installed name; files are looked for in `root`."""
-    load = _installed("dataset", dataset) if isinstance(dataset, str) else lambda: dataset
+def examine_dataset(
+    dataset: Any, root: Path | None = None, host: Host | None = None
+) -> Examination[DatasetSubject]:
+    """An examination of a data set: its class, or its name among those of `host`; its files are in `root`."""
+    load = _installed("dataset", dataset, host) if isinstance(dataset, str) else lambda: dataset
     return Examination(DatasetSubject(_name(dataset), load, root or default_data_root()), DATASET_RULES)
 
 
-def check_pruner(pruner: Any, parameters: Mapping[str, Any] | None = None) -> Report:
-    """Ask every rule of a pruner: its class, or its installed name."""
-    return _report("pruner", examine_pruner(pruner, parameters))
+def check_pruner(
+    pruner: Any, parameters: Mapping[str, Any] | None = None, host: Host | None = None
+) -> Report:
+    """Ask every rule of a pruner: its class, or its name among those of `host`."""
+    return _report("pruner", examine_pruner(pruner, parameters, host))
 
 
-def check_model(factory: Any) -> Report:
-    """Ask every rule of a model: its factory, or its installed name."""
-    return _report("model", examine_model(factory))
+def check_model(factory: Any, host: Host | None = None) -> Report:
+    """Ask every rule of a model: its factory, or its name among those of `host`."""
+    return _report("model", examine_model(factory, host))
 
 
-def check_dataset(dataset: Any, root: Path | None = None) -> Report:
-    """Ask every rule of a data set: its class, or its installed name."""
-    return _report("dataset", examine_dataset(dataset, root))
+def check_dataset(dataset: Any, root: Path | None = None, host: Host | None = None) -> Report:
+    """Ask every rule of a data set: its class, or its name among those of `host`."""
+    return _report("dataset", examine_dataset(dataset, root, host))
 
 
 def _report(kind: str, examination: Examination[Any]) -> Report:
@@ -98,9 +104,9 @@ class _Installed:
         return name if name and name.partition(".")[0] != own else None
 
 
-def _installed(kind: str, name: str) -> Callable[[], Any]:
+def _installed(kind: str, name: str, host: Host | None) -> Callable[[], Any]:
     """Raises `UnknownNameError` at once for a name that nothing has registered."""
-    host = Host.load()
+    host = host or Host.load()
     host.check()
     host.registry(kind).entry(name)
     return _Installed(host, kind, name)

@@ -102,6 +102,13 @@ def test_list_and_plugins_show_it(invoke: Run, mine: Path) -> None:
     assert "mine" not in invoke("list", "pruners").out.split()
 
 
+def test_check_takes_it(invoke: Run, mine: Path) -> None:
+    outcome = invoke("check", "mine[power=2]", "--json", "--plugin", str(mine))
+    assert outcome.code == 0, outcome.out
+    (report,) = json.loads(outcome.out)
+    assert (report["kind"], report["name"], report["passed"]) == ("pruner", "mine", True)
+
+
 def test_several_files_may_be_named(invoke: Run, mine: Path) -> None:
     other = mine.with_name("lab_other.py")
     other.write_text(mine.read_text().replace('"mine"', '"other"').replace("lab_mine", "lab_other"))
