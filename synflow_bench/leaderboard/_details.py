@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from synflow_bench.leaderboard._board import Board, Entry, Row
 from synflow_bench.leaderboard._text import BLANK, compression, factor, points_estimate, seconds
 
-OPTIONAL = frozenset({"effective", "to best", "notes"})
+OPTIONAL = frozenset({"effective", "to best", "collapsed", "notes"})
 """Columns that are left out where they would be empty throughout."""
 
 TEXT = frozenset({"pruner", "collapsed", "notes"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich import box
 from rich.console import Console
@@ -15,6 +15,7 @@ from rich.text import Text
 from synflow_bench.leaderboard._board import Board, Leaderboard, Standing
 from synflow_bench.leaderboard._details import TEXT, detail_table
 from synflow_bench.leaderboard._grid import Line, Mark, accuracy_lines, summary_headers
+from synflow_bench.leaderboard._plain import plain_table, width_of
 from synflow_bench.leaderboard._sheets import Sheet, overall_sheet, published_sheet
 from synflow_bench.leaderboard._text import compression
 from synflow_bench.leaderboard._words import BEST, TIE, UNDECIDED, definitions, facts, footnotes, source
@@ -70,10 +71,13 @@ def _print_board(board: Board, console: Console, details: bool) -> None:
     console.print(Text(board.heading, style="bold"))
     for fact in facts(board):
         console.print(Text(fact, style="yellow" if fact.startswith("smoke") else "dim"))
-    for table in [*_accuracy_tables(board, console), *([_detail_table(board)] if details else [])]:
+    for table in _accuracy_tables(board, console):
         console.print()
         console.print(table)
     console.print()
+    if details:
+        _print_details(board, console)
+        console.print()
     for note in footnotes(board):
         console.print(Text(note, style="yellow"))
     if details:
@@ -158,13 +162,23 @@ def _mark(mark: Mark, stacked: bool) -> Text:
     return Text(f"{' '.join(parts)}{sign}", style=style)
 
 
-def _detail_table(board: Board) -> Table:
+def _print_details(board: Board, console: Console) -> None:
+    """The table of details; where it does not fit, its cells are folded, which takes much longer."""
     headers, rows = detail_table(board)
-    table = _table("compression, cost and layers, by pruner and compression asked for")
+    shown = [["", *row[1:]] if row[0] == before else row for before, row in _after(rows)]
+    console.print("compression, cost and layers, by pruner and compression asked for", highlight=False)
+    plain = plain_table(headers, shown, left=TEXT)
+    if width_of(plain) <= console.width:
+        console.out(plain, highlight=False)
+        return
+    table = _table(None)
     for header in headers:
         table.add_column(f"{header} ", justify="left" if header in TEXT else "right", overflow="fold")
-    before = None
-    for row in rows:
-        table.add_row(*(Text(f"{text} ") for text in ["" if row[0] == before else row[0], *row[1:]]))
-        before = row[0]
-    return table
+    for row in shown:
+        table.add_row(*(Text(f"{text} ") for text in row))
+    console.print(table)
+
+
+def _after(rows: Sequence[list[str]]) -> Iterator[tuple[str | None, list[str]]]:
+    """Each row with the name of the one before it."""
+    return zip([None, *(row[0] for row in rows)], rows, strict=False)

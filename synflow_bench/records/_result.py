@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import marshal
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from synflow_bench.records._read import read_record
@@ -25,6 +26,7 @@ from synflow_bench.records._record import (
 )
 from synflow_bench.suites import Cell, canonical
 
+_NUMBERS = re.compile(rb'\n  "compression": ([0-9.eE+-]+),\n  "seed": ([0-9]+),')
 _GAP = "\x00"
 """Stands for a number in a canonical text; no name or parameter of a cell is this text alone."""
 
@@ -61,7 +63,6 @@ class _Head(TypedDict):
     schema: int
     key: str
     status: Status
-    cell: dict[str, Any]
     metrics: Metrics | None
     timing: Timing | None
     error: Failure | None
@@ -80,38 +81,71 @@ class ResultReader:
         The file must be of our schema, under its own name and key; its layers, curve and provenance are not
         checked. Raises `RecordError`.
         """
+        data = b""
         try:
             # A Path, or a buffer, costs as much as the reading.
             with open(path, "rb", buffering=0) as file:  # noqa: PTH123
                 data = file.read()
             result = self._result(data)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError):
             result = None
         if result is None or not path.endswith(f"{result.key}.json"):
-            # The full reader says best what is wrong.
-            return Result.of(read_record(Path(path)))
+            # The full reader takes every layout, and says best what is wrong.
+            return Result.of(read_record(Path(path)), sha256(data).hexdigest())
         return result
 
     def _result(self, data: bytes) -> Result | None:
-        head = self._parse(_without_curve(data))
-        cell, key = self._cell(head["cell"])
+        parts = _split(data)
+        head = self._parse(parts.head)
+        cell, key = self._cell(parts)
         status, metrics, error = head["status"], head["metrics"], head["error"]
         complete = metrics if status == "ok" else error
         if head["schema"] != SCHEMA or head["key"] != key or complete is None:
             return None
         return Result(key, status, cell, metrics, head["timing"], error, sha256(data).hexdigest())
 
-    def _cell(self, given: dict[str, Any]) -> tuple[Cell, str]:
+    def _cell(self, parts: _Parts) -> tuple[Cell, str]:
         """The cell and its key."""
-        own = {"compression": given.pop("compression"), "seed": given.pop("seed")}
-        # Equal bytes are equal values; equal values in another order only miss the cache.
-        alike = marshal.dumps(given, 2)
-        if alike not in self._shared:
-            first = Cell.model_validate({**given, **own})
-            self._shared[alike] = {name: getattr(first, name) for name in given}, _key_function(first)
-        shared, key_of = self._shared[alike]
-        cell = Cell.model_validate({**shared, **own})
+        if parts.alike not in self._shared:
+            first = Cell.model_validate(from_json(b"{" + parts.cell + b"}")["cell"])
+            shared = {name: getattr(first, name) for name in Cell.model_fields}
+            self._shared[parts.alike] = shared, _key_function(first)
+        shared, key_of = self._shared[parts.alike]
+        cell = Cell.model_validate({**shared, "compression": parts.compression, "seed": parts.seed})
         return cell, key_of(cell)
+
+
+class _Parts(NamedTuple):
+    """A record's text: without cell, layers and curve; its cell; and the cell without its own numbers."""
+
+    head: bytes
+    cell: bytes
+    alike: bytes
+    compression: float
+    seed: int
+
+
+def _split(data: bytes) -> _Parts:
+    """Take apart a file that is laid out as `Record.to_json` does it; another is a `ValueError`.
+
+    A line that begins with so many spaces and a quote is a key at that depth: strings hold no line ends.
+    """
+    cell = data.index(b'\n "cell": {')
+    numbers = data.index(b'\n  "compression": ', cell)
+    after = data.index(b'\n  "ablation": ', numbers)
+    metrics = data.index(b'\n "metrics": ', after)
+    layers = data.index(b'\n "layers": ', metrics)
+    timing = data.index(b'\n "timing": ', layers)
+    found = _NUMBERS.fullmatch(data, numbers, after)
+    if found is None:
+        raise ValueError("the numbers of the cell are not where they should be")
+    return _Parts(
+        head=data[:cell] + data[metrics:layers] + data[timing:],
+        cell=data[cell : metrics - 1],
+        alike=data[cell:numbers] + data[after:metrics],
+        compression=float(found[1]),
+        seed=int(found[2]),
+    )
 
 
 def _key_function(like: Cell) -> Callable[[Cell], str]:
@@ -119,12 +153,3 @@ def _key_function(like: Cell) -> Callable[[Cell], str]:
     text = canonical_identity({**like.identity(), "compression": _GAP, "seed": _GAP})
     before, between, after = text.split(canonical(_GAP))
     return lambda cell: key_of_text(f"{before}{cell.compression!r}{between}{cell.seed!r}{after}")
-
-
-def _without_curve(data: bytes) -> bytes:
-    """`data` without its layers and curve, most of the file, if it is laid out as `Record.to_json` does it.
-
-    A line that begins with one space and a quote is a key of the record itself: strings hold no line ends.
-    """
-    start, end = data.find(b'\n "layers": ['), data.find(b'\n "timing": ')
-    return data[:start] + data[end:] if 0 < start < end else data
