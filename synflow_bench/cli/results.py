@@ -15,7 +15,10 @@ from synflow_bench.records import Record, Store, json_schema, printable
 
 @click.group("results")
 def command() -> None:
-    """List what is recorded, describe the files, hand records on and take those of others."""
+    """List what is recorded, and describe the files.
+
+    Also hand records on, and take those of others: validated, compared, never written over ours.
+    """
 
 
 for _command in (export, import_, merge, verify):
