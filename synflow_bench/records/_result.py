@@ -108,8 +108,8 @@ class ResultReader:
         """The cell and its key."""
         if parts.alike not in self._shared:
             first = Cell.model_validate(from_json(b"{" + parts.cell + b"}")["cell"])
-            shared = {name: getattr(first, name) for name in Cell.model_fields}
-            self._shared[parts.alike] = shared, _key_function(first)
+            fields = {name: getattr(first, name) for name in Cell.model_fields}
+            self._shared[parts.alike] = fields, _key_function(first)
         shared, key_of = self._shared[parts.alike]
         cell = Cell.model_validate({**shared, "compression": parts.compression, "seed": parts.seed})
         return cell, key_of(cell)
