@@ -16,6 +16,23 @@ def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]], left: Col
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def column_groups(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], width: int, repeated: int
+) -> list[list[int]]:
+    """Indices of columns that fit beside each other in `width`; each group begins with the first `repeated`.
+
+    A column that does not even fit beside those is a group of its own.
+    """
+    widths = [max(map(cell_len, column)) + 2 for column in zip(headers, *rows, strict=True)]
+    first = list(range(repeated))
+    groups = [list(first)]
+    for index in range(repeated, len(widths)):
+        if sum(widths[each] for each in [*groups[-1], index]) - 2 > width and len(groups[-1]) > repeated:
+            groups.append(list(first))
+        groups[-1].append(index)
+    return groups
+
+
 def width_of(table: str) -> int:
     """The columns that a plain table takes."""
     return cell_len(table.split("\n", 2)[1])

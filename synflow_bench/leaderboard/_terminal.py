@@ -15,7 +15,7 @@ from rich.text import Text
 from synflow_bench.leaderboard._board import Board, Leaderboard, Standing
 from synflow_bench.leaderboard._details import TEXT, detail_table
 from synflow_bench.leaderboard._grid import Line, Mark, accuracy_lines, summary_headers
-from synflow_bench.leaderboard._plain import plain_table, width_of
+from synflow_bench.leaderboard._plain import column_groups, plain_table, width_of
 from synflow_bench.leaderboard._sheets import Sheet, overall_sheet, published_sheet
 from synflow_bench.leaderboard._text import compression
 from synflow_bench.leaderboard._words import BEST, TIE, UNDECIDED, definitions, facts, footnotes, source
@@ -163,18 +163,27 @@ def _mark(mark: Mark, stacked: bool) -> Text:
 
 
 def _print_details(board: Board, console: Console) -> None:
-    """The table of details; where it does not fit, its cells are folded, which takes much longer."""
+    """The table of details, in several where it is too wide; each begins with pruner and compression."""
     headers, rows = detail_table(board)
     shown = [["", *row[1:]] if row[0] == before else row for before, row in _after(rows)]
     console.print("compression, cost and layers, by pruner and compression asked for", highlight=False)
-    plain = plain_table(headers, shown, left=TEXT)
+    for number, columns in enumerate(column_groups(headers, shown, console.width, repeated=2)):
+        if number:
+            console.print()
+        part = [[row[index] for index in columns] for row in shown]
+        _print_part([headers[index] for index in columns], part, console)
+
+
+def _print_part(headers: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> None:
+    plain = plain_table(headers, rows, left=TEXT)
     if width_of(plain) <= console.width:
         console.out(plain, highlight=False)
         return
+    # Long names of layers are folded, which takes much longer.
     table = _table(None)
     for header in headers:
         table.add_column(f"{header} ", justify="left" if header in TEXT else "right", overflow="fold")
-    for row in shown:
+    for row in rows:
         table.add_row(*(Text(f"{text} ") for text in row))
     console.print(table)
 
