@@ -60,6 +60,7 @@ def write_decoded(path: Path, splits: Splits) -> None:
         save_file(tensors, aside)
         with aside.open("rb+") as file:
             os.fsync(file.fileno())
+        aside.chmod(path.parent.stat().st_mode & 0o666)  # whoever may read the folder may read it
         aside.replace(path)
     with suppress(OSError):
         aside.unlink(missing_ok=True)

@@ -30,6 +30,10 @@ class Bench:
             self._data[name] = self._load(name)
         return self._data[name]
 
+    def close(self) -> None:
+        """Forget the data sets; processes that read them end with that."""
+        self._data.clear()
+
     def _load(self, name: str) -> LoadedData:
         dataset = self.host.datasets.get(name)()
         if not isinstance(dataset, Dataset):

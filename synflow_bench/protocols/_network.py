@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from synflow_bench.errors import HandledError, ModelError, UnknownNameError
+from synflow_bench.errors import HandledError, ModelError, UnknownNameError, UsageError
 from synflow_bench.metrics import Connectivity, NotFollowed, trace, uses_of_weights
 from synflow_bench.suites import ModelSpec
 
@@ -67,5 +67,7 @@ def _check_options(factory: Factory, spec: ModelSpec) -> None:
         return
     known = [parameter.name for parameter in parameters][2:]
     for name in spec.options:
+        if not known:
+            raise UsageError(f"unknown option of model {spec.name!r}: {name!r}; it takes none")
         if name not in known:
             raise UnknownNameError(f"option of model {spec.name!r}:", name, known)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Self
 
 import numpy as np
@@ -24,6 +25,7 @@ Examples = tuple[Tensor, Tensor]
 """Inputs (N, ...) floating point and labels (N,) int64."""
 
 BATCH = 256
+NUMBERS = BATCH * 3 * 64 * 64
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,12 @@ class Problem:
         """float32, or float64 where float32 is not enough."""
         return next(iter(self.parameters.values())).dtype
 
-    def batches(self, size: int = BATCH) -> Iterator[Examples]:
-        """The scoring data: unaugmented, equally many examples of every class, copied `size` at a time."""
+    def batches(self, size: int | None = None) -> Iterator[Examples]:
+        """The scoring data: unaugmented, equally many examples of every class, copied `size` at a time.
+
+        By default that is 256 of up to 64x64 in three colours, and fewer of larger ones.
+        """
+        size = size or max(1, min(BATCH, NUMBERS // prod(self.input_shape)))
         if self.examples is None:
             raise PluginError(
                 "this pruning has no data; a pruner that asks for batches sets needs_data = True"

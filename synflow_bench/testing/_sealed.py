@@ -16,7 +16,7 @@ class AskedForDataError(Exception):
 class _Sealed(Problem):
     """A problem that gives no data, and says when it is asked for them."""
 
-    def batches(self, size: int = 0) -> Any:
+    def batches(self, size: int | None = None) -> Any:
         raise AskedForDataError(size)
 
 
