@@ -9,10 +9,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from torch.nn.functional import cross_entropy
 
 from synflow_bench.suites import Recipe
-from synflow_bench.training.loop import TrainingStep
+from synflow_bench.training.loop import Batch
 from synflow_bench.training.masking import MaskedWeights
 from synflow_bench.training.optimizers import build_optimizer
 from synflow_bench.training.precision import Precision
+from synflow_bench.training.step import TrainingStep
 
 RECIPE = Recipe(epochs=1, optimizer="adam", lr=1e-3, batch_size=64)
 
@@ -38,9 +39,9 @@ def bench_training_step(benchmark: BenchmarkFixture, way: str) -> None:
 
     else:
         masked = MaskedWeights(model, masks if way == "gradients and weights" else {})
-        ours = TrainingStep(model, optimizer, masked, RECIPE, Precision("cpu", False, False))
+        ours = TrainingStep(model, optimizer, [masked], RECIPE, Precision("cpu", False, False))
 
         def step() -> None:
-            ours(inputs, labels)
+            ours([Batch(inputs, labels, RECIPE.lr)])
 
     benchmark.pedantic(step, rounds=200, iterations=5, warmup_rounds=20)

@@ -6,19 +6,24 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
 from synflow_bench.execution._executor import Resources
-from synflow_bench.execution._worker import CannotStart, CellStarted, Message, work
+from synflow_bench.execution._worker import CannotStart, CellsStarted, Message, work
+from synflow_bench.records import key_of
 from synflow_bench.suites import Cell
 
 _CONTEXT = multiprocessing.get_context("spawn")
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """What thread pools read, once, when they are loaded."""
+
+
+_FAREWELL = 5.0
+"""Seconds that an idle worker is given to end the processes that read its data."""
 
 
 class WorkerLostError(Exception):
@@ -28,8 +33,8 @@ class WorkerLostError(Exception):
 class Slot:
     """A worker process that is made at first use, and again after a death.
 
-    `cell` is what it has to run, `begun` whether it has begun; `failed_starts` counts the workers in a row
-    that ended before they had begun anything.
+    `cells` are what it has to run together, by key, `begun` whether it has begun; `failed_starts` counts the
+    workers in a row that ended before they had begun anything.
     """
 
     pipe: Connection
@@ -37,21 +42,22 @@ class Slot:
     def __init__(self, resources: Resources, device: str) -> None:
         self.device = device
         self.threads = resources.threads
-        self.cell: Cell | None = None
+        self.cells: dict[str, Cell] = {}
         self.begun = False
         self.failed_starts = 0
+        self._served = False
         self._data_root = resources.data_root
         self._plugins = resources.plugins
         self._process: BaseProcess | None = None
 
-    def start(self, cell: Cell) -> None:
-        """Give the worker a cell; one that has died idle is replaced."""
+    def start(self, cells: Sequence[Cell]) -> None:
+        """Give the worker cells of one setting; one that has died idle is replaced."""
         if self._process is None or not self._process.is_alive():
             self.stop()
             self._spawn()
-        self.cell, self.begun = cell, False
+        self.cells, self.begun = {key_of(cell): cell for cell in cells}, False
         try:
-            self.pipe.send(cell)
+            self.pipe.send(list(cells))
         except (BrokenPipeError, ConnectionResetError):
             return  # it has died just now: reading its pipe will say so
 
@@ -64,26 +70,31 @@ class Slot:
         if isinstance(message, CannotStart):
             self._bury()
             raise WorkerLostError(f"said {message.reason!r}")
-        if isinstance(message, CellStarted):
-            self.begun, self.failed_starts = True, 0
+        if isinstance(message, CellsStarted):
+            self.begun, self.failed_starts, self._served = True, 0, True
         return message
 
-    def release(self) -> tuple[Cell, bool]:
-        """Take the cell back, and say whether it had begun."""
-        if self.cell is None:
-            raise RuntimeError("the slot has no cell")
-        cell, begun = self.cell, self.begun
-        self.cell, self.begun = None, False
+    def release(self, *, but_first: bool = False) -> tuple[list[Cell], bool]:
+        """Take the cells back, or all but the first, and say whether they had begun."""
+        if not self.cells:
+            raise RuntimeError("the slot has no cells")
+        kept = dict([*self.cells.items()][: int(but_first)])
+        released = [cell for key, cell in self.cells.items() if key not in kept]
+        begun, self.cells = self.begun, kept
         self.failed_starts += not begun
-        return cell, begun
+        return released, begun
 
     def stop(self) -> None:
-        """End the worker, whatever it is doing."""
+        """End the worker, whatever it is doing; one that waits for cells may end those that read its data."""
         if self._process is not None:
+            if self._served and not self.cells:
+                self.pipe.close()
+                self._process.join(_FAREWELL)
             self._process.kill()
             self._bury()
 
     def _spawn(self) -> None:
+        self._served = False
         self.pipe, theirs = _CONTEXT.Pipe()
         arguments = (theirs, self._data_root, self.device, self.threads, self._plugins)
         self._process = _CONTEXT.Process(target=work, args=arguments, daemon=True)

@@ -1,4 +1,4 @@
-"""A worker process: one device, a fixed number of threads, one cell at a time until its pipe closes."""
+"""A worker process: one device, a fixed number of threads, one cell after the other until its pipe closes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from pathlib import Path
 
 from synflow_bench.execution._bench import make_bench
 from synflow_bench.host import PluginFile
-from synflow_bench.protocols import Bench, run_cell
-from synflow_bench.records import Epoch, Record
+from synflow_bench.protocols import Bench, may_share, run_cells
+from synflow_bench.records import Epoch, Record, key_of
 from synflow_bench.suites import Cell
 
 
 @dataclass(frozen=True)
-class CellStarted:
-    """The worker is set up and has begun its cell."""
+class CellsStarted:
+    """The worker is set up and has begun its cells."""
+
+
+@dataclass(frozen=True)
+class CellsDeclined:
+    """Cells of this setting cannot be run together: all but the first are given back."""
 
 
 @dataclass(frozen=True)
 class EpochFinished:
-    """The running cell has finished an epoch."""
+    """The running cell of `key` has finished an epoch."""
 
+    key: str
     epoch: Epoch
 
 
@@ -37,7 +43,7 @@ class CannotStart:
     reason: str
 
 
-Message = CellStarted | EpochFinished | CannotStart | Record
+Message = CellsStarted | CellsDeclined | EpochFinished | CannotStart | Record
 
 
 def work(pipe: Connection, data_root: Path, device: str, threads: int, plugins: Sequence[PluginFile]) -> None:
@@ -50,14 +56,29 @@ def work(pipe: Connection, data_root: Path, device: str, threads: int, plugins: 
         except Exception as error:
             pipe.send(CannotStart(f"{type(error).__name__}: {' '.join(str(error).split())}"))
         else:
-            _serve(pipe, bench)
+            _end_with_pipe(pipe, bench)
+
+
+def _end_with_pipe(pipe: Connection, bench: Bench) -> None:
+    """Serve until nobody listens, then end: at once, for an orderly end of torch takes seconds."""
+    try:
+        _serve(pipe, bench)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        bench.close()
+        os._exit(0)
 
 
 def _serve(pipe: Connection, bench: Bench) -> None:
     while True:
-        cell: Cell = pipe.recv()
-        pipe.send(CellStarted())
-        pipe.send(run_cell(cell, bench, lambda epoch: pipe.send(EpochFinished(epoch))))
+        cells: list[Cell] = pipe.recv()
+        pipe.send(CellsStarted())
+        if len(cells) > 1 and not may_share(cells[0], bench):
+            pipe.send(CellsDeclined())
+            del cells[1:]
+        for record in run_cells(
+            cells, bench, lambda cell, epoch: pipe.send(EpochFinished(key_of(cell), epoch))
+        ):
+            pipe.send(record)
 
 
 def _die_with_parent() -> None:

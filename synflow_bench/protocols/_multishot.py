@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from synflow_bench.errors import SuiteError
 from synflow_bench.protocols._bench import Bench
 from synflow_bench.protocols._network import Network
 from synflow_bench.protocols._stages import (
+    Course,
     Outcome,
     ablated,
     everything,
@@ -18,15 +17,15 @@ from synflow_bench.protocols._stages import (
     network_of,
     prune_network,
     size_of,
-    train_network,
+    training_of,
 )
 from synflow_bench.pruning import Masks, Pruned, densities
 from synflow_bench.records import Level
 from synflow_bench.suites import Cell, Multishot, Setting
-from synflow_bench.training import Checkpoint, Examples, OnEpoch, Trained, steps_per_epoch
+from synflow_bench.training import Checkpoint, Examples, OnEpoch, Trained, Training, steps_per_epoch
 
 
-def multishot(cell: Cell, protocol: Multishot, bench: Bench, on_epoch: OnEpoch) -> Outcome:
+def multishot(cell: Cell, protocol: Multishot, bench: Bench, on_epoch: OnEpoch) -> Course:
     """In each level: train, prune to density ** (level / levels), rewind; then train once more.
 
     Every training has a fresh optimizer and the same order of data. One that follows a rewinding to step s
@@ -41,20 +40,21 @@ def multishot(cell: Cell, protocol: Multishot, bench: Bench, on_epoch: OnEpoch) 
     work = _Work(cell, protocol, bench, examples, network)
     pruned = Pruned(everything(cell, network), "float32")
     for density in work.densities:
-        work.train(pruned.masks)
+        work.note((yield work.training(pruned.masks)), pruned.masks)
         pruned = work.prune(pruned.masks, density)
         work.rewind()
     masks = ablated(cell, pruned.masks)
     if cell.ablation == "reinit":
         work.reinitialize()
-    trained = work.train(masks, on_epoch, last=True)
+    trained = yield work.training(masks, on_epoch, last=True)
+    work.note(trained, masks)
     return Outcome(
         masks=masks,
         size=size_of(work.network, masks),
         trained=trained,
         score_dtype=None if cell.is_dense else pruned.score_dtype,
-        prune_seconds=work.seconds["prune"],
-        train_seconds=work.seconds["train"],
+        prune_seconds=work.prune_seconds,
+        train_seconds=work.train_seconds,
         levels=tuple(work.levels),
     )
 
@@ -88,7 +88,8 @@ class _Work:
     network: Network
     first_step: int = 0
     levels: list[Level] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: {"prune": 0.0, "train": 0.0})
+    prune_seconds: float = 0.0
+    train_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         step = self.protocol.step
@@ -101,30 +102,34 @@ class _Work:
         levels = 1 if self.cell.is_dense and self._checkpoint else self.protocol.levels
         return densities("exponential", self.cell.density, levels)
 
-    def train(self, masks: Masks, on_epoch: OnEpoch = lambda _: None, *, last: bool = False) -> Trained:
-        """Train what `masks` keep, and note how far that went."""
-        with self._timed("train"):
-            trained = train_network(
-                self.cell,
-                self.network,
-                masks,
-                self.examples,
-                on_epoch,
-                epochs=None if last else self.protocol.pre_epochs,
-                first_step=self.first_step,
-                checkpoint=None if self.levels else self._checkpoint,
-            )
+    def training(self, masks: Masks, on_epoch: OnEpoch = lambda _: None, *, last: bool = False) -> Training:
+        """The next training, of what `masks` keep."""
+        return training_of(
+            self.cell,
+            self.network,
+            masks,
+            self.examples,
+            on_epoch,
+            epochs=None if last else self.protocol.pre_epochs,
+            first_step=self.first_step,
+            checkpoint=None if self.levels else self._checkpoint,
+        )
+
+    def note(self, trained: Trained, masks: Masks) -> None:
+        """Note how far a training under `masks` went, and what it took."""
+        self.train_seconds += trained.seconds
         end = trained.curve[-1]
         level, density = len(self.levels), masks.density
         self.levels.append(
             Level(level=level, density=density, val_top1=end.val_top1, test_top1=end.test_top1)
         )
-        return trained
 
     def prune(self, masks: Masks, density: float) -> Pruned:
         """Choose among what `masks` keep."""
-        with self._timed("prune"):
-            return prune_network(self.cell, self.network, masks, density, self.examples.train, self.bench)
+        started = time.perf_counter()
+        pruned = prune_network(self.cell, self.network, masks, density, self.examples.train, self.bench)
+        self.prune_seconds += time.perf_counter() - started
+        return pruned
 
     def rewind(self) -> None:
         """Go back to the checkpoint; with learning-rate rewinding, weights stay."""
@@ -135,9 +140,3 @@ class _Work:
     def reinitialize(self) -> None:
         """Take other weights, which have not made a step."""
         self.network, self.first_step = network_of(self.cell, self.bench, "ablation"), 0
-
-    @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[part] += time.perf_counter() - started

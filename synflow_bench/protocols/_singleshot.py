@@ -6,6 +6,7 @@ import time
 
 from synflow_bench.protocols._bench import Bench
 from synflow_bench.protocols._stages import (
+    Course,
     Outcome,
     ablated,
     everything,
@@ -13,13 +14,13 @@ from synflow_bench.protocols._stages import (
     network_of,
     prune_network,
     size_of,
-    train_network,
+    training_of,
 )
 from synflow_bench.suites import Cell
 from synflow_bench.training import OnEpoch
 
 
-def singleshot(cell: Cell, bench: Bench, on_epoch: OnEpoch) -> Outcome:
+def singleshot(cell: Cell, bench: Bench, on_epoch: OnEpoch) -> Course:
     """Train `pre_epochs`, prune to the cell's compression, train the recipe's epochs.
 
     With no `pre_epochs`, pruning happens at initialization.
@@ -28,20 +29,19 @@ def singleshot(cell: Cell, bench: Bench, on_epoch: OnEpoch) -> Outcome:
     network = network_of(cell, bench, "init")
     dense = everything(cell, network)
     if epochs := cell.setting.protocol.pre_epochs:
-        train_network(cell, network, {}, examples, epochs=epochs)
+        yield training_of(cell, network, {}, examples, epochs=epochs)
     started = time.perf_counter()
     pruned = prune_network(cell, network, dense, cell.density, examples.train, bench)
     masks = ablated(cell, pruned.masks)
     prune_seconds = time.perf_counter() - started
     if cell.ablation == "reinit":
         network = network_of(cell, bench, "ablation")
-    started = time.perf_counter()
-    trained = train_network(cell, network, masks, examples, on_epoch)
+    trained = yield training_of(cell, network, masks, examples, on_epoch)
     return Outcome(
         masks=masks,
         size=size_of(network, masks),
         trained=trained,
         score_dtype=None if cell.is_dense else pruned.score_dtype,
         prune_seconds=prune_seconds,
-        train_seconds=time.perf_counter() - started,
+        train_seconds=trained.seconds,
     )

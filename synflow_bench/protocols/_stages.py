@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -32,8 +32,8 @@ from synflow_bench.training import (
     OnEpoch,
     Streams,
     Trained,
+    Training,
     balanced_examples,
-    train,
 )
 
 
@@ -48,6 +48,10 @@ class Outcome:
     prune_seconds: float
     train_seconds: float
     levels: tuple[Level, ...] = ()
+
+
+Course = Generator[Training, Trained, Outcome]
+"""A protocol at work on a cell: it asks for trainings and is given what they came to."""
 
 
 def examples_of(cell: Cell, bench: Bench) -> Examples:
@@ -96,7 +100,7 @@ def ablated(cell: Cell, masks: Masks) -> Masks:
     return shuffle_masks(masks, generator(cell, "ablation")) if cell.ablation == "shuffle" else masks
 
 
-def train_network(
+def training_of(
     cell: Cell,
     network: Network,
     masks: Mapping[str, Tensor],
@@ -106,23 +110,21 @@ def train_network(
     epochs: int | None = None,
     first_step: int = 0,
     checkpoint: Checkpoint | None = None,
-) -> Trained:
-    """Train by the cell's recipe, for other `epochs` where given, with the same order of data every time."""
+) -> Training:
+    """A training by the cell's recipe, for other `epochs` where given; data come in the same order always."""
     recipe = cell.setting.recipe
     if epochs is not None:
         recipe = recipe.model_copy(update={"epochs": epochs})
-    # Layers that draw for themselves, such as dropout, use the global generator.
-    torch.manual_seed(seed_of(cell, "augment"))
-    streams = Streams(data=generator(cell, "data"), augment=generator(cell, "augment"))
-    return train(
-        network.model,
-        masks,
-        recipe,
-        examples,
-        streams,
-        on_epoch,
+    return Training(
+        model=network.model,
+        masks=masks,
+        recipe=recipe,
+        examples=examples,
+        streams=Streams(data=generator(cell, "data"), augment=generator(cell, "augment")),
+        on_epoch=on_epoch,
         first_step=first_step,
         checkpoint=checkpoint,
+        seed=seed_of(cell, "augment"),
     )
 
 

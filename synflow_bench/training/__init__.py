@@ -3,7 +3,8 @@
 from synflow_bench.training.checkpoint import Checkpoint
 from synflow_bench.training.data import LoadedData, LoadedSplit, balanced_examples
 from synflow_bench.training.device import describe, make_repeatable, resolve_device, resolve_devices
-from synflow_bench.training.loop import Examples, OnEpoch, Streams, Trained, steps_per_epoch, train
+from synflow_bench.training.loop import Examples, OnEpoch, Streams, Trained, Training, steps_per_epoch
+from synflow_bench.training.together import can_share, train, train_together
 
 __all__ = [
     "Checkpoint",
@@ -13,11 +14,14 @@ __all__ = [
     "OnEpoch",
     "Streams",
     "Trained",
+    "Training",
     "balanced_examples",
+    "can_share",
     "describe",
     "make_repeatable",
     "resolve_device",
     "resolve_devices",
     "steps_per_epoch",
     "train",
+    "train_together",
 ]

@@ -1,15 +1,12 @@
-"""Training a masked network by a recipe."""
+"""The course of a training: everything but how a step is computed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
 
 from synflow_bench.data import Augmentation
 from synflow_bench.records import Epoch
@@ -18,7 +15,7 @@ from synflow_bench.training.checkpoint import Checkpoint
 from synflow_bench.training.data import LoadedSplit
 from synflow_bench.training.evaluate import Evaluation, evaluate
 from synflow_bench.training.masking import MaskedWeights
-from synflow_bench.training.optimizers import build_optimizer, learning_rate, set_learning_rate
+from synflow_bench.training.optimizers import learning_rate
 from synflow_bench.training.precision import Precision
 
 OnEpoch = Callable[[Epoch], None]
@@ -44,104 +41,98 @@ class Examples:
 
 @dataclass(frozen=True)
 class Trained:
-    """The curve from before training to the last epoch, and the last test evaluation."""
+    """The curve from before training to the last epoch, the last test evaluation, and the wall time."""
 
     curve: tuple[Epoch, ...]
     final: Evaluation
     diverged: bool
+    seconds: float = field(default=0.0, compare=False)
 
 
-def train(
-    model: nn.Module,
-    masks: Mapping[str, Tensor],
-    recipe: Recipe,
-    examples: Examples,
-    streams: Streams,
-    on_epoch: OnEpoch = lambda _: None,
-    *,
-    first_step: int = 0,
-    checkpoint: Checkpoint | None = None,
-) -> Trained:
-    """Train `model` in place; weights outside `masks` are zero before, during and after.
+@dataclass(frozen=True)
+class Training:
+    """One training of one network: `model` is trained in place, weights outside `masks` stay zero.
+
+    With a `first_step` it begins there, in the midst of the schedule and of the data's order, with a fresh
+    optimizer. `checkpoint` is taken on the way. `seed` is for layers that draw for themselves.
+    """
+
+    model: nn.Module
+    masks: Mapping[str, Tensor]
+    recipe: Recipe
+    examples: Examples
+    streams: Streams
+    on_epoch: OnEpoch = lambda _: None
+    first_step: int = 0
+    checkpoint: Checkpoint | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one optimizer step is made of: `inputs` (N, C, H, W), `labels` (N,), and the learning rate."""
+
+    inputs: Tensor
+    labels: Tensor
+    lr: float
+
+
+Course = Generator[Batch, Tensor, Trained]
+"""A training that asks for one step after another and is given their losses."""
+
+
+def course(training: Training, masked: MaskedWeights) -> Course:
+    """All of a training but its steps: order of the data, schedule, evaluations, checks.
 
     Nothing waits for the device within an epoch. After each one the network is evaluated and removed
-    weights are checked to be zero. With a `first_step` the training begins there, in the midst of the
-    schedule and of the data's order, with a fresh optimizer. `checkpoint` is taken on the way.
+    weights are checked to be zero.
     """
-    device = next(model.parameters()).device
-    precision = Precision.of(recipe, device)
-    precision.lay_out(model)
-    masked = MaskedWeights(model, masks)
-    optimizer = build_optimizer(recipe, model.parameters())
-    step = TrainingStep(model, optimizer, masked, recipe, precision)
-    done = first_step // steps_per_epoch(len(examples.train), recipe.batch_size) if first_step else 0
-    for _ in range(done):
-        torch.randperm(len(examples.train), generator=streams.data)
+    model, recipe, examples = training.model, training.recipe, training.examples
+    precision = Precision.of(recipe, next(model.parameters()).device)
+    done = _epochs_before(training)
     curve, final = [], evaluate(model, examples.test, precision)
     curve.append(_point(done, 0.0, None, _validate(model, examples, precision), final))
-    on_epoch(curve[-1])
+    training.on_epoch(curve[-1])
     for epoch in range(done + 1, recipe.epochs + 1):
-        loss = _train_epoch(step, epoch, examples, streams, first_step, checkpoint)
+        lr, loss = yield from _epoch(training, epoch)
         if loss == loss:
             masked.check()
         final = evaluate(model, examples.test, precision)
-        lr = optimizer.param_groups[0]["lr"]
         curve.append(_point(epoch, lr, loss, _validate(model, examples, precision), final))
-        on_epoch(curve[-1])
+        training.on_epoch(curve[-1])
     diverged = any(point.train_loss is None for point in curve[1:])
     return Trained(tuple(curve), final, diverged)
 
 
-@dataclass(frozen=True)
-class TrainingStep:
-    """One step of one recipe: forward, backward, mask gradients, clip, optimize, mask weights."""
-
-    model: nn.Module
-    optimizer: Optimizer
-    masked: MaskedWeights
-    recipe: Recipe
-    precision: Precision
-
-    def __call__(self, inputs: Tensor, labels: Tensor) -> Tensor:
-        """Return the batch's mean loss, still on the device."""
-        with self.precision.autocast():
-            logits = self.model(self.precision.laid_out(inputs))
-        loss = cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.masked.mask_gradients()
-        if self.recipe.gradient_clip is not None:
-            clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
-        self.optimizer.step()
-        self.masked.mask_weights()
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+def _epochs_before(training: Training) -> int:
+    """The epochs that lie before the first step; their orders of the data are drawn and forgotten."""
+    images = len(training.examples.train)
+    steps = steps_per_epoch(images, training.recipe.batch_size)
+    done = training.first_step // steps if training.first_step else 0
+    for _ in range(done):
+        torch.randperm(images, generator=training.streams.data)
+    return done
 
 
-def _train_epoch(
-    step: TrainingStep,
-    epoch: int,
-    examples: Examples,
-    streams: Streams,
-    first_step: int,
-    checkpoint: Checkpoint | None,
-) -> float:
-    """The mean training loss of the epoch; not finite where the training diverged."""
-    recipe, train = step.recipe, examples.train
-    step.model.train()
-    change = examples.augmentation if recipe.augment else None
-    order = torch.randperm(len(train), generator=streams.data)
-    steps = steps_per_epoch(len(train), recipe.batch_size)
-    first = max(first_step, (epoch - 1) * steps)
+def _epoch(training: Training, epoch: int) -> Generator[Batch, Tensor, tuple[float, float]]:
+    """The last learning rate and the mean loss of an epoch; the loss is not finite where it diverged."""
+    recipe, examples, streams = training.recipe, training.examples.train, training.streams
+    training.model.train()
+    change = training.examples.augmentation if recipe.augment else None
+    order = torch.randperm(len(examples), generator=streams.data)
+    steps = steps_per_epoch(len(examples), recipe.batch_size)
+    first = max(training.first_step, (epoch - 1) * steps)
     order = order[(first - (epoch - 1) * steps) * recipe.batch_size :]
-    total, seen = torch.zeros((), device=train.labels.device), 0
-    batches = train.shuffled(recipe.batch_size, order, change, streams.augment)
-    if checkpoint is not None:
-        batches = checkpoint.watch(step.model, batches, first)
+    batches = examples.shuffled(recipe.batch_size, order, change, streams.augment)
+    if training.checkpoint is not None:
+        batches = training.checkpoint.watch(training.model, batches, first)
+    total, seen, lr = torch.zeros((), device=examples.labels.device), 0, 0.0
     for index, (inputs, labels) in enumerate(batches, start=first):
-        set_learning_rate(step.optimizer, learning_rate(recipe, index, steps))
-        total.add_(step(inputs, labels), alpha=len(labels))
+        lr = learning_rate(recipe, index, steps)
+        loss = yield Batch(inputs, labels, lr)
+        total.add_(loss, alpha=len(labels))
         seen += len(labels)
-    return float(total) / seen
+    return lr, float(total) / seen
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 
 class MaskedWeights:
-    """Keeps masked weights at zero: gradients are masked before the optimizer's step, weights after it.
+    """Keeps masked weights at zero: they are zeroed once, and their gradients before every optimizer step.
 
-    That equals masking in the forward pass under every optimizer and under gradient clipping. Masking the
+    A weight, gradient, momentum and moment of zero give a step of zero under every optimizer of a recipe and
+    under weight decay. That equals masking in the forward pass, under gradient clipping too. Masking the
     weights alone does not: gradients of removed weights would enter norms, moments and momentum.
     """
 

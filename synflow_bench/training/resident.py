@@ -55,7 +55,7 @@ class ResidentSplit:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Training batches of `size` in `order` (N,), augmented by `change`.
 
-        A last batch of a single example is left out: batch norm cannot train on it.
+        A last batch of a single example is left out, unless all are: batch norm cannot train on it.
         """
         device = self.labels.device
         for block in torch.split(order.to(device), max(1, BLOCK // size) * size):
@@ -65,4 +65,4 @@ class ResidentSplit:
             batches = zip(
                 torch.split(self.normalise(images), size), torch.split(self.labels[block], size), strict=True
             )
-            yield from ((inputs, labels) for inputs, labels in batches if len(labels) > 1)
+            yield from ((inputs, labels) for inputs, labels in batches if len(labels) > 1 or size == 1)

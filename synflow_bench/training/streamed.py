@@ -62,7 +62,7 @@ class StreamedExamples:
         if change is not None:
             seeds = torch.randint(SEEDS, order.shape, generator=generator)
         pairs = zip(torch.split(order, size), torch.split(seeds, size), strict=True)
-        kept = [pair for pair in pairs if len(pair[0]) > 1]
+        kept = [pair for pair in pairs if len(pair[0]) > 1 or size == 1]
         return self._stream([indices for indices, _ in kept], [seeds for _, seeds in kept])
 
     def _stream(self, batches: Sequence[Tensor], seeds: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -22,15 +22,17 @@ from synflow_bench.suites import Cell
 pytestmark = pytest.mark.slow
 
 WAITING = """
-    import os, time
+    import os, signal, time
     from pathlib import Path
     from synflow_bench import Pruner
     FLAG = Path(os.environ["WAITING_FLAG"])
     class Waiting(Pruner):
-        'Notes its process and waits as long as its flag is there.'
+        'Notes its process and waits as long as its flag is there; dies at once where the flag says so.'
         needs_data = False
         def score(self, problem):
             if FLAG.exists():
+                if FLAG.read_text() == "die":
+                    os.kill(os.getpid(), signal.SIGKILL)
                 FLAG.write_text(str(os.getpid()))
                 time.sleep(600)
             return {name: weight.abs() for name, weight in problem.parameters.items()}
@@ -95,8 +97,10 @@ def test_a_killed_worker_costs_its_cell_only_and_a_later_run_repeats_only_that(
 ) -> None:
     killed = make_cell("waiting")
     cells = [killed, *(make_cell("random", seed=seed) for seed in range(4))]
+    flag.write_text("die")
 
-    _, summary = run(cells, killer(flag))
+    _, summary = run(cells)
+    flag.unlink()
     assert (summary.ok, summary.failed, summary.exit_code) == (4, 1, 1)
     record = store.get(killed)
     assert record is not None
@@ -114,6 +118,15 @@ def test_a_killed_worker_costs_its_cell_only_and_a_later_run_repeats_only_that(
         path: text for path, text in before.items() if path != again
     }
     assert [path.read_bytes() for path in (store.root / "replaced").rglob("*.json")] == [before[again]]
+
+
+def test_cells_that_ran_together_in_a_killed_worker_are_run_again_one_by_one(
+    flag: Path, make_cell: Callable[..., Cell], run: Callable[..., tuple[Plan, Summary]], store: Store
+) -> None:
+    cells = [make_cell("waiting"), *(make_cell("random", seed=seed) for seed in range(3))]
+    _, summary = run(cells, killer(flag))
+    assert (summary.ok, summary.failed) == (4, 0)
+    assert len(store.paths()) == 4
 
 
 def test_workers_that_die_at_their_start_end_the_run_with_the_reason(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from synflow_bench.host import Host
-from synflow_bench.protocols import Bench, _stages
+from synflow_bench.protocols import Bench, _run
 from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Setting
+from synflow_bench.training import Trained, Training
 
 MakeCell = Callable[..., Cell]
 
@@ -61,16 +62,18 @@ def make_cell() -> MakeCell:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What every training starts from, weights, masks, recipe and batches, and what it ends with."""
     calls: list[dict[str, Any]] = []
-    original = _stages.train
+    original = _run.train_together
 
-    def spy(model: Any, masks: Any, recipe: Any, examples: Any, streams: Any, *rest: Any, **how: Any) -> Any:
-        call = {"masks": masks, "recipe": recipe, "order": streams.data.get_state(), "examples": examples}
-        calls.append({**call, **how, **_copied(model, "weights", "buffers")})
-        trained = original(model, masks, recipe, examples, streams, *rest, **how)
-        calls[-1] |= {"trained": trained, **_copied(model, "final_weights", "final_buffers")}
+    def spy(trainings: Sequence[Training]) -> list[Trained]:
+        (training,) = trainings
+        state = _copied(training.model, "weights", "buffers")
+        calls.append({**vars(training), **state, "order": training.streams.data.get_state()})
+        trained = original(trainings)
+        state = _copied(training.model, "final_weights", "final_buffers")
+        calls[-1] |= {"trained": trained[0], **state}
         return trained
 
-    monkeypatch.setattr(_stages, "train", spy)
+    monkeypatch.setattr(_run, "train_together", spy)
     return calls
 
 

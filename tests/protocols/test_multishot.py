@@ -163,7 +163,7 @@ def test_every_training_has_a_fresh_optimizer(
         assert not built[-1].state
         return built[-1]
 
-    monkeypatch.setattr("synflow_bench.training.loop.build_optimizer", spy)
+    monkeypatch.setattr("synflow_bench.training.step.build_optimizer", spy)
     recipe = {"optimizer": optimizer, "lr": 0.01}
     ok(run_cell(make_cell(protocol=Multishot(levels=2), recipe=recipe), bench))
     assert len(built) == 3

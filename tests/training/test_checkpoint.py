@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from synflow_bench.suites import Recipe
-from synflow_bench.training import Checkpoint, Examples, Streams, steps_per_epoch, train
+from synflow_bench.training import Checkpoint, Examples, Streams, Training, steps_per_epoch, train
 
 STEPS = 5
 """Optimizer steps of an epoch of 70 examples in batches of 16."""
@@ -43,12 +43,12 @@ def test_going_on_from_a_checkpoint_ends_where_the_training_ended(
 ) -> None:
     """Plain SGD remembers nothing, so a fresh optimizer changes nothing."""
     checkpoint, start = Checkpoint(step), tensors(network)
-    whole = train(network, {}, RECIPE, examples, streams(), checkpoint=checkpoint)
+    whole = train(Training(network, {}, RECIPE, examples, streams(), checkpoint=checkpoint))
     end = tensors(network)
     checkpoint.restore(network)
     if step == 0:
         assert all(torch.equal(start[name], tensor) for name, tensor in tensors(network).items())
-    rest = train(network, {}, RECIPE, examples, streams(), first_step=step)
+    rest = train(Training(network, {}, RECIPE, examples, streams(), first_step=step))
     assert all(torch.equal(end[name], tensor) for name, tensor in tensors(network).items())
     assert [point.epoch for point in rest.curve] == list(range(step // STEPS, 4))
     assert rest.final == whole.final
@@ -56,22 +56,22 @@ def test_going_on_from_a_checkpoint_ends_where_the_training_ended(
 
 def test_asking_for_a_checkpoint_changes_no_training(network: nn.Module, examples: Examples) -> None:
     other = deepcopy(network)
-    with_one = train(network, {}, RECIPE, examples, streams(), checkpoint=Checkpoint(7))
-    assert with_one == train(other, {}, RECIPE, examples, streams())
+    with_one = train(Training(network, {}, RECIPE, examples, streams(), checkpoint=Checkpoint(7)))
+    assert with_one == train(Training(other, {}, RECIPE, examples, streams()))
 
 
 def test_a_checkpoint_is_a_copy(network: nn.Module, examples: Examples) -> None:
     checkpoint = Checkpoint(0)
-    train(network, {}, RECIPE, examples, streams(), checkpoint=checkpoint)
+    train(Training(network, {}, RECIPE, examples, streams(), checkpoint=checkpoint))
     checkpoint.restore(network)
     before = tensors(network)
-    train(network, {}, RECIPE, examples, streams())
+    train(Training(network, {}, RECIPE, examples, streams()))
     checkpoint.restore(network)
     assert all(torch.equal(before[name], tensor) for name, tensor in tensors(network).items())
 
 
 def test_a_step_that_no_training_has_passed_is_told(network: nn.Module, examples: Examples) -> None:
     checkpoint = Checkpoint(3 * STEPS)
-    train(network, {}, RECIPE, examples, streams(), checkpoint=checkpoint)
+    train(Training(network, {}, RECIPE, examples, streams(), checkpoint=checkpoint))
     with pytest.raises(RuntimeError, match="no training has passed step 15"):
         checkpoint.restore(network)

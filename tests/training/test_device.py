@@ -13,12 +13,14 @@ from synflow_bench.suites import Recipe
 from synflow_bench.training import device as devices
 from synflow_bench.training.augment import augment
 from synflow_bench.training.device import resolve_device, resolve_devices
-from synflow_bench.training.loop import Examples, Streams, TrainingStep, train
+from synflow_bench.training.loop import Batch, Examples, Streams, Training
 from synflow_bench.training.masking import MaskedWeights
 from synflow_bench.training.normalisation import Normalisation
 from synflow_bench.training.optimizers import build_optimizer
 from synflow_bench.training.precision import Precision
 from synflow_bench.training.resident import ResidentSplit
+from synflow_bench.training.step import TrainingStep
+from synflow_bench.training.together import train
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none")
 
@@ -72,11 +74,12 @@ def test_a_training_step_runs_whole_on_the_meta_device(optimizer: str, precision
     step = TrainingStep(
         model,
         build_optimizer(recipe, model.parameters()),
-        MaskedWeights(model, {"0.weight": kept}),
+        [MaskedWeights(model, {"0.weight": kept})],
         recipe,
         Precision("cpu", precision == "bf16", True),
     )
-    loss = step(torch.empty(8, 1, 4, 4, device="meta"), torch.empty(8, dtype=torch.int64, device="meta"))
+    inputs = torch.empty(8, 1, 4, 4, device="meta")
+    (loss,) = step([Batch(inputs, torch.empty(8, dtype=torch.int64, device="meta"), lr=0.1)])
     assert loss.device.type == "meta"
     assert all(parameter.device.type == "meta" for parameter in model.parameters())
 
@@ -111,7 +114,9 @@ def test_training_on_a_gpu_equals_training_on_the_cpu(examples: Examples, masks:
         model = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)).to(kind)
         moved = Examples(*(_moved(s, kind) for s in (examples.train, examples.train, examples.test)), None)
         streams = Streams(torch.Generator().manual_seed(3), torch.Generator().manual_seed(4))
-        curves.append(train(model, masks, Recipe(epochs=3, batch_size=16, lr=0.05), moved, streams).curve)
+        curves.append(
+            train(Training(model, masks, Recipe(epochs=3, batch_size=16, lr=0.05), moved, streams)).curve
+        )
     losses = [[point.test_loss for point in curve] for curve in curves]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 

@@ -13,8 +13,9 @@ from torch.nn.functional import cross_entropy
 from synflow_bench.data import Augmentation
 from synflow_bench.suites import Recipe
 from synflow_bench.training.evaluate import evaluate
-from synflow_bench.training.loop import Examples, Streams, train
+from synflow_bench.training.loop import Examples, Streams, Training
 from synflow_bench.training.precision import Precision
+from synflow_bench.training.together import train
 
 
 def fresh_streams() -> Streams:
@@ -23,7 +24,7 @@ def fresh_streams() -> Streams:
 
 def test_it_equals_a_plain_loop_written_out(network: nn.Module, examples: Examples, recipe: Recipe) -> None:
     plain = deepcopy(network)
-    train(network, {}, recipe, examples, fresh_streams())
+    train(Training(network, {}, recipe, examples, fresh_streams()))
     optimizer = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, nesterov=True)
     draw = torch.Generator().manual_seed(3)
     for _ in range(recipe.epochs):
@@ -41,7 +42,7 @@ def test_the_curve_starts_before_training_and_ends_with_the_final_evaluation(
     network: nn.Module, masks: dict[str, Tensor], examples: Examples, streams: Streams, recipe: Recipe
 ) -> None:
     heard = []
-    trained = train(network, masks, recipe, examples, streams, heard.append)
+    trained = train(Training(network, masks, recipe, examples, streams, heard.append))
     assert [point.epoch for point in trained.curve] == [0, 1, 2]
     assert list(trained.curve) == heard
     assert trained.curve[0].train_loss is None
@@ -54,7 +55,7 @@ def test_the_curve_starts_before_training_and_ends_with_the_final_evaluation(
 def test_it_learns(
     network: nn.Module, masks: dict[str, Tensor], examples: Examples, streams: Streams
 ) -> None:
-    trained = train(network, masks, Recipe(epochs=20, batch_size=16, lr=0.05), examples, streams)
+    trained = train(Training(network, masks, Recipe(epochs=20, batch_size=16, lr=0.05), examples, streams))
     assert trained.final.top1 > 0.9
 
 
@@ -63,8 +64,8 @@ def test_equal_seeds_repeat_bitwise(
 ) -> None:
     augmented = replace(examples, augmentation=Augmentation(1, True))
     other = deepcopy(network)
-    first = train(network, masks, recipe, augmented, fresh_streams())
-    second = train(other, masks, recipe, augmented, fresh_streams())
+    first = train(Training(network, masks, recipe, augmented, fresh_streams()))
+    second = train(Training(other, masks, recipe, augmented, fresh_streams()))
     assert first == second
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), other.parameters(), strict=True))
 
@@ -75,7 +76,7 @@ def test_augmentation_is_used_unless_the_recipe_says_not(
     augmented = replace(examples, augmentation=Augmentation(1, True))
     plain = recipe.model_copy(update={"augment": False})
     losses = [
-        train(deepcopy(network), {}, chosen, data, fresh_streams()).curve[-1].train_loss
+        train(Training(deepcopy(network), {}, chosen, data, fresh_streams())).curve[-1].train_loss
         for data, chosen in ((examples, recipe), (augmented, recipe), (augmented, plain))
     ]
     assert losses[0] != losses[1]
@@ -85,14 +86,14 @@ def test_augmentation_is_used_unless_the_recipe_says_not(
 def test_divergence_is_reported_not_raised(
     network: nn.Module, masks: dict[str, Tensor], examples: Examples, streams: Streams
 ) -> None:
-    trained = train(network, masks, Recipe(epochs=3, batch_size=16, lr=1e30), examples, streams)
+    trained = train(Training(network, masks, Recipe(epochs=3, batch_size=16, lr=1e30), examples, streams))
     assert trained.diverged
     assert trained.curve[-1].train_loss is None
 
 
 def test_no_epochs_only_evaluates(network: nn.Module, examples: Examples, streams: Streams) -> None:
     before = deepcopy(network.state_dict())
-    trained = train(network, {}, Recipe(epochs=0), examples, streams)
+    trained = train(Training(network, {}, Recipe(epochs=0), examples, streams))
     assert len(trained.curve) == 1
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
@@ -122,8 +123,15 @@ def test_bf16_and_channels_last_train_to_the_same_accuracy(channels_last: bool, 
         model = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(128, 3))
         data = Examples(make_split(70, 0), None, make_split(30, 2), None)  # type: ignore[operator]
         chosen = Recipe(epochs=10, batch_size=16, lr=0.02, precision=precision, channels_last=channels_last)
-        trained = train(model, {}, chosen, data, fresh_streams())
+        trained = train(Training(model, {}, chosen, data, fresh_streams()))
         assert next(model.parameters()).dtype is torch.float32
         accuracies.append(trained.final.top1)
     assert accuracies[0] == pytest.approx(accuracies[1], abs=0.1)
     assert min(accuracies) > 0.9
+
+
+def test_batches_of_one_example_are_all_taken(
+    network: nn.Module, examples: Examples, streams: Streams
+) -> None:
+    trained = train(Training(network, {}, Recipe(epochs=1, batch_size=1, lr=0.01), examples, streams))
+    assert trained.curve[-1].train_loss is not None

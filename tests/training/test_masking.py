@@ -13,10 +13,11 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
 
 from synflow_bench.suites import Recipe
-from synflow_bench.training.loop import TrainingStep
+from synflow_bench.training.loop import Batch
 from synflow_bench.training.masking import MaskedWeights
 from synflow_bench.training.optimizers import build_optimizer
 from synflow_bench.training.precision import Precision
+from synflow_bench.training.step import TrainingStep
 
 RECIPES: list[dict[str, Any]] = [
     {"optimizer": name, "lr": lr, "weight_decay": decay, "gradient_clip": clip}
@@ -49,7 +50,7 @@ def train_with_forward_masks(model: nn.Module, masks: dict[str, Tensor], recipe:
 def step_of(model: nn.Module, masks: dict[str, Tensor], recipe: Recipe) -> TrainingStep:
     optimizer = build_optimizer(recipe, model.parameters())
     precision = Precision.of(recipe, torch.device("cpu"))
-    return TrainingStep(model, optimizer, MaskedWeights(model, masks), recipe, precision)
+    return TrainingStep(model, optimizer, [MaskedWeights(model, masks)], recipe, precision)
 
 
 @pytest.mark.parametrize("fields", RECIPES, ids=lambda f: f"{f['optimizer']}-{f['gradient_clip']}")
@@ -60,7 +61,7 @@ def test_it_equals_masking_in_the_forward_pass(
     expected = train_with_forward_masks(deepcopy(network), masks, recipe)
     step = step_of(network, masks, recipe)
     for inputs, labels in batches():
-        step(inputs, labels)
+        step([Batch(inputs, labels, recipe.lr)])
     for name, parameter in network.named_parameters():
         torch.testing.assert_close(parameter.detach(), expected[name], rtol=1e-5, atol=1e-7, msg=name)
 
@@ -83,11 +84,12 @@ def test_masking_the_weights_alone_would_not_equal_it(network: nn.Module, masks:
 def test_removed_weights_are_exactly_zero_after_every_step(
     network: nn.Module, masks: dict[str, Tensor], fields: dict[str, Any]
 ) -> None:
-    step = step_of(network, masks, Recipe(epochs=1, **fields))
+    recipe = Recipe(epochs=1, **fields)
+    step = step_of(network, masks, recipe)
     parameters = dict(network.named_parameters())
     for inputs, labels in batches():
-        step(inputs, labels)
-        step.masked.check()
+        step([Batch(inputs, labels, recipe.lr)])
+        step.masked[0].check()
         assert all(not parameters[name][~mask].any() for name, mask in masks.items())
 
 

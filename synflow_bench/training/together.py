@@ -1,0 +1,82 @@
+"""Trainings, one by one or several at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from synflow_bench.training.loop import Batch, Course, Trained, Training, course
+from synflow_bench.training.stacked import is_exact, is_stackable
+from synflow_bench.training.step import StackedStep, Step, TrainingStep
+
+
+def can_share(training: Training) -> bool:
+    """Whether trainings like this one can be computed as one, to bitwise the same numbers."""
+    shape = training.examples.train.shape
+    batch = min(training.recipe.batch_size, len(training.examples.train))
+    return (
+        _is_stacked(training)
+        and training.examples.train.resident
+        and torch.get_num_threads() == 1
+        and is_exact(training.model, (batch, *shape), networks=2)
+    )
+
+
+def train(training: Training) -> Trained:
+    """Train one network."""
+    return train_together([training])[0]
+
+
+def train_together(trainings: Sequence[Training]) -> list[Trained]:
+    """Train networks that share a recipe, data of one size and, for more than one, `can_share`.
+
+    What comes out of each does not depend on the others. The seconds of each are its share of the whole.
+    """
+    started = time.perf_counter()
+    if _is_stacked(trainings[0]):
+        trained = _train_stacked(trainings)
+    else:
+        trained = [_train_alone(training) for training in trainings]
+    seconds = (time.perf_counter() - started) / len(trainings)
+    return [replace(each, seconds=seconds) for each in trained]
+
+
+def _is_stacked(training: Training) -> bool:
+    device = next(training.model.parameters()).device
+    return device.type == "cpu" and training.recipe.precision == "fp32" and is_stackable(training.model)
+
+
+def _train_stacked(trainings: Sequence[Training]) -> list[Trained]:
+    step = StackedStep(trainings)
+    try:
+        return _drive(trainings, step)
+    finally:
+        step.release()
+
+
+def _train_alone(training: Training) -> Trained:
+    torch.manual_seed(training.seed)
+    return _drive([training], TrainingStep.of(training))[0]
+
+
+def _drive(trainings: Sequence[Training], step: Step) -> list[Trained]:
+    """Let trainings of equal length take their steps side by side."""
+    courses = [course(training, masked) for training, masked in zip(trainings, step.masked, strict=True)]
+    losses: Sequence[torch.Tensor | None] = [None] * len(courses)
+    while True:
+        answers = [_advance(each, loss) for each, loss in zip(courses, losses, strict=True)]
+        batches = [answer for answer in answers if isinstance(answer, Batch)]
+        if not batches:
+            return [answer for answer in answers if isinstance(answer, Trained)]
+        losses = step(batches)
+
+
+def _advance(course: Course, loss: torch.Tensor | None) -> Batch | Trained:
+    try:
+        return next(course) if loss is None else course.send(loss)
+    except StopIteration as end:
+        trained: Trained = end.value
+        return trained
