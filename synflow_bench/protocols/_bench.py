@@ -10,7 +10,10 @@ import torch
 from synflow_bench.data import Dataset
 from synflow_bench.errors import DataError, PluginError
 from synflow_bench.host import Host
-from synflow_bench.training import LoadedData
+from synflow_bench.training import LoadedData, LoadedSplit
+
+Division = tuple[LoadedSplit, LoadedSplit | None]
+"""Training examples, and those set apart for validation."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Bench:
     device: torch.device
     threads: int
     _data: dict[str, LoadedData] = field(default_factory=dict, repr=False)
+    _divided: dict[tuple[str, float, int], Division] = field(default_factory=dict, repr=False)
 
     def data(self, name: str) -> LoadedData:
         """The data set `name` on the device, read at first use."""
@@ -30,8 +34,17 @@ class Bench:
             self._data[name] = self._load(name)
         return self._data[name]
 
+    def divided(self, name: str, fraction: float, seed: int) -> Division:
+        """Training and validation examples of the data set `name`; the latest division is kept."""
+        key = (name, fraction, seed)
+        if key not in self._divided:
+            self._divided.clear()
+            self._divided[key] = self.data(name).divide(fraction, torch.Generator().manual_seed(seed))
+        return self._divided[key]
+
     def close(self) -> None:
         """Forget the data sets; processes that read them end with that."""
+        self._divided.clear()
         self._data.clear()
 
     def _load(self, name: str) -> LoadedData:

@@ -56,9 +56,9 @@ Course = Generator[Training, Trained, Outcome]
 
 def examples_of(cell: Cell, bench: Bench) -> Examples:
     """The data of the cell, with its validation split set apart."""
-    data = bench.data(cell.setting.dataset)
-    fraction = cell.setting.recipe.validation_fraction
-    training, validation = data.divide(fraction, generator(cell, "split"))
+    name, fraction = cell.setting.dataset, cell.setting.recipe.validation_fraction
+    training, validation = bench.divided(name, fraction, seed_of(cell, "split"))
+    data = bench.data(name)
     return Examples(training, validation, data.test, data.augmentation)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from math import prod
@@ -51,6 +51,7 @@ class Problem:
     round: int = 1
     invert: bool = False
     _rest: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+    _modules: Sequence[tuple[str, nn.Module]] = field(default=(), repr=False)
 
     @classmethod
     def of(
@@ -70,7 +71,8 @@ class Problem:
         parameters = prunable_parameters(copy, options)
         for parameter in parameters.values():
             parameter.requires_grad_(True)
-        state = {name: tensor.detach().clone() for name, tensor in _state(copy).items()}
+        modules = list(copy.named_modules())
+        state = {name: tensor.detach().clone() for name, tensor in _tensors(modules)}
         return cls(
             model=copy,
             parameters=parameters,
@@ -84,6 +86,7 @@ class Problem:
             examples=examples,
             invert=invert,
             _rest=state,
+            _modules=modules,
         )
 
     @property
@@ -114,7 +117,7 @@ class Problem:
     def at(self, masks: Masks, *, density: float, round: int) -> Problem:
         """The next round: weights, buffers, modes and gradients as at the start, and `masks` applied."""
         with torch.no_grad():
-            for name, tensor in _state(self.model).items():
+            for name, tensor in _tensors(self._modules):
                 if name in masks:
                     _mask(self.dense[name], masks[name], out=tensor)
                     tensor.requires_grad_(True)
@@ -131,7 +134,7 @@ class Problem:
         """
         dense = {name: change(tensor) for name, tensor in self.dense.items()}
         rest = {name: change(t) if t.is_floating_point() else t for name, t in self._rest.items()}
-        for name, tensor in _state(self.model).items():
+        for name, tensor in _tensors(self._modules):
             tensor.data = torch.empty_like(dense[name] if name in dense else rest[name])
         changed = replace(self, dense=dense, _rest=rest)
         return changed.at(self.masks, density=self.density, round=self.round)
@@ -185,5 +188,15 @@ def _mask(dense: Tensor, mask: Tensor, out: Tensor) -> None:
         torch.mul(dense, mask, out=out)
 
 
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+def _tensors(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, Tensor]]:
+    """Parameters and buffers as they are now, each once and under its first name.
+
+    `Module.named_parameters` walks through all modules every time, which takes longer than a small network's
+    forward pass.
+    """
+    seen: set[int] = set()
+    for prefix, module in modules:
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield f"{prefix}.{name}" if prefix else name, tensor

@@ -27,7 +27,7 @@ class _Product(torch.autograd.Function):
         (gradient,) = outer
         inputs, weight = ctx.saved_tensors
         layer: StackedLinear = ctx.layer
-        torch.bmm(gradient.transpose(1, 2), inputs, out=layer.weight[1])
+        torch.bmm(inputs.transpose(1, 2), gradient, out=layer.weight[1].transpose(1, 2))
         if layer.bias is not None:
             torch.sum(gradient, dim=1, out=layer.bias[1])
         return torch.bmm(gradient, weight) if ctx.needs_input_grad[0] else None, None, None
