@@ -17,7 +17,7 @@ from synflow_bench.training.loop import Batch, Training
 from synflow_bench.training.masking import MaskedWeights
 from synflow_bench.training.optimizers import build_optimizer, set_learning_rate
 from synflow_bench.training.precision import Precision
-from synflow_bench.training.stacked import StackedNetwork
+from synflow_bench.training.stacked import StackedNetwork, Survivors
 
 
 class Step(Protocol):
@@ -75,7 +75,8 @@ class StackedStep:
         self.masked = [MaskedWeights(training.model, training.masks) for training in trainings]
         self._network = StackedNetwork(self._models)
         self._masks = self._network.storage.spread([training.masks for training in trainings])
-        self._optimizer = build_optimizer(self._recipe, [self._network.storage.values])
+        self._survivors = Survivors(self._network.storage, self._masks)
+        self._optimizer = build_optimizer(self._recipe, [self._survivors.values])
 
     def __call__(self, batches: Sequence[Batch]) -> Sequence[Tensor]:
         """`batches` has one for every network, all of one size."""
@@ -91,7 +92,9 @@ class StackedStep:
         if self._recipe.gradient_clip is not None:
             for model in self._models:
                 clip_grad_norm_(model.parameters(), self._recipe.gradient_clip)
+        self._survivors.gather()
         self._optimizer.step()
+        self._survivors.scatter()
         return [loss.detach() for loss in losses]
 
     def release(self) -> None:

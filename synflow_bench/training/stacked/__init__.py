@@ -7,5 +7,6 @@ weights, masks and data share those calls, and every number of each is what it w
 from synflow_bench.training.stacked._exact import is_exact
 from synflow_bench.training.stacked._layers import is_stackable
 from synflow_bench.training.stacked._network import StackedNetwork
+from synflow_bench.training.stacked._survivors import Survivors
 
-__all__ = ["StackedNetwork", "is_exact", "is_stackable"]
+__all__ = ["StackedNetwork", "Survivors", "is_exact", "is_stackable"]

@@ -17,7 +17,10 @@ treats an entry alike at whatever place in the stack its network lies."""
 
 @dataclass(frozen=True)
 class Storage:
-    """`values` and `gradients` (G, P): a row a network, its parameters one after another, zeros between."""
+    """`values` and `gradients` (G, P): a row a network, its parameters one after another.
+
+    There are zeros between and behind them, which have no gradient.
+    """
 
     values: nn.Parameter
     gradients: Tensor
@@ -26,7 +29,7 @@ class Storage:
     @classmethod
     def of(cls, models: Sequence[nn.Module]) -> Storage:
         """Move the parameters of `models` into one tensor: theirs become views of it, gradients too."""
-        width = sum(_aligned(parameter.numel()) for parameter in models[0].parameters())
+        width = sum(_aligned(parameter.numel()) for parameter in models[0].parameters()) + ALIGNMENT
         values = nn.Parameter(torch.zeros(len(models), width))
         values.grad = torch.zeros_like(values)
         storage = cls(values, values.grad, models)
@@ -48,11 +51,11 @@ class Storage:
         return dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
 
     def spread(self, masks: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """Masks of each network, by name, as one tensor (G, P) of ones and zeros."""
-        spread = torch.ones_like(self.gradients)
+        """Masks of each network, by name, as one tensor (G, P) of ones and zeros; padding is not kept."""
+        spread = torch.zeros_like(self.gradients)
         for row, of_one in enumerate(masks):
-            for name, mask in of_one.items():
-                self._view(spread, name)[row] = mask
+            for name in self._starts:
+                self._view(spread, name)[row] = of_one.get(name, torch.ones(()))
         return spread
 
     def _view(self, stacked: Tensor, name: str) -> Tensor:
