@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from synflow_bench.pruning._threads import on_threads
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 Bools = np.ndarray[Any, np.dtype[np.bool_]]
@@ -61,7 +62,7 @@ def _keep_between(
     """What is above `high`, and the largest of the rest down to `low`; None where that is not enough."""
     kept = [np.empty(len(row), dtype=np.bool_) for row in rows]
     pieces = [piece for parts in zip(rows, eligible, kept, strict=True) for piece in _cut(*parts)]
-    between = _on_threads(lambda piece: _keep_down_to(piece, low, high), pieces)
+    between = on_threads(lambda piece: _keep_down_to(piece, low, high), pieces)
     surplus = sum(int(np.count_nonzero(keep)) for keep in kept) - k
     if not 0 <= surplus < sum(len(places) for places in between):
         return None
@@ -82,18 +83,6 @@ def _keep_down_to(piece: Piece, low: float, high: float) -> Places:
     np.greater_equal(row, low, out=keep)
     keep &= mask
     return np.flatnonzero(keep & (row <= high))
-
-
-def _on_threads(task: Callable[[Piece], Places], pieces: Sequence[Piece]) -> list[Places]:
-    """`task` of every piece, in order, on as many threads as torch may use; numpy computes unlocked."""
-    threads = torch.get_num_threads()
-    if threads == 1:
-        return [task(piece) for piece in pieces]
-    share = -(-len(pieces) // threads)
-    shares = [pieces[start : start + share] for start in range(0, len(pieces), share)]
-    with ThreadPoolExecutor(threads) as pool:
-        done = pool.map(lambda share: [task(piece) for piece in share], shares)
-        return [places for some in done for places in some]
 
 
 def _keep_all_but(rows: Sequence[Floats], eligible: Sequence[Bools], k: int) -> tuple[list[Bools], float]:

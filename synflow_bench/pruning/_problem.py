@@ -17,6 +17,7 @@ from synflow_bench.pruning._guard import PrecisionError, check_scores, check_und
 from synflow_bench.pruning._masks import Masks
 from synflow_bench.pruning._prunable import prunable_parameters
 from synflow_bench.pruning._selection import select
+from synflow_bench.pruning._threads import on_threads
 from synflow_bench.suites import PruningOptions
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -116,16 +117,16 @@ class Problem:
 
     def at(self, masks: Masks, *, density: float, round: int) -> Problem:
         """The next round: weights, buffers, modes and gradients as at the start, and `masks` applied."""
+        masks, tensors = masks.check(self.parameters), dict(_tensors(self._modules))
         with torch.no_grad():
-            for name, tensor in _tensors(self._modules):
-                if name in masks:
-                    _mask(self.dense[name], masks[name], out=tensor)
-                    tensor.requires_grad_(True)
-                else:
-                    tensor.copy_(self._rest[name])
+            on_threads(_mask, [(self.dense[name], masks[name], tensors[name]) for name in self.parameters])
+            for name in self.parameters:
+                tensors[name].requires_grad_(True)
+            for name in self._rest:
+                tensors[name].copy_(self._rest[name])
         self.model.zero_grad(set_to_none=True)
         self.model.eval()
-        return replace(self, masks=masks.check(self.parameters), density=density, round=round)
+        return replace(self, masks=masks, density=density, round=round)
 
     def transformed(self, change: Callable[[Tensor], Tensor]) -> Problem:
         """The same pruning with `change` made of all parameters and floating-point buffers, for every round.
@@ -180,12 +181,13 @@ class Problem:
         return wider.at(wider.masks, density=self.density, round=self.round)
 
 
-def _mask(dense: Tensor, mask: Tensor, out: Tensor) -> None:
+def _mask(dense_mask_out: tuple[Tensor, Tensor, Tensor]) -> None:
     """out = dense * mask. numpy multiplies numbers by booleans twice as fast as torch does."""
+    dense, mask, out = dense_mask_out
     if dense.device.type == "cpu":
         np.multiply(dense.numpy(), mask.numpy(), out=out.detach().numpy())
     else:
-        torch.mul(dense, mask, out=out)
+        out.detach().copy_(dense * mask)
 
 
 def _tensors(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, Tensor]]:
