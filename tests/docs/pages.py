@@ -1,0 +1,44 @@
+"""What is printed in the documentation: code blocks, files and commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    page
+    for page in [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("*/**/README.md"),
+    ]
+    if not {".venv", "site", "node_modules"} & set(page.relative_to(ROOT).parts)
+)
+_BLOCK = re.compile(r"^([ ]*)```(\w+)(?: title=\"([^\"]+)\")?\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
+_INLINE = re.compile(r"`(synflow-bench [^`]+)`")
+
+
+def blocks(page: Path, language: str) -> Iterator[tuple[str, str]]:
+    """The title and the text of each block of code in a language."""
+    for indent, found, title, text in _BLOCK.findall(page.read_text(encoding="utf-8")):
+        if found == language:
+            yield title, re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)
+
+
+def files(page: Path, language: str = "python") -> dict[str, str]:
+    """The blocks that are to be saved as files."""
+    return {title: text for title, text in blocks(page, language) if title}
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Every `synflow-bench ...` that the page prints for a shell, as words."""
+    text = page.read_text(encoding="utf-8")
+    lines = [line for _, block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    found = [part.strip() for line in lines for part in line.split("&&")]
+    found += _INLINE.findall(_BLOCK.sub("", text))
+    return [shlex.split(line, comments=True) for line in found if line.startswith("synflow-bench ")]

@@ -1,0 +1,71 @@
+"""Every `synflow-bench ...` that a page prints is one that the command line takes."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+from pages import PAGES, ROOT, commands
+
+from synflow_bench.cli._app import NAME, command_line
+from synflow_bench.cli._group import LazyCommand
+
+PRINTED = [(page, words) for page in PAGES for words in commands(page)]
+
+
+def parse(words: list[str]) -> None:
+    """Read the words as the command line would, and run nothing."""
+    command: click.Command = command_line()
+    context = click.Context(command, info_name=NAME)
+    left = words[1:]
+    while isinstance(command, click.Group) and left and not left[0].startswith("-"):
+        name, *left = left
+        found = command.get_command(context, name)
+        assert found is not None, f"there is no command {name!r}"
+        command = found.load() if isinstance(found, LazyCommand) else found
+        context = click.Context(command, info_name=name, parent=context)
+    if isinstance(command, click.Group):
+        assert {option for word in left for option in [word.partition("=")[0]]} <= {"--help", "--version"}
+    elif left != ["--help"]:
+        command.parse_args(context, left)
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), PRINTED, ids=[f"{p.relative_to(ROOT)}: {' '.join(w)}" for p, w in PRINTED]
+)
+def test_it_is_taken(page: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in (words[i + 1] for i, word in enumerate(words) if word == "--plugin"):
+        Path(file).write_text("")
+    parse(words)
+
+
+def test_there_are_many() -> None:
+    assert len(PRINTED) > 60
+
+
+def test_what_the_command_line_does_not_take_is_noticed(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("```sh\nsynflow-bench run --al  # no such option\n```\nand `synflow-bench rnu`\n")
+    wrong, missing = commands(page)
+    assert wrong == ["synflow-bench", "run", "--al"]
+    with pytest.raises(click.UsageError):
+        parse(wrong)
+    with pytest.raises(AssertionError, match="rnu"):
+        parse(missing)
+
+
+def test_every_make_target_that_a_page_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    named = set(re.findall(r"(?:`|^)make ([a-z][a-z-]*)", text, re.MULTILINE))
+    assert {"run", "test", "docs", "leaderboard"} <= named
+    assert named <= targets
+
+
+def test_help_lists_every_target() -> None:
+    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {"run", "test", "leaderboard-check", "help"} <= {line.split()[0] for line in told.splitlines()}

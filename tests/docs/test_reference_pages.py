@@ -1,0 +1,76 @@
+"""The reference is what the code says, and the pages build."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pages import DOCS, PAGES, ROOT
+
+GENERATE = [sys.executable, "docs/generate"]
+
+
+def test_every_hook_and_every_public_name_has_a_section() -> None:
+    import synflow_bench
+    from synflow_bench import testing
+    from synflow_bench.host import _hookspecs
+
+    hooks = (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
+    api = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    assert [
+        n for n in vars(_hookspecs) if n.startswith("synflow_bench_") and f"\n## {n}\n" not in hooks
+    ] == []
+    names = {*synflow_bench.__all__, *testing.__all__} - {"__version__", "RULES", "HandledError"}
+    assert [name for name in names if f"\n### {name}\n" not in api] == []
+
+
+def test_every_pruner_model_and_data_set_of_ours_has_a_row() -> None:
+    from synflow_bench.host import Host
+
+    host = Host.load()
+    for kind, registry in {"pruners": host.pruners, "models": host.models, "datasets": host.datasets}.items():
+        page = (DOCS / "reference" / f"{kind}.md").read_text(encoding="utf-8")
+        ours = [e.name for e in registry.entries() if e.distribution == "synflow-bench"]
+        assert ours
+        assert [name for name in ours if f"`{name}`" not in page] == []
+
+
+def test_no_page_holds_an_address_or_a_path_of_this_machine() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert not re.search(r"0x[0-9a-f]{6,}|<function|<class '|/home/|/work/", text)
+
+
+@pytest.mark.slow
+def test_the_pages_are_what_the_code_gives() -> None:
+    done = subprocess.run([*GENERATE, "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_a_page_that_is_not_is_named_and_written_again(tmp_path: Path) -> None:
+    shutil.copytree(DOCS, tmp_path / "docs")
+    page = tmp_path / "docs" / "reference" / "hooks.md"
+    fresh = page.read_text(encoding="utf-8")
+    page.write_text(fresh.replace("Give pruners by name.", "Give pruners."), encoding="utf-8")
+    done = subprocess.run([*GENERATE, "--check"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "docs/reference/hooks.md is stale; run `make reference`\n")
+    subprocess.run(GENERATE, cwd=tmp_path, check=True)
+    assert page.read_text(encoding="utf-8") == fresh
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    pages = list(tmp_path.rglob("*.html"))
+    assert len(pages) > 30
+    loaded = re.compile(
+        r"<(?:script|img|iframe)[^>]+src=\"?https?:|<link[^>]+(?:stylesheet|preconnect)[^>]+https?:"
+    )
+    assert not [page for page in pages if loaded.search(page.read_text(encoding="utf-8"))]
+    assert not list(tmp_path.rglob("generate"))

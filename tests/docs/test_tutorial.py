@@ -1,0 +1,96 @@
+"""What the pages tell a plugin's author to paste and to type does what they say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pages import DOCS, commands, files
+
+from synflow_bench.suites import load_suite
+
+TUTORIAL = DOCS / "tutorial.md"
+GUIDES = sorted((DOCS / "how-to").glob("*.md"))
+
+pytestmark = pytest.mark.slow
+
+
+def type_in(folder: Path, words: list[str]) -> str:
+    """Run a command as printed, in a folder; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words], cwd=folder, capture_output=True, text=True, timeout=540
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def typed(page: Path, *beginning: str) -> list[list[str]]:
+    """The commands of a page that begin so, for this interpreter."""
+    module = [["synflow_bench", *words[1:]] for words in commands(page)]
+    return [words for words in module if tuple(words[1 : 1 + len(beginning)]) == beginning]
+
+
+def save(page: Path, folder: Path, language: str = "python") -> None:
+    for name, text in files(page, language).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def test_the_tutorials_pruner_passes_check_and_is_on_the_board(tmp_path: Path) -> None:
+    save(TUTORIAL, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["gradnorm.py"]
+    (check,) = typed(TUTORIAL, "check")
+    told = type_in(tmp_path, check)
+    assert "fail" not in told
+    assert "exact-density         pass" in told
+    run, *_ = typed(TUTORIAL, "run", "--plugin")
+    assert any(line.startswith("gradnorm ") for line in type_in(tmp_path, run).splitlines())
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("results/records/*/*/*/*.json")]
+    assert len(records) == 57
+    assert {record["status"] for record in records} == {"ok"}
+    for words in typed(TUTORIAL, "leaderboard"):
+        type_in(tmp_path, words)
+    assert "gradnorm" in (tmp_path / "board.md").read_text()
+    type_in(tmp_path, typed(TUTORIAL, "new-plugin")[0])
+    assert (tmp_path / "synflow-bench-gradnorm" / "pyproject.toml").exists()
+
+
+CHECKS = [(page, words) for page in GUIDES for words in typed(page, "check") if "--plugin" in words]
+
+
+@pytest.mark.parametrize(("page", "words"), CHECKS, ids=[f"{p.stem}: {w[2]}" for p, w in CHECKS])
+def test_a_guides_plugin_keeps_the_contract(page: Path, words: list[str], tmp_path: Path) -> None:
+    save(page, tmp_path)
+    assert "fail" not in type_in(tmp_path, words)
+
+
+PLANS = [(page, words) for page in GUIDES for words in typed(page, "run") if "wandb" not in str(words)]
+
+
+@pytest.mark.parametrize(("page", "words"), PLANS, ids=[f"{p.stem}: {' '.join(w[1:])}" for p, w in PLANS])
+def test_a_guides_run_can_be_planned(page: Path, words: list[str], tmp_path: Path) -> None:
+    save(page, tmp_path)
+    save(page, tmp_path, "toml")
+    plain = [word for word in words if word != "--dry-run"]
+    # A dry run refuses to log, because it would have nothing to log.
+    logged = [i + offset for i, word in enumerate(plain) if word == "--log" for offset in (0, 1)]
+    kept = [word for i, word in enumerate(plain) if i not in logged]
+    assert json.loads(type_in(tmp_path, [*kept, "--dry-run", "--json"]))["cells"]
+
+
+def test_the_guides_logger_writes_a_line_a_cell(tmp_path: Path) -> None:
+    page = DOCS / "how-to" / "write-a-logger.md"
+    save(page, tmp_path)
+    run = next(words for words in typed(page, "run") if "ticker=cells.txt" in words)
+    type_in(tmp_path, [*run, "--seeds", "1", "--compression", "10", "--executor", "serial"])
+    (line,) = (tmp_path / "cells.txt").read_text().splitlines()
+    assert line.split()[1] == "ok"
+
+
+def test_the_guides_suite_is_one(tmp_path: Path) -> None:
+    save(DOCS / "how-to" / "write-a-suite.md", tmp_path, "toml")
+    suite = load_suite(tmp_path / "my-suite.toml")
+    assert [setting.model.name for setting in suite.settings] == ["fc", "lottery/resnet20"]
+    assert len(suite.pruners) == 4

@@ -1,0 +1,84 @@
+"""The workflows call make targets and actions of stated versions, and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pages import ROOT
+
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+PINNED = re.compile(r"[\w-]+/[\w./-]+@(v\d+\.\d+\.\d+|[0-9a-f]{40})")
+MAKE = re.compile(r"make (?:-C \w+ )?([a-z-]+)")
+
+workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> dict[Any, Any]:
+    found: dict[Any, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found
+
+
+def steps(path: Path) -> Iterator[dict[str, Any]]:
+    for job in read(path)["jobs"].values():
+        yield from job["steps"]
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+
+
+def test_they_are_those_that_the_documentation_names() -> None:
+    assert {path.stem for path in WORKFLOWS} == {"benchmarks", "leaderboard", "plugin", "test"}
+
+
+@workflow
+def test_every_step_is_a_make_target_or_an_action(path: Path) -> None:
+    for step in steps(path):
+        assert ("run" in step) != ("uses" in step)
+        if "run" in step:
+            match = MAKE.fullmatch(step["run"])
+            assert match, f"{step['run']!r} is no make target"
+            assert match[1] in targets()
+
+
+@workflow
+def test_actions_are_pinned_by_version(path: Path) -> None:
+    assert not [step["uses"] for step in steps(path) if "uses" in step and not PINNED.fullmatch(step["uses"])]
+
+
+@workflow
+def test_nothing_may_write_but_what_says_so(path: Path) -> None:
+    found = read(path)
+    assert found["permissions"] == {"contents": "read"}
+    writers = {name for name, job in found["jobs"].items() if "write" in job.get("permissions", {}).values()}
+    assert writers <= {"board", "publish"}
+    assert all(job["timeout-minutes"] <= 60 for job in found["jobs"].values())
+
+
+@workflow
+def test_inputs_reach_no_shell_but_by_the_environment(path: Path) -> None:
+    assert not [step["run"] for step in steps(path) if "${{" in step.get("run", "")]
+
+
+def test_a_plugin_can_call_the_reusable_workflow() -> None:
+    # `on` without quotes is the boolean of YAML 1.1.
+    inputs = read(ROOT / ".github" / "workflows" / "plugin.yml")[True]["workflow_call"]["inputs"]
+    page = (ROOT / "docs" / "how-to" / "package-a-plugin.md").read_text(encoding="utf-8")
+    given = yaml.safe_load(re.search(r"```yaml\n(.*?)```", page, re.DOTALL)[1])["jobs"]["board"]["with"]  # type: ignore[index]
+    assert set(given) <= set(inputs)
+    assert {name for name, about in inputs.items() if about.get("required")} <= set(given)
+
+
+def test_ci_runs_what_the_test_workflow_runs() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    here = set(re.findall(r"^make ([a-z-]+)$", script, re.MULTILINE))
+    there = {MAKE.fullmatch(step["run"])[1] for step in steps(WORKFLOWS[-1]) if "run" in step}  # type: ignore[index]
+    # `make example` runs tests that `make test` runs too.
+    assert there - here == {"example"}
+    assert here <= targets()
