@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast lint bench example clean
+.PHONY: run test test-fast lint docs reference leaderboard leaderboard-check site bench bench-smoke example plugin
+.PHONY: fashion-mnist clean help
 
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite, print the leaderboard
 	$(BIN)/synflow-bench run --all
@@ -20,14 +21,58 @@ lint: $(VENV)/.installed-dev ## style, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-dev ## compare the reference with the code, build the pages, fail on a broken link
+	$(BIN)/python docs/generate --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+reference: $(VENV)/.installed-dev ## write the pages of the reference that come from the code
+	$(BIN)/python docs/generate
+
+SMOKE := leaderboard/smoke
+
+leaderboard: $(VENV)/.installed ## run what is missing of the small suite, write its board again
+	$(BIN)/synflow-bench run --suite $(SMOKE)/suite.toml --results $(SMOKE)/results
+	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --output $(SMOKE)/board.md --force
+
+leaderboard-check: $(VENV)/.installed-dev ## the committed board is what its records give, and training gives them again
+	$(BIN)/synflow-bench results verify $(SMOKE)/results
+	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --check $(SMOKE)/board.md
+	$(BIN)/python -m pytest tests/docs/test_smoke_board.py
+
+site: docs ## the pages of the documentation with the board, as they are published
+	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --format html --output site/board.html --force
+
 bench: $(VENV)/.installed-dev ## the benchmarks, as ratios within one run
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+bench-smoke: $(VENV)/.installed-dev ## every benchmark once: that it runs, not how fast
+	$(BIN)/python -m pytest benchmarks
 
 example: $(VENV)/.installed-dev ## build both wheels, install them in a clean environment, run the example's plugin there
 	$(BIN)/python -m pytest tests/testing/test_third_party.py
 
+# What CI of a plugin calls: PLUGIN is its folder, NAME what it registers, RUN options of `run`, BOARD where results go.
+PLUGIN ?= .
+BOARD ?= build/plugin
+BESIDE := --pruner magnitude --pruner snip --pruner synflow --pruner random
+
+plugin: $(VENV)/.installed ## install the plugin in PLUGIN, check NAME, run it beside others, write its board
+	$(BIN)/python -m pip install --quiet "$(PLUGIN)"
+	$(BIN)/synflow-bench check "$(NAME)"
+	$(BIN)/synflow-bench run $(or $(RUN),--pruner "$(NAME)" $(BESIDE)) --results "$(BOARD)/results"
+	$(BIN)/synflow-bench leaderboard --results "$(BOARD)/results" --output "$(BOARD)/board.md" --force
+
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+
+fashion-mnist: ## Debian's package of Fashion-MNIST, where there is apt-get
+	@if [ ! -d /usr/share/datasets/fashion-mnist ] && command -v apt-get >/dev/null; then \
+		$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq dataset-fashion-mnist; fi
+
 clean: ## forget the environment and all caches
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
+
+help: ## these lines
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -37,5 +82,5 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,docs]"
 	touch $@ $(VENV)/.installed
