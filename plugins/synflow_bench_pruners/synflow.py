@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -25,6 +26,14 @@ class SynFlow(Pruner):
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """The share of the total flow that passes through every weight."""
         return flow_shares(problem.transformed(positive))
+
+    @torch.no_grad()
+    def flow(self, problem: Problem, scores: Mapping[str, Tensor]) -> float:  # noqa: ARG002 - for subclasses
+        """R of the weights that `problem` masks: what every layer's scores sum to where there is no bias."""
+        state = dict(problem.model.named_parameters()) | dict(problem.model.named_buffers())
+        ones = torch.ones(1, *problem.input_shape, dtype=problem.dtype, device=problem.device)
+        positive = {name: tensor.abs() for name, tensor in state.items()}
+        return float(torch.func.functional_call(problem.model, positive, ones).double().sum())
 
     def prune(self, problem: Problem, density: float) -> Masks:
         """Take absolute values once for all rounds."""

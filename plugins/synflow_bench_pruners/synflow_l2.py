@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
 from synflow_bench import Masks, Problem
@@ -28,6 +30,10 @@ class SynFlowL2(SynFlow):
     def prune(self, problem: Problem, density: float) -> Masks:
         """Take squares once for all rounds."""
         return self.in_rounds(problem.transformed(squared), density, flow_shares)
+
+    def flow(self, problem: Problem, scores: Mapping[str, Tensor]) -> float:  # noqa: ARG002 - as in SynFlow
+        """The largest sum of a layer's scores: R where there is no bias."""
+        return max(float(score.double().sum()) for score in scores.values())
 
 
 def squared(tensor: Tensor) -> Tensor:

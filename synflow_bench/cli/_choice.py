@@ -31,7 +31,7 @@ class Choice:
             for name in names:
                 registry.entry(name)
         return override(
-            _find_suite(self.suite, host),
+            find_suite(self.suite, host),
             datasets=self.datasets,
             models=self.models,
             compressions=self.compressions,
@@ -48,7 +48,7 @@ class Choice:
         return list(suite.pruners) if suite.pruners and not self.all_pruners else None
 
 
-def _find_suite(name: str, host: Host) -> Suite:
+def find_suite(name: str, host: Host) -> Suite:
     """An installed suite, or one from a TOML file."""
     is_file = name.endswith(".toml") or "/" in name or "\\" in name
     return load_suite(Path(name)) if is_file and name not in host.suites else host.suites.get(name)

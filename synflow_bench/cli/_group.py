@@ -19,6 +19,7 @@ BUILT_IN = {
     "check": "Check that pruners, models and data sets keep the contract",
     "new-plugin": "Write a small distribution with a plugin of your own",
     "data": "Say which data sets are here, and fetch the others",
+    "study": "Study what pruning does to networks, as a table and a chart",
     "results": "List what is recorded, and describe the files",
 }
 """Each in the module of its name, as `command`, with the same help."""

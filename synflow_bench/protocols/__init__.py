@@ -2,17 +2,26 @@
 
 from synflow_bench.protocols._bench import Bench
 from synflow_bench.protocols._multishot import check_rewind
+from synflow_bench.protocols._network import Network, build_network
 from synflow_bench.protocols._provenance import plugins_of, provenance_of
 from synflow_bench.protocols._record import failed_record
 from synflow_bench.protocols._run import may_share, run_cell, run_cells
+from synflow_bench.protocols._stages import examples_of, generator, network_of, scoring_data, training_of
 
 __all__ = [
     "Bench",
+    "Network",
+    "build_network",
     "check_rewind",
+    "examples_of",
     "failed_record",
+    "generator",
     "may_share",
+    "network_of",
     "plugins_of",
     "provenance_of",
     "run_cell",
     "run_cells",
+    "scoring_data",
+    "training_of",
 ]

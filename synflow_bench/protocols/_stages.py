@@ -138,6 +138,12 @@ def generator(cell: Cell, purpose: Purpose) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(cell, purpose))
 
 
+def scoring_data(cell: Cell, bench: Bench) -> ScoringData:
+    """The examples that the cell's pruner may look at."""
+    classes = bench.data(cell.setting.dataset).num_classes
+    return _scoring_data(cell, examples_of(cell, bench).train, classes)
+
+
 def _scoring_data(cell: Cell, training: LoadedSplit, num_classes: int) -> ScoringData:
     per_class = cell.setting.pruning.examples_per_class
     examples = balanced_examples(training, num_classes, per_class, generator(cell, "score"))
