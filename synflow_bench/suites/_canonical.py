@@ -6,7 +6,6 @@ import hashlib
 import json
 from typing import Any
 
-
 # `json.dumps` would build one for each call: thousands of cells have a key.
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 

@@ -72,7 +72,7 @@ def test_a_pruner_that_cannot_be_had_is_a_usage_error(host: Host, text: str, mes
 
 
 def test_an_installed_pruner_that_cannot_be_used_is_told_and_left_out(distribution: Any) -> None:
-    distribution("faulty-pruners", NO_PRUNERS)
+    distribution("unusable-pruners", NO_PRUNERS)
     told: list[str] = []
     found = installed_pruners(host := Host.load(), told.append)
     assert {spec.name for spec in found} == set(host.pruners.names()) - {"a/absent", "a/thing", "a/sum"}
@@ -85,8 +85,8 @@ def test_an_installed_pruner_that_cannot_be_used_is_told_and_left_out(distributi
 
 @pytest.mark.parametrize("name", ["a/absent", "a/thing", "a/sum"])
 def test_asked_for_by_name_it_is_an_error(distribution: Any, name: str) -> None:
-    distribution("faulty-pruners", NO_PRUNERS)
-    with pytest.raises(PluginError, match=f"{name}.* of faulty-pruners"):
+    distribution("unusable-pruners", NO_PRUNERS)
+    with pytest.raises(PluginError, match=f"{name}.* of unusable-pruners"):
         specs(Host.load(), name)
 
 
