@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -37,16 +39,17 @@ class Decoders:
         count = decoder_count()
         self._requests = _Requests()
         self._turn = 0
-        self._loader: DataLoader[Tensor | DataError] = DataLoader(
-            _Examples(read, shape),
-            batch_sampler=self._requests,
-            collate_fn=_together,
-            num_workers=count,
-            persistent_workers=count > 0,
-            multiprocessing_context="spawn" if count else None,
-            pin_memory=device.type == "cuda",
-            generator=torch.Generator(),  # else every pass would draw from the global one
-        )
+        with _as_many_as_are_asked_for():
+            self._loader: DataLoader[Tensor | DataError] = DataLoader(
+                _Examples(read, shape),
+                batch_sampler=self._requests,
+                collate_fn=_together,
+                num_workers=count,
+                persistent_workers=count > 0,
+                multiprocessing_context="spawn" if count else None,
+                pin_memory=device.type == "cuda",
+                generator=torch.Generator(),  # else every pass would draw from the global one
+            )
 
     def images(self, batches: Iterable[list[Request]]) -> Iterator[Tensor]:
         """The images (n, C, H, W) uint8 of each batch of requests, on the CPU, in order.
@@ -56,12 +59,22 @@ class Decoders:
         self._requests.batches = batches
         self._turn += 1
         turn = self._turn
-        for images in self._loader:
+        with _as_many_as_are_asked_for():
+            passing = iter(self._loader)
+        for images in passing:
             if turn != self._turn:
                 raise RuntimeError("another pass over the streamed data has begun; finish one at a time")
             if isinstance(images, DataError):
                 raise images
             yield images
+
+
+@contextmanager
+def _as_many_as_are_asked_for() -> Iterator[None]:
+    """Torch warns of more processes than cores; here the user has chosen them."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+        yield
 
 
 @dataclass

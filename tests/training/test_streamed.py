@@ -14,7 +14,7 @@ from synflow_bench.errors import DataError, UsageError
 from synflow_bench.suites import Recipe
 from synflow_bench.training import Examples, Streams, Training, can_share, train
 from synflow_bench.training.data import LoadedData, balanced_examples
-from synflow_bench.training.decoders import DECODERS_VARIABLE, decoder_count
+from synflow_bench.training.decoders import DECODERS_VARIABLE, Decoders, decoder_count
 
 CPU = torch.device("cpu")
 TRAIN, TEST, CLASSES = 41, 12, 4
@@ -125,6 +125,13 @@ def test_processes_give_what_this_one_gives(count: int, monkeypatch: pytest.Monk
     next(iter(there.train.batches(4)))  # one that is not finished
     assert torch.equal(next(there.test.batches(12))[0], next(here.test.batches(12))[0])
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_as_many_processes_as_are_asked_for_are_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DECODERS_VARIABLE, "2")
+    monkeypatch.setattr("torch._utils.cpu_count", lambda: 1)
+    monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter", lambda _: iter(()))
+    assert list(Decoders(read, (1, 4, 4), CPU).images([])) == []
 
 
 def test_training_on_streamed_examples_learns_what_resident_ones_teach() -> None:
