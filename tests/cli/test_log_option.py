@@ -61,7 +61,13 @@ def run(invoke: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-@pytest.mark.parametrize("executor", [["serial"], ["local", "--workers", "1"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "executor",
+    [
+        pytest.param(["serial"], id="serial"),
+        pytest.param(["local", "--workers", "1"], id="local", marks=pytest.mark.slow),
+    ],
+)
 def test_a_plugin_that_raises_in_each_hook_is_told_once_for_each_and_harms_nothing(
     run: Run, distribution: Any, executor: list[str]
 ) -> None:

@@ -60,7 +60,13 @@ def plugins(folder: Path) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("executor", [["serial"], ["local", "--workers", "1"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "executor",
+    [
+        pytest.param(["serial"], id="serial"),
+        pytest.param(["local", "--workers", "1"], id="local", marks=pytest.mark.slow),
+    ],
+)
 def test_it_runs_and_its_hash_is_on_record(run: Run, tmp_path: Path, mine: Path, executor: list[str]) -> None:
     outcome = run(*executor[1:], "--json", executor=executor[0])
     assert outcome.code == 0, outcome.err

@@ -75,7 +75,7 @@ def test_what_is_not_needed_is_not_imported(launch, arguments, unneeded):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "pruners"]])
 def test_it_starts_in_a_third_of_a_second(arguments):
-    assert min(cpu_seconds(*arguments) for _ in range(5)) < 0.3
+    assert any(cpu_seconds(*arguments) < 0.3 for _ in range(5))
 
 
 def cpu_seconds(*arguments: str) -> float:

@@ -22,7 +22,10 @@ ADDS = {
     "prune_residual": {"block.shortcut.scale": 6},
 }
 """Option -> the tensors that it adds, and their sizes."""
-CHOICES = [{}, *({option: True} for option in ADDS), dict.fromkeys(ADDS, True)]
+ALL = dict.fromkeys(ADDS, True)
+CHOICES = [("global", choice) for choice in ({}, *({option: True} for option in ADDS), ALL)] + [
+    ("local", ALL)
+]
 
 
 class Block(nn.Module):
@@ -69,11 +72,14 @@ def pruned(
     return model, run_pruner(pruner, problem, density).masks
 
 
-@pytest.mark.parametrize("scope", ["global", "local"])
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: "+".join(choice) or "weights")
+@pytest.mark.parametrize(
+    ("scope", "choice"),
+    CHOICES,
+    ids=lambda part: part if isinstance(part, str) else "+".join(part) or "weights",
+)
 @pytest.mark.parametrize("name", NAMES)
 def test_keeps_exactly_as_many_of_what_may_be_pruned(
-    name: str, choice: dict[str, bool], scope: str, pruner_class: object, pose: object
+    name: str, scope: str, choice: dict[str, bool], pruner_class: object, pose: object
 ) -> None:
     expected = dict(WEIGHTS)
     for option in choice:
