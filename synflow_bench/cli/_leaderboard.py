@@ -21,7 +21,7 @@ from synflow_bench.leaderboard import (
     published_tables,
     render,
 )
-from synflow_bench.records import Store
+from synflow_bench.records import Result, Store, read_record
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,36 @@ class Request:
 
     def page(self) -> Leaderboard:
         """The boards; an empty results folder is a `RecordError`, unless published tables were asked for."""
+        return self._built()[0]
+
+    def site(self, output: Path, *, force: bool) -> int:
+        """Write the boards and a page a record to the folder `output`; gives the number of files."""
+        from synflow_bench.leaderboard.site import check_folder, write_site
+
+        check_folder(output, force)
+        page, results = self._built()
+        keys = {result.key for result in results}
+        records = (read_record(path) for path in Store(self.results).paths() if path.stem in keys)
+        return write_site(output, page, results, records, force=force)
+
+    def chart(self, file: Path, axis: str) -> bytes:
+        """The boards drawn as the suffix of `file` says, against `axis`."""
+        from synflow_bench.charts import chart_bytes, check_chart_path
+        from synflow_bench.leaderboard.site import accuracy_figure
+
+        check_chart_path(file)
+        return chart_bytes(accuracy_figure(self.page(), axis), file)
+
+    def _built(self) -> tuple[Leaderboard, list[Result]]:
         tables = [table for table in published_tables() if self.choice.has(table)] if self.published else []
         with _no_collection():
             results = Store(self.results).results()
             if not results:
-                return Leaderboard((), None, tuple(tables) or self._nothing())
+                return Leaderboard((), None, tuple(tables) or self._nothing()), []
             chosen = choose(results, **vars(self.choice))
             page = build_leaderboard(chosen, baseline=self.baseline, published=tables)
         matching = [table for board in page.boards for table in page.published_for(board)]
-        return replace(page, published=tuple(dict.fromkeys(matching)))
+        return replace(page, published=tuple(dict.fromkeys(matching))), chosen
 
     def _nothing(self) -> NoReturn:
         raise RecordError(

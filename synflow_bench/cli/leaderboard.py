@@ -21,6 +21,7 @@ from synflow_bench.leaderboard import (
 )
 from synflow_bench.records import write_atomically
 
+AXES = ("compression", "effective")
 _SHOWN = 60
 """Characters of a differing line that are quoted."""
 _ALL_TERMS = ""
@@ -35,13 +36,23 @@ _ALL_TERMS = ""
     help="By default what the suffix of FILE says, a table without one; parquet has the raw records.",
 )
 @click.option(
-    "--output", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Write to FILE."
+    "--output",
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="Write to a file; html to a folder of pages, unless PATH ends in .html.",
 )
-@click.option("--force", is_flag=True, help="Write over an existing FILE.")
+@click.option(
+    "--chart",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw accuracy against compression to FILE: .svg, .pdf, .png or .html.",
+)
+@click.option("--axis", type=click.Choice(AXES), help="What --chart draws accuracy against.")
+@click.option("--force", is_flag=True, help="Write over what PATH or FILE holds.")
 @click.option(
     "--check",
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="Write nothing; exit with 1 if FILE is not what the records give.",
 )
 @click.option("--dataset", "datasets", metavar="D", multiple=True, help="Only this data set; repeatable.")
@@ -63,6 +74,8 @@ def command(
     results: Path,
     form: str | None,
     output: Path | None,
+    chart: Path | None,
+    axis: str | None,
     force: bool,
     check: Path | None,
     datasets: tuple[str, ...],
@@ -76,9 +89,13 @@ def command(
 
     Reads records alone; equal records give equal bytes, so that a committed leaderboard can be checked.
     """
-    _refuse_without_effect(output, force, check)
+    _refuse_without_effect(output or chart, force, check)
+    _refuse_beside_chart(chart, axis, any((form, output, baseline, published)))
     if term is not None:
-        _explain(term, form, any((output, check, baseline, published, datasets, models, pruners)))
+        _explain(term, form, any((output, check, chart, baseline, published, datasets, models, pruners)))
+        return
+    if chart:
+        _draw(Request(results, "table", Choice(datasets, models, pruners)), chart, axis, force)
         return
     file = output or check
     chosen = form or (format_of(file) if file else "table")
@@ -97,6 +114,15 @@ def _refuse_without_effect(output: Path | None, force: bool, check: Path | None)
         raise UsageError("--check writes nothing, so --output has no effect with it; leave one out")
     if force and not output:
         raise UsageError("--force has no effect without --output; leave it out")
+
+
+def _refuse_beside_chart(chart: Path | None, axis: str | None, others: bool) -> None:
+    if axis and not chart:
+        raise UsageError("--axis has no effect without --chart; leave it out")
+    if chart and others:
+        raise UsageError(
+            "--chart draws the boards alone; leave out --format, --output, --baseline and --published"
+        )
 
 
 def _refuse_raw(
@@ -133,12 +159,33 @@ def _print(request: Request) -> None:
 
 
 def _write(request: Request, output: Path, force: bool) -> None:
-    if output.exists() and not force:
-        raise UsageError(f"{str(output)!r} exists; add --force to write over it")
+    if _is_site(request.form, output):
+        pages = request.site(output, force=force)
+        click.echo(f"{pages} files; open {str(output / 'index.html')!r}", err=True)
+        return
+    _refuse_existing(output, force)
     write_atomically(output, request.content())
 
 
+def _is_site(form: str, path: Path) -> bool:
+    return form == "html" and path.suffix.lower() not in {".html", ".htm"}
+
+
+def _refuse_existing(file: Path, force: bool) -> None:
+    if file.is_dir():
+        raise UsageError(f"{str(file)!r} is a folder; name a file, or write html, which fills a folder")
+    if file.exists() and not force:
+        raise UsageError(f"{str(file)!r} exists; add --force to write over it")
+
+
+def _draw(request: Request, file: Path, axis: str | None, force: bool) -> None:
+    _refuse_existing(file, force)
+    write_atomically(file, request.chart(file, axis or AXES[0]))
+
+
 def _check(request: Request, file: Path) -> None:
+    if _is_site(request.form, file) or file.is_dir():
+        raise UsageError(f"--check compares one file, and {str(file)!r} is a folder; check another format")
     fresh = request.content().decode()
     difference = _difference(file, fresh)
     if difference:

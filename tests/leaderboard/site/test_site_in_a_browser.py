@@ -1,0 +1,169 @@
+"""The site in a real browser, from files: nothing is asked of a network, and everything works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+
+from synflow_bench.records import Record
+
+pytestmark = pytest.mark.slow
+
+KINDS = ("index", "definitions", "board", "row", "record", "failed")
+TABLE = "main section:nth-of-type(2) table.accuracies"
+LINES = "figure.chart[data-drawn] .mark-line path[aria-roledescription='line mark']"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_asks_for_files_alone_and_says_nothing_on_the_console(
+    browser: Any, page_of: Callable[[str], str], kind: str
+) -> None:
+    browser.open(page_of(kind))
+    said, asked = browser.logs()
+    assert said == []
+    assert asked
+    assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_is_no_wider_than_a_phone(browser: Any, page_of: Callable[[str], str], kind: str) -> None:
+    browser.open(page_of(kind), width=390)
+    assert browser.run("return document.documentElement.scrollWidth") <= 390
+
+
+def test_a_column_sorts_by_number_up_and_down_with_blanks_last(
+    browser: Any, page_of: Callable[[str], str]
+) -> None:
+    browser.open(page_of("board"))
+    column = browser.texts(".accuracies thead th").index("area") + 1
+    (button,) = browser.all(f".accuracies thead th:nth-child({column}) .sort")
+    shown = []
+    for direction in ("ascending", "descending"):
+        browser.run("arguments[0].click()", button)
+        assert browser.all(f".accuracies th[aria-sort={direction}]")
+        texts = browser.texts(f".accuracies tbody :nth-child({column})")
+        assert texts.pop() == ""
+        shown.append([float(text.split()[0]) for text in texts])
+    assert shown == [sorted(shown[0]), sorted(shown[0], reverse=True)]
+    assert len(set(shown[0])) == 4
+
+
+def test_a_column_of_names_sorts_by_them(browser: Any, page_of: Callable[[str], str]) -> None:
+    browser.open(page_of("board"))
+    browser.run("document.querySelector('.accuracies thead th .sort').click()")
+    names = browser.texts(".accuracies tbody th")
+    assert names == sorted(names)
+    assert len(names) == 5
+
+
+def test_a_filter_keeps_the_lines_with_all_its_words(
+    browser: Any, page_of: Callable[[str], str], records: list[Record]
+) -> None:
+    browser.open(page_of("board"))
+    field = browser.all("#records ~ .filter input")[0]
+    field.send_keys("SNIP ok shuffle")
+    shown = "#records ~ .scroll tbody tr:not([hidden])"
+    own = [r for r in records if r.cell.setting.dataset == "cifar10" and r.cell.ablation == "shuffle"]
+    assert len(browser.all(shown)) == len(own) == 3
+    assert browser.texts("#records ~ .filter [role=status]") == ["3 of 66"]
+    field.clear()
+    field.send_keys("no such thing")
+    assert browser.all(shown) == []
+
+
+def test_the_legend_takes_rows_away_and_brings_them_back(browser: Any, page_of: Callable[[str], str]) -> None:
+    browser.open(page_of("board"))
+    assert len(browser.all(LINES)) == 4
+    box = browser.all(".legend input[value=snip]")[0]
+    box.click()
+    browser.until(lambda: len(browser.all(LINES)) == 3)
+    box.click()
+    browser.until(lambda: len(browser.all(LINES)) == 4)
+    all_of_them, none = browser.all(".legend button")
+    none.click()
+    browser.until(lambda: not browser.all(LINES))
+    all_of_them.click()
+    browser.until(lambda: len(browser.all(LINES)) == 4)
+
+
+def test_the_axis_may_be_effective_compression(browser: Any, page_of: Callable[[str], str]) -> None:
+    browser.open(page_of("board"))
+    lines = "return [...document.querySelectorAll(arguments[0])].map(each => each.getAttribute('d'))"
+    before = browser.run(lines, LINES)
+    browser.all(".axis input[value=effective]")[0].click()
+    browser.until(lambda: browser.run(lines, LINES) != before)
+    browser.all(".axis input[value=compression]")[0].click()
+    browser.until(lambda: browser.run(lines, LINES) == before)
+
+
+def test_a_point_says_what_it_is_and_its_row_stands_out(browser: Any, page_of: Callable[[str], str]) -> None:
+    browser.open(page_of("board"))
+    symbols = browser.all("figure .mark-symbol path[aria-roledescription=point]")
+    assert len(symbols) == 4 * 5
+    browser.run("document.querySelector('figure.chart').scrollIntoView()")
+    ActionChains(browser.driver).move_to_element(symbols[0]).perform()
+    browser.until(lambda: "synflow" in " ".join(browser.texts("#vg-tooltip-element.visible")))
+    opacity = (
+        "return [...document.querySelectorAll(arguments[0])].map(each => each.getAttribute('opacity') ?? '1')"
+    )
+    browser.until(lambda: sorted(browser.run(opacity, LINES)) == ["0.2", "0.2", "0.2", "1"])
+
+
+def test_light_and_dark_follow_the_reader_then_the_button_and_are_remembered(
+    browser: Any, page_of: Callable[[str], str]
+) -> None:
+    paper = "return getComputedStyle(document.body).backgroundColor"
+    browser.open(page_of("index"), dark=True)
+    dark = browser.run(paper)
+    browser.open(page_of("index"))
+    light = browser.run(paper)
+    assert light != dark
+    browser.all(".theme")[0].click()
+    assert browser.run(paper) == dark
+    browser.driver.refresh()
+    assert browser.run(paper) == dark
+    browser.run("localStorage.clear()")
+
+
+def test_definitions_are_one_click_away(browser: Any, page_of: Callable[[str], str]) -> None:
+    browser.open(page_of("board"))
+    browser.all(".accuracies thead a.term[href$=area]")[0].click()
+    browser.until(lambda: browser.driver.current_url.endswith("definitions.html#area"))
+    assert browser.texts(":target + dd")[0].startswith("The area under accuracy against log compression")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_names_with_markup_are_text(browser: Any, page_of: Callable[[str], str], kind: str) -> None:
+    browser.open(page_of(kind))
+    assert browser.all("main img, main script:not([type='application/json'])") == []
+    if kind in {"index", "board", "failed"}:
+        assert "<script>alert(1)</script></script><img src=x onerror=alert(2)>" in browser.texts("main")[0]
+
+
+def test_a_tooltip_shows_markup_as_text(browser: Any, page_of: Callable[[str], str]) -> None:
+    browser.open(page_of("board"))
+    browser.all(".legend button")[1].click()
+    browser.run(
+        "[...document.querySelectorAll('.legend input')].find(each => each.value.includes('img')).click()"
+    )
+    point = "figure .mark-symbol path[aria-roledescription=point]"
+    browser.until(lambda: len(browser.all(point)) == 5)
+    browser.run("document.querySelector('figure.chart').scrollIntoView()")
+    ActionChains(browser.driver).move_to_element(browser.all(point)[2]).perform()
+    browser.until(lambda: "<img src=x" in " ".join(browser.texts("#vg-tooltip-element.visible")))
+    assert browser.all("#vg-tooltip-element img") == []
+
+
+def test_without_javascript_the_tables_are_there_and_nothing_dead_is(
+    browser: Any, page_of: Callable[[str], str], site: Path
+) -> None:
+    browser.open(page_of("board"), scripts=False)
+    tables = browser.all("table")
+    assert len(tables) == 3
+    assert all(table.is_displayed() for table in tables)
+    assert "the table has its numbers" in browser.all("noscript")[0].text
+    assert not any(each.is_displayed() for each in browser.all("figure, .filter, .sort, .theme, .legend"))
