@@ -20,6 +20,7 @@ BUILT_IN = {
     "new-plugin": "Write a small distribution with a plugin of your own",
     "data": "Say which data sets are here, and fetch the others",
     "study": "Study what pruning does to networks, as a table and a chart",
+    "reproduce": "Reproduce a figure of the SynFlow paper, at its scale or a small one",
     "results": "List what is recorded, and describe the files",
 }
 """Each in the module of its name, as `command`, with the same help."""

@@ -4,6 +4,20 @@ A study gives a tidy table and a chart of it. Importing this package imports no 
 """
 
 from synflow_bench.studies._catalogue import STUDIES, Study, find_study
+from synflow_bench.studies._figures import FIGURES, SCALES, Figure, Scale, find_figure
 from synflow_bench.studies._table import Row, check_table_path, read_table, table_bytes
 
-__all__ = ["STUDIES", "Row", "Study", "check_table_path", "find_study", "read_table", "table_bytes"]
+__all__ = [
+    "FIGURES",
+    "SCALES",
+    "STUDIES",
+    "Figure",
+    "Row",
+    "Scale",
+    "Study",
+    "check_table_path",
+    "find_figure",
+    "find_study",
+    "read_table",
+    "table_bytes",
+]

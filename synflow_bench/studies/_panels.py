@@ -11,9 +11,6 @@ from synflow_bench.studies._table import Row
 COLUMNS = 3
 """Panels side by side."""
 
-LABELS = 7
-"""The most labels of an axis."""
-
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -38,7 +35,8 @@ def panels(layered: Any, rows: Sequence[Row]) -> Any:
     order = list(dict.fromkeys(row["panel"] for row in named))
     facet = alt.Facet("panel:N", title=None, sort=order, header=alt.Header(labelFontWeight="bold"))
     data = alt.Data(values=named)  # type: ignore[no-untyped-call]
-    return layered.properties(data=data).facet(facet, columns=min(COLUMNS, len(order)))
+    faceted = layered.properties(data=data).facet(facet, columns=min(COLUMNS, len(order)))
+    return faceted.resolve_axis(x="independent", y="independent")
 
 
 def log_axis(values: Iterable[float], **options: Any) -> Any:
@@ -48,10 +46,9 @@ def log_axis(values: Iterable[float], **options: Any) -> Any:
     exponents = [log10(value) for value in values if value > 0] or [0.0]
     low, high = floor(min(exponents)), ceil(max(exponents))
     marks = [10.0**n for n in range(low, high + 1)]
-    step = -(-len(marks) // LABELS)
-    names = {mark: _power(mark) for mark in marks[::step]}
+    names = {mark: _power(mark) for mark in marks}
     chosen = "".join(f"abs(datum.value / {mark!r} - 1) < 1e-6 ? '{name}' : " for mark, name in names.items())
-    return alt.Axis(values=marks, labelExpr=f"{chosen}''", **options)
+    return alt.Axis(values=marks, labelOverlap=True, labelExpr=f"{chosen}''", **options)
 
 
 def _power(mark: float) -> str:

@@ -95,4 +95,6 @@ def scores_at(
     problem = problem.at(masks, density=masks.density, round=1)
     with torch.enable_grad():
         scores = pruner.score(problem)
+    if masks.kept == masks.size:
+        return problem, {layer: score.detach() for layer, score in scores.items()}
     return problem, {layer: score.detach() * masks[layer] for layer, score in scores.items()}

@@ -63,6 +63,8 @@ def failing(error: str) -> str:
         (["leaderboard", "--help"], ["torch"]),
         (["show", "--help"], ["torch"]),
         (["run", "--help"], ["torch"]),
+        (["study", "--help"], ["torch", "altair"]),
+        (["reproduce", "--help"], ["torch", "altair"]),
         (["data", "list"], ["torch"]),
     ],
 )

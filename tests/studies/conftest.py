@@ -1,0 +1,60 @@
+"""Studies of small networks, on one thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from synflow_bench.execution import resolve_pruners
+from synflow_bench.host import Host
+from synflow_bench.protocols import Bench
+from synflow_bench.studies import Row, find_study
+from synflow_bench.studies._request import Request
+from synflow_bench.suites import PrunerSpec, Setting
+
+Study = Callable[..., list[Row]]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def request_of(tmp_path: Path) -> Callable[..., Request]:
+    """A request: `request_of("fc", "synflow", shape=(1, 8, 8))`, or `dataset="digits"`."""
+
+    def request_of(
+        model: str,
+        *pruners: str,
+        dataset: str = "none",
+        shape: tuple[int, int, int] | None = None,
+        options: dict[str, Any] | None = None,
+        epochs: int = 0,
+        **rest: Any,
+    ) -> Request:
+        host = Host.load()
+        recipe = {"epochs": epochs, "optimizer": "adam", "lr": 1e-3, "batch_size": 64}
+        data = {"dataset": dataset, "model": model, "recipe": recipe, "pruning": options or {}}
+        specs = resolve_pruners([PrunerSpec.model_validate(name) for name in pruners], host)
+        bench = Bench(host, tmp_path, torch.device("cpu"), threads=1)
+        return Request(bench, [Setting.model_validate(data)], specs, input_shape=shape, **rest)
+
+    return request_of
+
+
+@pytest.fixture
+def study(request_of: Callable[..., Request]) -> Study:
+    """The rows of a study: `study("cut-ratio", "fc", "synflow", shape=(1, 8, 8), rounds=(1, 10))`."""
+
+    def study(name: str, *arguments: str, **options: Any) -> list[Row]:
+        return list(find_study(name).rows(request_of(*arguments, **options)))
+
+    return study
