@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 
 import click
-from prose import code, docstring, fenced, table
+from prose import code, fenced, prose, table
 
 from synflow_bench.cli._app import NAME, command_line
 from synflow_bench.cli._group import BUILT_IN, LazyCommand
@@ -37,7 +38,11 @@ def commands_page() -> str:
 def _sections(command: click.Command, name: str, parent: click.Context) -> Iterator[str]:
     context = click.Context(command, info_name=name, parent=parent)
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    parts = [f"## {context.command_path}", fenced(usage, "text"), docstring(command.callback)]
+    parts = [
+        f"## {context.command_path}",
+        fenced(usage, "text"),
+        _about(inspect.cleandoc(command.help or "")),
+    ]
     if rows := list(_options(command, context)):
         parts.append(table(["option", "what it does", "default"], rows))
     yield "\n\n".join(part for part in parts if part)
@@ -45,12 +50,19 @@ def _sections(command: click.Command, name: str, parent: click.Context) -> Itera
         yield from _sections(each, str(each.name), context)
 
 
+def _about(text: str) -> str:
+    """Help as paragraphs; where click is told to keep the lines, so does the page."""
+    kept = [part.removeprefix("\b\n") for part in text.split("\n\n")]
+    said = zip(text.split("\n\n"), kept, strict=True)
+    return "\n\n".join(fenced(lines, "text") if part != lines else prose(part) for part, lines in said)
+
+
 def _options(command: click.Command, context: click.Context) -> Iterator[list[str]]:
     for option in command.params:
         if isinstance(option, click.Option):
             names = "/".join([*option.opts, *option.secondary_opts])
             value = "" if option.is_flag else f" {option.make_metavar(context)}"
-            yield [code(names + value), option.help or "", _default(option)]
+            yield [code(names + value), prose(option.help or ""), _default(option)]
 
 
 def _default(option: click.Option) -> str:

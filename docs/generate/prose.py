@@ -13,7 +13,12 @@ _PAPER = re.compile(r"arXiv\s+(\d{4}\.\d{5})")
 
 def docstring(thing: object) -> str:
     """The docstring as paragraphs, code and papers; signs that Markdown would read stay signs."""
-    return "\n".join(map(_line, (inspect.getdoc(thing) or "").splitlines()))
+    return prose(inspect.getdoc(thing) or "")
+
+
+def prose(text: str) -> str:
+    """The same of any text."""
+    return "\n".join(map(_line, text.splitlines()))
 
 
 def first_line(thing: object) -> str:
@@ -46,10 +51,10 @@ def _line(line: str) -> str:
     if line.startswith("    "):
         return line
     parts = _CODE.split(line)
-    return "".join(part if part.startswith("`") else _prose(part) for part in parts)
+    return "".join(part if part.startswith("`") else _escaped(part) for part in parts)
 
 
-def _prose(text: str) -> str:
+def _escaped(text: str) -> str:
     return _PAPER.sub(lambda match: _link(match[1]), _SIGNS.sub(r"\\\1", text))
 
 
