@@ -9,11 +9,15 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite, print the leaderboard
 	$(BIN)/synflow-bench run --all
 
-test: $(VENV)/.installed-dev ## install with the development extra, run every test
-	$(BIN)/python -m pytest
+# Processes for the fast tests; the slow ones start their own. One thread each: two are slower on small networks.
+PROCESSES ?= logical
+test test-fast: export OMP_NUM_THREADS := 1
+
+test: test-fast ## install with the development extra, run every test
+	$(BIN)/python -m pytest -m slow
 
 test-fast: $(VENV)/.installed-dev ## every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(PROCESSES) --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed-dev ## style, types, import rules
 	$(BIN)/ruff check .
@@ -40,7 +44,7 @@ leaderboard-check: $(VENV)/.installed-dev ## the committed board is what its rec
 	$(BIN)/python -m pytest tests/docs/test_smoke_board.py
 
 site: docs ## the pages of the documentation with the board, as they are published
-	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --format html --output site/board.html --force
+	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --format html --output site/leaderboard --force
 
 bench: $(VENV)/.installed-dev ## the benchmarks, as ratios within one run
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
