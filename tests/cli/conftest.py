@@ -40,7 +40,7 @@ def launch() -> Callable[..., Outcome]:
     def launch(*arguments: str, env: dict[str, str] | None = None, code: str = "") -> Outcome:
         start = ["-c", code] if code else ["-m", "synflow_bench"]
         done = subprocess.run(
-            [sys.executable, *start, *arguments], env=env, capture_output=True, text=True, timeout=60
+            [sys.executable, *start, *arguments], env=env, capture_output=True, text=True, timeout=300
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
