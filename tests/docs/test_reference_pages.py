@@ -73,4 +73,11 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -
         r"<(?:script|img|iframe)[^>]+src=\"?https?:|<link[^>]+(?:stylesheet|preconnect)[^>]+https?:"
     )
     assert not [page for page in pages if loaded.search(page.read_text(encoding="utf-8"))]
-    assert not list(tmp_path.rglob("generate"))
+    assert not list(tmp_path.rglob("generate*"))
+
+
+def test_every_page_is_in_the_navigation_or_linked_from_an_index() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    decisions = (DOCS / "adr" / "README.md").read_text(encoding="utf-8")
+    pages = [page.relative_to(DOCS) for page in DOCS.rglob("*.md")]
+    assert [page for page in pages if page.as_posix() not in navigation and page.name not in decisions] == []
