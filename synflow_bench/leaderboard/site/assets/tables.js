@@ -39,7 +39,8 @@
   }
 
   function filtered(table) {
-    const rows = [...table.tBodies[0].rows].map((row) => ({ row, text: row.textContent.toLowerCase() }));
+    let rows = null;
+    const read = () => [...table.tBodies[0].rows].map((row) => ({ row, text: row.textContent.toLowerCase() }));
     const bar = document.createElement("label");
     const input = document.createElement("input");
     const found = document.createElement("span");
@@ -50,6 +51,7 @@
     input.addEventListener("input", () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
       let count = 0;
+      rows ??= read();
       for (const { row, text } of rows) {
         row.hidden = !words.every((word) => text.includes(word));
         count += !row.hidden;
