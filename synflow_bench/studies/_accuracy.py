@@ -65,7 +65,8 @@ def comparison(rows: Sequence[Row], columns: int = 2) -> Any:
 
 def _series(row: Row) -> str:
     if row["levels"] or row.get("by_levels"):
-        return f"{row['levels']} levels" if row["levels"] else "at initialization"
+        count = row["levels"]
+        return f"{count} level{'s' * (count > 1)}" if count else "at initialization"
     return str(row["pruner"])
 
 
@@ -98,7 +99,7 @@ def _panel(rows: Sequence[Row], dense: Sequence[Row], everything: Sequence[Row])
             "mean(top1):Q",
             title="test top-1 accuracy (%)",
             axis=alt.Axis(format=".0%", labelExpr="round(datum.value * 100)"),
-            scale=alt.Scale(zero=True),
+            scale=alt.Scale(domain=[0, 1]),
         ),
         color=colour,
         detail="source:N",

@@ -20,10 +20,10 @@ class HasFlow(Protocol):
 
 
 def flow_of(pruner: Pruner, problem: Problem, scores: Mapping[str, Tensor]) -> float:
-    """The total flow: what the pruner says it is, else the largest sum of absolute scores in one layer."""
+    """The total flow: what the pruner says it is, else the largest sum of kept absolute scores in a layer."""
     if isinstance(pruner, HasFlow):
         return pruner.flow(problem, scores)
-    return max(total(score) for score in scores.values())
+    return max(total(score[problem.masks[name]]) for name, score in scores.items())
 
 
 def total(scores: Tensor) -> float:

@@ -65,9 +65,10 @@ class _Watched(Problem):
             return scores
 
         problem, after = super().keep(noting, revive=revive)
-        alive = {name: score.detach() * self.masks[name] for name, score in seen.items()}
-        cut = sum(total(alive[name][self.masks[name] & ~mask]) for name, mask in after.items())
-        self.cuts.append((cut, self.flow(problem, alive)))
+        # Copies of all scores would cost as much memory as the network.
+        scores = {name: score.detach() for name, score in seen.items()}
+        cut = sum(total(scores[name][self.masks[name] & ~mask]) for name, mask in after.items())
+        self.cuts.append((cut, self.flow(problem, scores)))
         return problem, after
 
 
