@@ -22,7 +22,7 @@ def results(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[int], Path]:
     """A folder with so many records; few of them where nothing is timed."""
-    timed = not request.config.getoption("--benchmark-disable")
+    timed = request.config.getoption("--benchmark-enable")
 
     def results(count: int) -> Path:
         root = tmp_path_factory.mktemp("results")
