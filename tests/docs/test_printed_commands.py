@@ -29,7 +29,7 @@ def parse(words: list[str]) -> None:
         context = click.Context(command, info_name=name, parent=context)
     if isinstance(command, click.Group):
         assert {option for word in left for option in [word.partition("=")[0]]} <= {"--help", "--version"}
-    elif left != ["--help"]:
+    elif left and left != ["--help"]:  # a name alone is a mention
         command.parse_args(context, left)
 
 
