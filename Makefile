@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: run test test-fast lint docs reference leaderboard leaderboard-check site bench bench-smoke example plugin
-.PHONY: fashion-mnist clean help
+.PHONY: fashion-mnist browser clean help
 
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite, print the leaderboard
 	$(BIN)/synflow-bench run --all
@@ -71,6 +71,10 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 fashion-mnist: ## Debian's package of Fashion-MNIST, where there is apt-get
 	@if [ ! -d /usr/share/datasets/fashion-mnist ] && command -v apt-get >/dev/null; then \
 		$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq dataset-fashion-mnist; fi
+
+browser: ## Debian's Chromium and its driver, for the tests of the site, where there is apt-get
+	@if ! command -v chromedriver >/dev/null && command -v apt-get >/dev/null; then \
+		$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq chromium chromium-driver; fi
 
 clean: ## forget the environment and all caches
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache

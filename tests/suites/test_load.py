@@ -95,7 +95,7 @@ def test_the_presets_are_there(presets: dict[str, Suite]) -> None:
     for name, suite in presets.items():
         assert suite.name == name
         assert suite.description
-        assert len(suite.seeds) >= 3
+        assert len(suite.seeds) >= (2 if name.endswith("-small") else 3)
         assert bool(suite.pruners) == name.startswith("synflow-2020"), "the run chooses, but for the paper's own"
 
 
