@@ -96,7 +96,7 @@ def test_the_presets_are_there(presets: dict[str, Suite]) -> None:
         assert suite.name == name
         assert suite.description
         assert len(suite.seeds) >= (2 if name.endswith("-small") else 3)
-        assert bool(suite.pruners) == name.startswith("synflow-2020"), "the run chooses, but for the paper's own"
+        assert bool(suite.pruners) == name.startswith("synflow-2020"), "but for the paper's, the run chooses"
 
 
 def test_quick_is_digits_with_fc(presets: dict[str, Suite]) -> None:
