@@ -1,4 +1,4 @@
-"""Sharing a number of weights among layers: by a rule, within limits, and in whole numbers that add up."""
+"""Sharing a number of weights among layers: by a rule, within limits."""
 
 from __future__ import annotations
 
@@ -40,18 +40,6 @@ def pass_on(shares: Mapping[str, float], most: Mapping[str, float]) -> Shares:
             wanted = kept[name] + share + surplus
             kept[name] = min(wanted, most[name])
             surplus = wanted - kept[name]
-    return kept
-
-
-def whole(shares: Mapping[str, float], total: int, most: Mapping[str, int]) -> dict[str, int]:
-    """Whole numbers that sum to `total`, none above `most`: rounded down, largest remainders up.
-
-    Of equal remainders the first layer's goes up. `shares` must sum to `total`, but for rounding errors.
-    """
-    kept = {name: min(int(share), most[name]) for name, share in shares.items()}
-    for _ in range(total - sum(kept.values())):
-        open_layers = [name for name in kept if kept[name] < most[name]]
-        kept[max(open_layers, key=lambda name: shares[name] - kept[name])] += 1
     return kept
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from synflow_bench import Masks, Problem, Pruner
 from synflow_bench.errors import UsageError
-from synflow_bench.pruning import count
-from synflow_bench_pruners.layer_shares import fill, whole
+from synflow_bench.pruning import count, whole
+from synflow_bench_pruners.layer_shares import fill
 
 RESERVE = 0.5
 """The most that layers with a fixed density of their own may take of all kept weights.

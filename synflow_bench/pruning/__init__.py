@@ -9,7 +9,7 @@ from synflow_bench.pruning._pruner import Pruner, resolve_pruner
 from synflow_bench.pruning._residual import ResidualScale
 from synflow_bench.pruning._run import Pruned, run_pruner
 from synflow_bench.pruning._schedules import Schedule, densities
-from synflow_bench.pruning._selection import apportion, count, select
+from synflow_bench.pruning._selection import apportion, count, select, whole
 
 __all__ = [
     "Examples",
@@ -31,4 +31,5 @@ __all__ = [
     "run_pruner",
     "select",
     "shuffle_masks",
+    "whole",
 ]

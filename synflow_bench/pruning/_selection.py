@@ -65,11 +65,18 @@ def apportion(
     No layer gets more than `at_most` of it, its size if not given: rounding alone could give a layer more at
     a lower density than it had at a higher one.
     """
-    limits = sizes if at_most is None else at_most
     shares = {name: density * size for name, size in sizes.items()}
-    kept = {name: min(int(share), limits[name]) for name, share in shares.items()}
-    for _ in range(count(density, sum(sizes.values())) - sum(kept.values())):
-        open_layers = [name for name in sizes if kept[name] < limits[name]]
+    return whole(shares, count(density, sum(sizes.values())), sizes if at_most is None else at_most)
+
+
+def whole(shares: Mapping[str, float], total: int, most: Mapping[str, int]) -> dict[str, int]:
+    """Whole numbers that sum to `total`, none above `most`: rounded down, largest remainders up.
+
+    Of equal remainders the first layer's goes up. `shares` must sum to `total`, but for rounding errors.
+    """
+    kept = {name: min(int(share), most[name]) for name, share in shares.items()}
+    for _ in range(total - sum(kept.values())):
+        open_layers = [name for name in kept if kept[name] < most[name]]
         kept[max(open_layers, key=lambda name: shares[name] - kept[name])] += 1
     return kept
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synflow_bench_pruners.layer_shares import fill, pass_on, root, whole
+from synflow_bench.pruning import whole
+from synflow_bench_pruners.layer_shares import fill, pass_on, root
 
 Layers = list[tuple[float, int]]
 LAYERS = st.lists(st.tuples(st.floats(1e-3, 1e3), st.integers(1, 10_000)), min_size=1, max_size=8)
