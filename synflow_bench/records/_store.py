@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from synflow_bench.errors import RecordError
 from synflow_bench.records._read import read_record
@@ -125,18 +126,32 @@ def _json_files(folder: str) -> Iterator[str]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing: temporary file, fsync, rename. Raises `RecordError` if it cannot."""
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    """Write a whole file or nothing, its folder made if missing. Raises `RecordError` if it cannot."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that becomes `path` when all is written: temporary file, fsync, rename. Raises `RecordError`."""
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
         # Not mkstemp: its files are for their owner alone, and results are shared.
         with temporary.open("xb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+        raise _cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _cannot_write(path: Path, error: OSError) -> RecordError:
+    return RecordError(f"cannot write {str(path)!r}: {error.strerror or error}")

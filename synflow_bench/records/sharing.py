@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +13,7 @@ from synflow_bench.errors import RecordError
 from synflow_bench.records._archive import read_archive, write_archive
 from synflow_bench.records._read import parse_record, read_record
 from synflow_bench.records._record import Record
-from synflow_bench.records._store import Store
+from synflow_bench.records._store import Store, whole_file
 from synflow_bench.suites import canonical
 
 Verdict = Literal["new", "same", "conflict"]
@@ -164,13 +163,5 @@ def pack(records: Iterable[Record], store: Store, file: Path) -> None:
         (store.path(record.cell).relative_to(store.root).as_posix(), record.to_json().encode())
         for record in records
     )
-    temporary = file.with_name(f".{file.name}.tmp")
-    try:
-        with temporary.open("wb") as sink:
-            write_archive(sink, members)
-        temporary.replace(file)
-    except OSError as error:
-        raise RecordError(f"cannot write {str(file)!r}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    with whole_file(file) as sink:
+        write_archive(sink, members)
