@@ -17,14 +17,10 @@ from synflow_bench.execution._worker import CellsDeclined, EpochFinished
 from synflow_bench.protocols import failed_record, provenance_of
 from synflow_bench.records import Record
 from synflow_bench.suites import Cell
-from synflow_bench.training import resolve_devices
+from synflow_bench.training import MOST_TOGETHER, resolve_devices
 
 _STARTS = 2
 """How often in a row a worker may fail to start before its slot is given up."""
-
-
-_TOGETHER = 8
-"""The most cells that are run together: more are hardly faster, and are all run again if a worker dies."""
 
 
 class WorkerDied(HandledError):  # noqa: N818  it is the kind that a record names
@@ -79,7 +75,7 @@ class LocalExecutor:
         if self._suspects:
             return [self._suspects.popleft()]
         cells: list[Cell] = []
-        share = min(_TOGETHER, -(-len(self._queue) // len(self._slots)))
+        share = min(MOST_TOGETHER, -(-len(self._queue) // len(self._slots)))
         while self._queue and (not cells or (len(cells) < share and self._goes_with(cells[0]))):
             cells.append(self._queue.popleft())
         return cells

@@ -19,13 +19,14 @@ Division = tuple[LoadedSplit, LoadedSplit | None]
 @dataclass(frozen=True)
 class Bench:
     """A worker's place: it computes on one device with a fixed number of threads, and keeps what it has
-    loaded."""
+    loaded. `sharing` says of settings, by digest, whether their cells may be run together."""
 
     host: Host
     data_root: Path
     device: torch.device
     threads: int
     _data: dict[str, LoadedData] = field(default_factory=dict, repr=False)
+    sharing: dict[str, bool] = field(default_factory=dict, repr=False)
     _divided: dict[tuple[str, float, int], Division] = field(default_factory=dict, repr=False)
 
     def data(self, name: str) -> LoadedData:

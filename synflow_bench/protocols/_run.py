@@ -45,7 +45,14 @@ def run_cells(cells: Sequence[Cell], bench: Bench, on_epoch: OnCellEpoch) -> lis
 
 
 def may_share(cell: Cell, bench: Bench) -> bool:
-    """Whether cells of this one's setting may be run together, to the same records."""
+    """Whether cells of this one's setting may be run together, to the same records; tried once a setting."""
+    setting = cell.setting.digest
+    if setting not in bench.sharing:
+        bench.sharing[setting] = _try_sharing(cell, bench)
+    return bench.sharing[setting]
+
+
+def _try_sharing(cell: Cell, bench: Bench) -> bool:
     try:
         examples, network = examples_of(cell, bench), network_of(cell, bench, "init")
         return can_share(training_of(cell, network, {}, examples))

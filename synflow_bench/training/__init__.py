@@ -4,9 +4,10 @@ from synflow_bench.training.checkpoint import Checkpoint
 from synflow_bench.training.data import LoadedData, LoadedSplit, balanced_examples
 from synflow_bench.training.device import describe, make_repeatable, resolve_device, resolve_devices
 from synflow_bench.training.loop import Examples, OnEpoch, Streams, Trained, Training, steps_per_epoch
-from synflow_bench.training.together import can_share, train, train_together
+from synflow_bench.training.together import MOST_TOGETHER, can_share, train, train_together
 
 __all__ = [
+    "MOST_TOGETHER",
     "Checkpoint",
     "Examples",
     "LoadedData",

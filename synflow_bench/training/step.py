@@ -87,9 +87,8 @@ class StackedStep:
             for row, batch in zip(logits.unbind(), batches, strict=True)
         ]
         torch.autograd.backward(losses)
-        # Zero gradients keep zero weights zero under every optimizer and weight decay.
-        self._network.storage.gradients.mul_(self._masks)
         if self._recipe.gradient_clip is not None:
+            self._network.storage.gradients.mul_(self._masks)
             for model in self._models:
                 clip_grad_norm_(model.parameters(), self._recipe.gradient_clip)
         self._survivors.gather()

@@ -12,16 +12,19 @@ from synflow_bench.training.loop import Batch, Course, Trained, Training, course
 from synflow_bench.training.stacked import is_exact, is_stackable
 from synflow_bench.training.step import StackedStep, Step, TrainingStep
 
+MOST_TOGETHER = 8
+"""The most networks that are worth training together: more are hardly faster."""
+
 
 def can_share(training: Training) -> bool:
-    """Whether trainings like this one can be computed as one, to bitwise the same numbers."""
+    """Whether up to `MOST_TOGETHER` trainings like this one, computed as one, give bitwise the same."""
     shape = training.examples.train.shape
     batch = min(training.recipe.batch_size, len(training.examples.train))
     return (
         _is_stacked(training)
         and training.examples.train.resident
         and torch.get_num_threads() == 1
-        and is_exact(training.model, (batch, *shape), networks=2)
+        and is_exact(training.model, (batch, *shape), networks=MOST_TOGETHER)
     )
 
 

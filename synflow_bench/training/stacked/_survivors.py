@@ -19,15 +19,17 @@ class Survivors:
 
     def __init__(self, storage: Storage, masks: Tensor) -> None:
         self._stored, self._gradients = storage.values.detach().view(-1), storage.gradients.view(-1)
-        self._places = _places(masks)
+        self._masks, self._places = masks.view(-1), _places(masks)
         self.values = storage.values
         if self._places is not None:
             self.values = nn.Parameter(self._stored[self._places])
             self.values.grad = torch.zeros_like(self.values)
 
     def gather(self) -> None:
-        """Take the gradients of the last backward pass."""
-        if self._places is not None:
+        """Take the gradients of the last backward pass, masked: with them zero, weights of zero stay zero."""
+        if self._places is None:
+            self._gradients.mul_(self._masks)
+        else:
             torch.index_select(self._gradients, 0, self._places, out=self.values.grad)
 
     def scatter(self) -> None:
