@@ -152,6 +152,17 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Di
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute on one thread; a test may ask for more, and they are put back after it."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def torch_as_it_was() -> Iterator[None]:
     """Put back what running cells in this process sets: threads, and the flushing of subnormal numbers."""
     import torch
