@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from synflow_bench import Problem, Pruner
 from synflow_bench.errors import UsageError
+from synflow_bench_pruners.biases import is_unprunable_bias
 
 
 class NtkSap(Pruner):
@@ -21,31 +22,35 @@ class NtkSap(Pruner):
     m are the masks, w weights drawn anew for every batch, d ~ `perturbation` N(0, I) on the prunable weights,
     x ~ N(0, I); the sum goes over batches and `repeats`, the absolute value is taken at the end. There are
     `examples_per_class` inputs a class, in batches of at most `batch`. Batch norm takes its statistics from
-    one train-mode pass of the same x through f(.; m w) and keeps them for both f. 20 rounds. `repeats` = 1 is
-    the official code's default; the 5 of its CIFAR-10 runs, which have one batch only, cost five times that.
-    Wang, Li, Sun, "NTK-SAP: Improving neural network pruning by aligning training dynamics", 2023, arXiv
+    one train-mode pass of the same x through f(.; m w) and keeps them for both f. 20 rounds. `repeats` = 0,
+    the default, is 5 for up to ten classes, which make one batch only, and 1 for more: what the paper has for
+    CIFAR-10 and for the rest. With fewer, the noise of few draws, which is largest in the largest layer,
+    outweighs what the others score. Wang, Li, Sun, "NTK-SAP: Improving neural network pruning by aligning training dynamics", 2023, arXiv
     2304.02840.
 
     A network says not how it was initialised, and torch's `reset_parameters` is seldom how. So new weights
     are a random permutation of the dense tensor's own entries: where they were drawn independently from
     one distribution, whichever it is, this has the law of a fresh draw (but for the set of values, which
     stays); constant tensors stay constant. Orthogonal and other structured weights lose their structure.
+    Biases and batch norm's shifts that are not prunable are zero, as the authors' networks begin: torch's own
+    biases, which no mask thins, drown the signal of a sparse network, and all layers but the first score 0.
     The official code calls the network's own initialisation, and takes batch norm's statistics with dropout
     active; here only batch norm is in train mode. There, images are loaded for their shape only; here, none.
     """
 
     needs_data: ClassVar[bool] = False
+    revision: ClassVar[int] = 2
     rounds: int = 20
-    repeats: int = 1
+    repeats: int = 0
     perturbation: float = 0.01
     batch: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.repeats < 1 or self.perturbation <= 0 or self.batch < 2:
+        if self.repeats < 0 or self.perturbation <= 0 or self.batch < 2:
             raise UsageError(
                 f"repeats={self.repeats}, perturbation={self.perturbation:g}, batch={self.batch}: "
-                "give at least 1 repeat, a perturbation above 0 and at least 2 inputs a batch"
+                "give 0 repeats, for the paper's, or more, a perturbation above 0 and at least 2 inputs a batch"
             )
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
@@ -60,7 +65,7 @@ class NtkSap(Pruner):
         """The batches of all repeats, as equal as can be."""
         number = max(2, problem.num_classes * problem.options.examples_per_class)
         batches = -(-number // self.batch)
-        for _ in range(self.repeats):
+        for _ in range(self.repeats or (5 if problem.num_classes <= 10 else 1)):
             yield from ((number + i) // batches for i in range(batches))
 
 
@@ -76,7 +81,9 @@ class Draw:
     def of(cls, problem: Problem, size: int, perturbation: float) -> Self:
         """Draw from the problem's generator; unmasked."""
         weights = {
-            name: _permuted(problem.dense.get(name, tensor.detach()), problem.generator)
+            name: torch.zeros_like(tensor)
+            if is_unprunable_bias(problem, name)
+            else _permuted(problem.dense.get(name, tensor.detach()), problem.generator)
             for name, tensor in problem.model.named_parameters()
             if tensor.requires_grad
         }
@@ -84,7 +91,10 @@ class Draw:
             name: weights[name] + perturbation * _normal(problem, *weights[name].shape)
             for name in problem.parameters
         }
-        return cls(weights, perturbed, _normal(problem, size, *problem.input_shape))
+        inputs = _normal(problem, size, *problem.input_shape)
+        if inputs.dim() == 4 and inputs.device.type == "cpu":
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return cls(weights, perturbed, inputs)
 
 
 def sensitivities(problem: Problem, draw: Draw) -> tuple[Tensor, ...]:

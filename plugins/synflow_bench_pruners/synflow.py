@@ -32,15 +32,15 @@ class SynFlow(Pruner):
         """R of the weights that `problem` masks: what every layer's scores sum to where there is no bias."""
         state = dict(problem.model.named_parameters()) | dict(problem.model.named_buffers())
         ones = torch.ones(1, *problem.input_shape, dtype=problem.dtype, device=problem.device)
-        positive = {name: tensor.abs() for name, tensor in state.items()}
-        return float(torch.func.functional_call(problem.model, positive, ones).double().sum())
+        absolute = {name: tensor.abs() for name, tensor in state.items()}
+        return float(torch.func.functional_call(problem.model, absolute, ones).double().sum())
 
     def prune(self, problem: Problem, density: float) -> Masks:
         """Take absolute values once for all rounds."""
         return self.in_rounds(problem.transformed(positive), density, flow_shares)
 
 
-def positive(tensor: Tensor) -> Tensor:
+def positive(name: str, tensor: Tensor) -> Tensor:  # noqa: ARG001 - for all alike
     """|tensor|, with channels last on a CPU: one image through large kernels is half as fast otherwise."""
     if tensor.dim() == 4 and tensor.device.type == "cpu":
         return tensor.abs().contiguous(memory_format=torch.channels_last)

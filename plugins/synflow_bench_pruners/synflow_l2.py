@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from synflow_bench import Masks, Problem
+from synflow_bench_pruners.biases import is_unprunable_bias
 from synflow_bench_pruners.synflow import SynFlow, flow_shares, positive
 
 
@@ -15,7 +19,9 @@ class SynFlowL2(SynFlow):
 
     As `synflow` with squares for absolute values: R is the sum over all paths of the products of their
     squared weights, the trace of the path kernel for inputs of ones. Batch-norm statistics are squared like
-    the parameters, so that a batch norm multiplies by the square of what it multiplied by.
+    the parameters, so that a batch norm multiplies by the square of what it multiplied by. Biases and shifts
+    that are not prunable begin no path and are left out: squares of thinned weights soon let less through
+    than torch's own biases add, and the first layers of `fc` would empty at compression 10.
     Patil, Dovrolis, "PHEW: Constructing Sparse Networks that Learn Fast and Generalize Well Without Training
     Data", 2021, arXiv 2010.11354.
 
@@ -23,19 +29,21 @@ class SynFlowL2(SynFlow):
     of `lottery/resnet20` are gone at compression 20.
     """
 
+    revision: ClassVar[int] = 2
+
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """The share of the squared flow that passes through every weight."""
-        return flow_shares(problem.transformed(squared))
+        return flow_shares(problem.transformed(partial(squared, problem)))
 
     def prune(self, problem: Problem, density: float) -> Masks:
         """Take squares once for all rounds."""
-        return self.in_rounds(problem.transformed(squared), density, flow_shares)
+        return self.in_rounds(problem.transformed(partial(squared, problem)), density, flow_shares)
 
     def flow(self, problem: Problem, scores: Mapping[str, Tensor]) -> float:  # noqa: ARG002 - as in SynFlow
         """The largest sum of a layer's scores: R where there is no bias."""
         return max(float(score.double().sum()) for score in scores.values())
 
 
-def squared(tensor: Tensor) -> Tensor:
-    """The squares, laid out as `synflow` lays out absolute values."""
-    return positive(tensor).square()
+def squared(problem: Problem, name: str, tensor: Tensor) -> Tensor:
+    """The squares, laid out as `synflow` lays out absolute values; 0 for a bias that is not prunable."""
+    return torch.zeros_like(tensor) if is_unprunable_bias(problem, name) else positive(name, tensor).square()

@@ -128,13 +128,14 @@ class Problem:
         self.model.eval()
         return replace(self, masks=masks, density=density, round=round)
 
-    def transformed(self, change: Callable[[Tensor], Tensor]) -> Problem:
+    def transformed(self, change: Callable[[str, Tensor], Tensor]) -> Problem:
         """The same pruning with `change` made of all parameters and floating-point buffers, for every round.
 
-        `change` gets dense values and must keep their shape; it may choose another layout in memory.
+        `change` gets a name and dense values and must keep their shape; it may choose another layout in
+        memory.
         """
-        dense = {name: change(tensor) for name, tensor in self.dense.items()}
-        rest = {name: change(t) if t.is_floating_point() else t for name, t in self._rest.items()}
+        dense = {name: change(name, tensor) for name, tensor in self.dense.items()}
+        rest = {name: change(name, t) if t.is_floating_point() else t for name, t in self._rest.items()}
         for name, tensor in _tensors(self._modules):
             tensor.data = torch.empty_like(dense[name] if name in dense else rest[name])
         changed = replace(self, dense=dense, _rest=rest)

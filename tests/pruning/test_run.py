@@ -164,7 +164,7 @@ def test_a_transformed_problem_is_masked_and_restored_like_any_other(
     model: nn.Sequential, pose: Pose, scores_of: Scores
 ) -> None:
     original = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    squared = pose(model).transformed(torch.square)
+    squared = pose(model).transformed(lambda _, tensor: tensor.square())
     _, masks = squared.at(squared.masks, density=0.5, round=1).keep(
         lambda problem: scores_of(problem.parameters)
     )

@@ -39,9 +39,8 @@ def pose() -> Callable[..., Problem]:
         return Problem.of(
             model,
             input_shape=input_shape,
-            num_classes=3,
             generator=generator,
-            **rest,  # type: ignore[arg-type]
+            **{"num_classes": 3, **rest},  # type: ignore[arg-type]
         )
 
     return pose

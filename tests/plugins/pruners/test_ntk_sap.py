@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from synflow_bench.errors import UsageError
-from synflow_bench.pruning import Masks, Problem
+from synflow_bench.pruning import Masks, Problem, run_pruner
 from synflow_bench.suites import PruningOptions
+from synflow_bench_models.fc import fc
 from synflow_bench_pruners.ntk_sap import Draw, NtkSap
 
 Pose = Callable[..., Problem]
@@ -76,6 +77,9 @@ def test_weights_are_permuted_inputs_and_perturbations_are_normal(pose: Pose) ->
     problem = pose(model, (200,))
     first, second = (Draw.of(problem, 100, 0.01) for _ in range(2))
     for name, dense in model.named_parameters():
+        if name.endswith("bias"):
+            assert not first.weights[name].any()
+            continue
         assert torch.equal(first.weights[name].reshape(-1).sort()[0], dense.detach().reshape(-1).sort()[0])
     weight = "0.weight"
     assert not torch.equal(first.weights[weight], second.weights[weight])
@@ -84,6 +88,27 @@ def test_weights_are_permuted_inputs_and_perturbations_are_normal(pose: Pose) ->
     for drawn in (first.inputs, (first.perturbed[weight] - first.weights[weight]) / 0.01):
         assert float(drawn.mean()) == pytest.approx(0, abs=4 / drawn.numel() ** 0.5)
         assert float(drawn.std()) == pytest.approx(1, abs=4 / (2 * drawn.numel()) ** 0.5)
+
+
+def test_prunable_biases_are_permuted_too(pose: Pose) -> None:
+    model = nn.Linear(20, 10)
+    drawn = Draw.of(pose(model, (20,), options=PruningOptions(prune_bias=True)), 2, 0.01).weights["bias"]
+    assert torch.equal(drawn.sort()[0], model.bias.detach().sort()[0])
+
+
+def test_five_draws_for_ten_classes_and_one_for_more(pose: Pose) -> None:
+    for classes, draws in ((10, 5), (11, 1)):
+        problem = pose(nn.Linear(4, classes), (4,), num_classes=classes)
+        assert len(list(NtkSap()._sizes(problem))) == draws
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28)], ids=str)
+def test_no_layer_of_a_network_with_biases_empties(pose: Pose, shape: tuple[int, int, int]) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = fc(shape, 10)
+    problem = pose(model, shape, num_classes=10, options=PruningOptions(examples_per_class=10))
+    assert min(run_pruner(NtkSap(), problem, 0.02).masks.layer_kept.values()) > 0
 
 
 def test_frozen_parameters_keep_their_values(net: nn.Module, pose: Pose) -> None:
@@ -111,7 +136,7 @@ def test_draws_from_the_problems_generator_alone_and_restores_batch_norm(net: nn
     assert not norm.training
 
 
-@pytest.mark.parametrize("wrong", [{"repeats": 0}, {"perturbation": 0.0}, {"batch": 1}], ids=str)
+@pytest.mark.parametrize("wrong", [{"repeats": -1}, {"perturbation": 0.0}, {"batch": 1}], ids=str)
 def test_refuses_draws_that_cannot_be(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="at least 1 repeat"):
+    with pytest.raises(UsageError, match="give 0 repeats"):
         NtkSap(**wrong)  # type: ignore[arg-type]
