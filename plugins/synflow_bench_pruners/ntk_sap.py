@@ -25,7 +25,8 @@ class NtkSap(Pruner):
     one train-mode pass of the same x through f(.; m w) and keeps them for both f. 20 rounds. `repeats` = 0,
     the default, is 5 for up to ten classes, which make one batch only, and 1 for more: what the paper has for
     CIFAR-10 and for the rest. With fewer, the noise of few draws, which is largest in the largest layer,
-    outweighs what the others score. Wang, Li, Sun, "NTK-SAP: Improving neural network pruning by aligning training dynamics", 2023, arXiv
+    outweighs what the other layers score.
+    Wang, Li, Sun, "NTK-SAP: Improving neural network pruning by aligning training dynamics", 2023, arXiv
     2304.02840.
 
     A network says not how it was initialised, and torch's `reset_parameters` is seldom how. So new weights
@@ -50,7 +51,7 @@ class NtkSap(Pruner):
         if self.repeats < 0 or self.perturbation <= 0 or self.batch < 2:
             raise UsageError(
                 f"repeats={self.repeats}, perturbation={self.perturbation:g}, batch={self.batch}: "
-                "give 0 repeats, for the paper's, or more, a perturbation above 0 and at least 2 inputs a batch"
+                "give 0 repeats, for the paper's, or more; a perturbation above 0; 2 inputs a batch or more"
             )
 
     def score(self, problem: Problem) -> dict[str, Tensor]:

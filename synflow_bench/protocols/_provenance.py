@@ -11,13 +11,17 @@ import torch
 
 from synflow_bench import __version__
 from synflow_bench.host import Host
-from synflow_bench.records import Provenance
+from synflow_bench.records import Engine, Provenance
 from synflow_bench.suites import Cell
 from synflow_bench.training import describe
 
 
 def provenance_of(
-    device: torch.device, threads: int, plugins: Mapping[str, str], score_dtype: str | None = None
+    device: torch.device,
+    threads: int,
+    plugins: Mapping[str, str],
+    score_dtype: str | None = None,
+    engine: Engine | None = None,
 ) -> Provenance:
     """The provenance of a record made now, in this process."""
     return Provenance(
@@ -29,6 +33,7 @@ def provenance_of(
         device=_processor() if device.type == "cpu" else describe(device),
         threads=threads,
         score_dtype=score_dtype,
+        engine=engine,
         plugins=dict(plugins),
     )
 

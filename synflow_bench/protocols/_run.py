@@ -100,14 +100,15 @@ class _Run:
 
     def _finish(self, outcome: Outcome, trained: Trained | None, started: float) -> None:
         self._spend(trained, started)
-        provenance = self._provenance(outcome.score_dtype)
+        provenance = self._provenance(outcome)
         self.record = record_of(self.cell, outcome, self._seconds, provenance)
 
     def _spend(self, trained: Trained | None, started: float) -> None:
         self._seconds += time.perf_counter() - started + (trained.seconds if trained else 0.0)
 
-    def _provenance(self, score_dtype: str | None) -> Provenance:
-        return provenance_of(self.bench.device, self.bench.threads, self._plugins, score_dtype)
+    def _provenance(self, outcome: Outcome | None) -> Provenance:
+        facts = (outcome.score_dtype, outcome.trained.engine) if outcome else ()
+        return provenance_of(self.bench.device, self.bench.threads, self._plugins, *facts)
 
 
 def _course(cell: Cell, bench: Bench, on_epoch: OnEpoch) -> Course:

@@ -14,6 +14,7 @@ from synflow_bench.protocols._stages import (
     network_of,
     prune_network,
     size_of,
+    train_what_is_left,
     training_of,
 )
 from synflow_bench.suites import Cell
@@ -36,7 +37,7 @@ def singleshot(cell: Cell, bench: Bench, on_epoch: OnEpoch) -> Course:
     prune_seconds = time.perf_counter() - started
     if cell.ablation == "reinit":
         network = network_of(cell, bench, "ablation")
-    trained = yield training_of(cell, network, masks, examples, on_epoch)
+    trained = yield from train_what_is_left(cell, network, masks, examples, on_epoch)
     return Outcome(
         masks=masks,
         size=size_of(network, masks),

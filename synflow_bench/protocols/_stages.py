@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from synflow_bench.pruning import (
     shuffle_masks,
 )
 from synflow_bench.records import Level
+from synflow_bench.shrinking import shrink
 from synflow_bench.suites import Cell, Purpose, seed_of
 from synflow_bench.training import (
     Checkpoint,
@@ -34,6 +35,7 @@ from synflow_bench.training import (
     Trained,
     Training,
     balanced_examples,
+    is_stacked,
 )
 
 
@@ -126,6 +128,20 @@ def training_of(
         checkpoint=checkpoint,
         seed=seed_of(cell, "augment"),
     )
+
+
+def train_what_is_left(
+    cell: Cell, network: Network, masks: Masks, examples: Examples, on_epoch: OnEpoch
+) -> Generator[Training, Trained, Trained]:
+    """The last training of a cell, without the units that nothing reads; they keep what they had before."""
+    training = training_of(cell, network, masks, examples, on_epoch)
+    whole = is_stacked(training)
+    shrunk = None if whole else shrink(network.model, masks, network.connectivity, examples.train.shape)
+    if shrunk is None:
+        return (yield training)
+    trained = yield replace(training, model=shrunk.model, masks=shrunk.masks)
+    shrunk.put_back()
+    return replace(trained, engine="shrunk")
 
 
 def size_of(network: Network, masks: Masks) -> Size:

@@ -4,6 +4,7 @@ from synflow_bench.records._printable import printable, printable_lines
 from synflow_bench.records._read import parse_record, read_record
 from synflow_bench.records._record import (
     SCHEMA,
+    Engine,
     Epoch,
     Failure,
     Layer,
@@ -22,6 +23,7 @@ from synflow_bench.records._store import Store, write_atomically
 
 __all__ = [
     "SCHEMA",
+    "Engine",
     "Epoch",
     "Failure",
     "Layer",

@@ -14,6 +14,7 @@ SCHEMA: Literal[1] = 1
 """The version of the record's layout; part of every key."""
 
 Status = Literal["ok", "failed", "skipped"]
+Engine = Literal["eager", "stacked", "shrunk"]
 
 
 class _Part(BaseModel):
@@ -100,7 +101,11 @@ class Timing(_Part):
 
 
 class Provenance(_Part):
-    """Where and with what a record was made. Never part of the key."""
+    """Where and with what a record was made. Never part of the key.
+
+    `engine` computed the training's steps: `eager`, one network layer by layer; `stacked`, several small ones
+    as one; `shrunk`, without the units that nothing reads. They differ in how sums are rounded.
+    """
 
     created: str
     synflow_bench: str
@@ -110,6 +115,7 @@ class Provenance(_Part):
     device: str
     threads: int
     score_dtype: str | None = None
+    engine: Engine | None = None
     plugins: dict[str, str] = {}
 
 

@@ -4,7 +4,7 @@ from synflow_bench.training.checkpoint import Checkpoint
 from synflow_bench.training.data import LoadedData, LoadedSplit, balanced_examples
 from synflow_bench.training.device import describe, make_repeatable, resolve_device, resolve_devices
 from synflow_bench.training.loop import Examples, OnEpoch, Streams, Trained, Training, steps_per_epoch
-from synflow_bench.training.together import MOST_TOGETHER, can_share, train, train_together
+from synflow_bench.training.together import MOST_TOGETHER, can_share, is_stacked, train, train_together
 
 __all__ = [
     "MOST_TOGETHER",
@@ -19,6 +19,7 @@ __all__ = [
     "balanced_examples",
     "can_share",
     "describe",
+    "is_stacked",
     "make_repeatable",
     "resolve_device",
     "resolve_devices",

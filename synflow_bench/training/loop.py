@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from synflow_bench.data import Augmentation
-from synflow_bench.records import Epoch
+from synflow_bench.records import Engine, Epoch
 from synflow_bench.suites import Recipe
 from synflow_bench.training.checkpoint import Checkpoint
 from synflow_bench.training.data import LoadedSplit
@@ -41,11 +41,15 @@ class Examples:
 
 @dataclass(frozen=True)
 class Trained:
-    """The curve from before training to the last epoch, the last test evaluation, and the wall time."""
+    """The curve from before training to the last epoch, the last test evaluation, and the wall time.
+
+    `engine` says how steps were computed, which decides how sums are rounded.
+    """
 
     curve: tuple[Epoch, ...]
     final: Evaluation
     diverged: bool
+    engine: Engine = "eager"
     seconds: float = field(default=0.0, compare=False)
 
 

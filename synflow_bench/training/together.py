@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import torch
 
+from synflow_bench.records import Engine
 from synflow_bench.training.loop import Batch, Course, Trained, Training, course
 from synflow_bench.training.stacked import is_exact, is_stackable
 from synflow_bench.training.step import StackedStep, Step, TrainingStep
@@ -21,7 +22,7 @@ def can_share(training: Training) -> bool:
     shape = training.examples.train.shape
     batch = min(training.recipe.batch_size, len(training.examples.train))
     return (
-        _is_stacked(training)
+        is_stacked(training)
         and training.examples.train.resident
         and torch.get_num_threads() == 1
         and is_exact(training.model, (batch, *shape), networks=MOST_TOGETHER)
@@ -39,15 +40,17 @@ def train_together(trainings: Sequence[Training]) -> list[Trained]:
     What comes out of each does not depend on the others. The seconds of each are its share of the whole.
     """
     started = time.perf_counter()
-    if _is_stacked(trainings[0]):
+    engine: Engine = "stacked" if is_stacked(trainings[0]) else "eager"
+    if engine == "stacked":
         trained = _train_stacked(trainings)
     else:
         trained = [_train_alone(training) for training in trainings]
     seconds = (time.perf_counter() - started) / len(trainings)
-    return [replace(each, seconds=seconds) for each in trained]
+    return [replace(each, engine=engine, seconds=seconds) for each in trained]
 
 
-def _is_stacked(training: Training) -> bool:
+def is_stacked(training: Training) -> bool:
+    """Whether a training is computed as part of a stack, alone or not."""
     device = next(training.model.parameters()).device
     return device.type == "cpu" and training.recipe.precision == "fp32" and is_stackable(training.model)
 

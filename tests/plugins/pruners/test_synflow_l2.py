@@ -67,7 +67,7 @@ def test_the_formula_with_every_option_and_any_statistics(pose: Pose) -> None:
 
 
 def test_a_hundred_rounds_on_masked_squares(pose: Pose) -> None:
-    """The rounds by hand, without the biases that the network has: mask, score, keep the largest of what is left."""
+    """The rounds by hand, without the network's biases: mask, score, keep the largest of what is left."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = fc((1, 4, 4), 3).double()
