@@ -14,7 +14,10 @@ from synflow_bench.training.augment import augment
 from synflow_bench.training.normalisation import Normalisation
 
 BLOCK = 2048
-"""Examples that are gathered and normalised together: one call for many batches."""
+"""Examples that are gathered and augmented together: one call for many batches."""
+
+NORMALISED = 512
+"""Of those, how many are normalised together: each training of several holds as many as floats."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ class ResidentSplit:
             images = self.images[block]
             if change is not None:
                 images = augment(images, change, generator)
-            batches = zip(
-                torch.split(self.normalise(images), size), torch.split(self.labels[block], size), strict=True
-            )
-            yield from ((inputs, labels) for inputs, labels in batches if len(labels) > 1 or size == 1)
+            yield from self._normalised(images, self.labels[block], size)
+
+    def _normalised(self, images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        part = max(1, NORMALISED // size) * size
+        for some, theirs in zip(torch.split(images, part), torch.split(labels, part), strict=True):
+            batches = zip(torch.split(self.normalise(some), size), torch.split(theirs, size), strict=True)
+            yield from ((inputs, each) for inputs, each in batches if len(each) > 1 or size == 1)

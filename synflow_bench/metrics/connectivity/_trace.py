@@ -70,6 +70,10 @@ class _Follower(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._known, self._ledger = known, ledger
         self._written: list[Any] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # to skip the compiler, torch would first load it: 140 MiB and seconds
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
