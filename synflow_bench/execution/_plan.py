@@ -11,7 +11,7 @@ from synflow_bench.errors import RecordError
 from synflow_bench.execution._pruners import kind_of
 from synflow_bench.host import Host
 from synflow_bench.protocols import check_rewind
-from synflow_bench.records import Store, read_status
+from synflow_bench.records import Store, file_name, read_status
 from synflow_bench.suites import Cell, Multishot, PrunerSpec, Revisions, Setting, Suite, expand
 
 _OF_DATA = ("random-labels", "random-inputs")
@@ -72,16 +72,41 @@ def make_plan(
     plan = Plan(cells, unavailable=_unavailable(cells, host, data_root))
     to_run = {True: plan.skipped, False: plan.missing}
     by_status = {"ok": plan.recorded} if retry_failed else {"ok": plan.recorded, "failed": plan.failed}
+    files = _Files(store)
     for cell in cells:
-        status = None if force else _status(store.path(cell), plan.unreadable)
+        path = None if force else files.of(cell)
+        status = _status(path, plan.unreadable) if path else None
         missing = to_run[cell.setting.dataset in plan.unavailable]
         by_status.get(status or "", missing).append(cell)
     return plan
 
 
-def _status(path: Path, unreadable: dict[Path, str]) -> str | None:
-    if not path.exists():
+class _Files:
+    """The files of a store, each folder listed once: a plan asks for a hundred thousand."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listed: dict[tuple[str, str, str], tuple[Path, frozenset[str]]] = {}
+
+    def of(self, cell: Cell) -> Path | None:
+        """The file of the cell's record, or None where there is none."""
+        place = cell.setting.dataset, cell.setting.model.name, cell.pruner.name
+        if place not in self._listed:
+            self._listed[place] = _listed(self._store.folder(cell))
+        folder, names = self._listed[place]
+        if names and (name := file_name(cell)) in names:
+            return folder / name
         return None
+
+
+def _listed(folder: Path) -> tuple[Path, frozenset[str]]:
+    try:
+        return folder, frozenset(path.name for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return folder, frozenset()
+
+
+def _status(path: Path, unreadable: dict[Path, str]) -> str | None:
     try:
         return read_status(path)
     except RecordError as error:

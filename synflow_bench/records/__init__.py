@@ -19,7 +19,7 @@ from synflow_bench.records._record import (
 )
 from synflow_bench.records._result import Result, ResultReader
 from synflow_bench.records._status import read_status
-from synflow_bench.records._store import Store, write_atomically
+from synflow_bench.records._store import Store, file_name, write_atomically
 
 __all__ = [
     "SCHEMA",
@@ -36,6 +36,7 @@ __all__ = [
     "Status",
     "Store",
     "Timing",
+    "file_name",
     "json_schema",
     "key_of",
     "parse_record",

@@ -27,9 +27,11 @@ class Store:
 
     def path(self, cell: Cell) -> Path:
         """Where the record of `cell` is, or would be."""
-        setting = cell.setting
-        folder = self.records / setting.dataset / setting.model.name / cell.pruner.name
-        return folder / f"{key_of(cell)}.json"
+        return self.folder(cell) / file_name(cell)
+
+    def folder(self, cell: Cell) -> Path:
+        """Where the records of all cells are that have the data set, network and pruner of `cell`."""
+        return self.records / f"{cell.setting.dataset}/{cell.setting.model.name}/{cell.pruner.name}"
 
     def get(self, cell: Cell) -> Record | None:
         """The record of `cell`, or None; an unreadable one is a `RecordError`."""
@@ -117,6 +119,11 @@ class Store:
         marker = self.root / "store.json"
         if not marker.exists():
             write_atomically(marker, json.dumps({"schema": SCHEMA}) + "\n")
+
+
+def file_name(cell: Cell) -> str:
+    """The name of the file of a cell's record."""
+    return f"{key_of(cell)}.json"
 
 
 def _json_files(folder: str) -> Iterator[str]:

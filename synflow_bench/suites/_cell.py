@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -20,6 +21,11 @@ class Revisions(Value):
     pruner: int = 1
     model: int = 1
     dataset: int = 1
+
+    @cached_property
+    def identity(self) -> dict[str, int]:
+        """The numbers by name; kept, because thousands of cells share them."""
+        return self.model_dump()
 
 
 class Cell(Value):
@@ -58,8 +64,14 @@ class Cell(Value):
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide the result, as plain JSON values; the setting as its digest."""
-        own = self.model_dump(mode="json", exclude={"setting": True, "pruner": {"label"}})
-        return {"setting": self.setting.digest, **own}
+        return {
+            "setting": self.setting.digest,
+            "pruner": self.pruner.identity,
+            "compression": self.compression,
+            "seed": self.seed,
+            "ablation": self.ablation,
+            "revisions": self.revisions.identity,
+        }
 
 
 def dense_cell(setting: Setting, seed: int, revisions: Revisions) -> Cell:

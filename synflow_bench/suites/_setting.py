@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -79,9 +78,3 @@ class Setting(Value):
     def _unsaid(self) -> dict[str, Any]:
         """Fields that came after the first records and are as they would be without them."""
         return {} if self.pruning.prune_residual else {"pruning": {"prune_residual"}}
-
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """A copy with its own digest."""
-        copy = super().model_copy(update=update, deep=deep)
-        copy.__dict__.pop("digest", None)
-        return copy

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -40,6 +41,11 @@ class PrunerSpec(Value):
     name: Name
     parameters: dict[str, Parameter] = Field(default={})
     label: str = ""
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """All but the label, as plain JSON values; kept, because thousands of cells have one pruner."""
+        return self.model_dump(mode="json", exclude={"label"})
 
     @model_validator(mode="before")
     @classmethod

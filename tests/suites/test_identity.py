@@ -125,3 +125,19 @@ def backwards(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: backwards(value[key]) for key in reversed(value)}
     return value
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_identity_holds_every_field_but_labels(cell: Cell, change: dict[str, Any]) -> None:
+    other = changed(cell, change)
+    fields = other.model_dump(mode="json", exclude={"setting": True, "pruner": {"label"}})
+    assert other.identity() == {**fields, "setting": other.setting.digest}
+
+
+def test_a_copy_has_an_identity_of_its_own(cell: Cell) -> None:
+    before = cell.pruner.identity, cell.revisions.identity
+    pruner = cell.pruner.model_copy(update={"parameters": {"rounds": 7}})
+    revisions = cell.revisions.model_copy(update={"model": 9})
+    assert pruner.identity == {"name": cell.pruner.name, "parameters": {"rounds": 7}}
+    assert revisions.identity == {"pruner": 1, "model": 9, "dataset": 1}
+    assert (cell.pruner.identity, cell.revisions.identity) == before
