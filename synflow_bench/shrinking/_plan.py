@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,11 +19,12 @@ Slices = Mapping[str, Mapping[int, Tensor]]
 def plan(connectivity: Connectivity, masks: Mapping[str, Tensor]) -> Slices:
     """Keep what the output reads through kept weights, and what must stay with it.
 
-    What goes is read by nothing that stays, so that the output is the same function of all that stays.
+    What goes is read by nothing that the output depends on, so that the output is the same function of all
+    that stays.
     """
     axes = Axes.of(connectivity)
-    kept = reach(connectivity, masks).read | connectivity.fixed | axes.unsliceable
     by_entry = _grouped(axes)
+    kept = _read(connectivity, masks) | connectivity.fixed | axes.unsliceable
     while True:
         before = int(kept.count_nonzero())
         _complete(kept, connectivity.coupled)
@@ -36,6 +38,12 @@ def plan(connectivity: Connectivity, masks: Mapping[str, Tensor]) -> Slices:
         if not bool(entries.all()):
             slices[name][dimension] = entries.nonzero().squeeze(1)
     return slices
+
+
+def _read(connectivity: Connectivity, masks: Mapping[str, Tensor]) -> Tensor:
+    """What the output depends on; shared statistics are taken to depend on all that share them."""
+    ends = torch.cat([connectivity.outputs, connectivity.mixed.nonzero().squeeze(1)])
+    return reach(replace(connectivity, outputs=ends), masks).read
 
 
 def _grouped(axes: Axes) -> dict[tuple[str, int], list[Axis]]:
@@ -56,16 +64,17 @@ def _agree(uses: list[Axis], kept: Tensor) -> None:
     """Keep all units that share an entry with a kept one, and at least one entry: no layer may vanish."""
     entries = _entries(uses, kept)
     if not bool(entries.any()):
-        entries[uses[0].entries[0]] = True
+        entries[0] = True
     for axis in uses:
         units = axis.units[entries[axis.entries]]
         kept[units[units >= 0]] = True
 
 
 def _entries(uses: list[Axis], kept: Tensor) -> Tensor:
-    """The entries along an axis of which some use stays, (size,) bool."""
-    size = 1 + max(int(axis.entries.max()) for axis in uses)
-    entries = torch.zeros(size, dtype=torch.bool)
+    """The entries along an axis that stay, (size,) bool: those of which some use does, or that none names."""
+    entries = torch.ones(uses[0].size, dtype=torch.bool)
+    for axis in uses:
+        entries[axis.entries] = False
     for axis in uses:
         entries[axis.entries[stays(axis, kept)]] = True
     return entries

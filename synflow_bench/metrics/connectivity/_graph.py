@@ -98,7 +98,8 @@ class Connectivity:
     because a sum, a norm over several channels or a group of a convolution binds them; such a group may go
     when `Reach.read` has none of it, which leaves the output as it is. `fixed` (units,) marks those that
     cannot be taken out by slicing parameters and buffers alone: inputs, outputs, and what is cut, split or
-    met by a constant of a size of its own.
+    met by a constant of a size of its own. `mixed` (units,) marks those that share a softmax, or a norm's
+    statistics, with others: each can change all of its group, though no path of weights says so.
     """
 
     inputs: Tensor
@@ -107,6 +108,7 @@ class Connectivity:
     attachments: tuple[Attachment, ...]
     coupled: Tensor
     fixed: Tensor
+    mixed: Tensor
     opaque: frozenset[str]
 
     @property

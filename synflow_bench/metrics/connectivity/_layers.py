@@ -56,14 +56,14 @@ def group_norm(call: Call) -> Tensor:
     ids = call.ids(call["input"])
     channels = _along(call, ids, 1, call["input"].shape[1])
     for members in channels.chunk(call["group"]):
-        call.ledger.bind(members, members[-1:])
+        call.ledger.mix(members)
     return _normalised(call, ids, lambda values: _channels(values, ids.ndim))
 
 
 def layer_norm(call: Call) -> Tensor:
     """Layer norm or RMS norm over the last dimensions: all units there stay or go together."""
     ids = call.ids(call["input"])
-    call.ledger.bind(ids.flatten(), ids.flatten()[-1:])
+    call.ledger.mix(ids)
     return _normalised(call, ids, lambda values: values)
 
 

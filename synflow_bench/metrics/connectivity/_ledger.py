@@ -32,6 +32,7 @@ class Ledger:
         self._attachments: list[Attachment] = []
         self._bound: list[tuple[Tensor, Tensor]] = []
         self._fixed: list[Tensor] = []
+        self._mixed: list[Tensor] = []
 
     def fresh(self, count: int) -> Tensor:
         """`count` new units, (count,) int64."""
@@ -47,6 +48,13 @@ class Ledger:
         both = torch.stack(_broadcast(first.flatten(), second.flatten()))
         first, second = both[:, (both != NOTHING).all(0)]
         self._bound.append((first, second))
+
+    def mix(self, ids: Tensor) -> None:
+        """These share a sum or statistics, so that each can change all."""
+        members = real(ids)
+        self.bind(members, members[-1:])
+        if members.numel() > 1:
+            self._mixed.append(members)
 
     def join(self, first: Tensor, second: Tensor) -> Tensor:
         """Units that two activations feed element by element; where one is a constant, those of the other."""
@@ -103,18 +111,22 @@ class Ledger:
 
     def close(self, inputs: Tensor, outputs: Tensor) -> Connectivity:
         """The description of all that was found."""
-        fixed = torch.zeros(self.count, dtype=torch.bool)
-        for ids in (*self._fixed, real(inputs), real(outputs)):
-            fixed[ids] = True
         return Connectivity(
             inputs=real(inputs),
             outputs=real(outputs),
             steps=tuple(self._steps),
             attachments=tuple(self._attachments),
             coupled=_components(self.count, self._bound),
-            fixed=fixed,
+            fixed=self._marked([*self._fixed, real(inputs), real(outputs)]),
+            mixed=self._marked(self._mixed),
             opaque=frozenset(self.opaque),
         )
+
+    def _marked(self, several: Iterable[Tensor]) -> Tensor:
+        marked = torch.zeros(self.count, dtype=torch.bool)
+        for ids in several:
+            marked[ids] = True
+        return marked
 
     def _one_each(self, rows: Tensor) -> Tensor:
         """For each row its only unit, or a new one that all of the row feed."""
@@ -162,8 +174,9 @@ def varying(ids: Tensor) -> Sequence[int]:
 
 
 def _broadcast(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    shape: torch.Size = torch.broadcast_shapes(first.shape, second.shape)  # type: ignore[no-untyped-call]
-    return first.expand(shape), second.expand(shape)
+    # Not `broadcast_shapes`, which loads sympy.
+    one, two = torch.broadcast_tensors(first, second)  # type: ignore[no-untyped-call]
+    return one, two
 
 
 def _pairs(first: Tensor, second: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:

@@ -84,7 +84,7 @@ def reduce(call: Call) -> Tensor:
 def softmax(call: Call) -> Tensor:
     """Every unit stays itself; those that share the sum stay or go together."""
     ids = call.ids(call["self"])
-    call.ledger.bind(ids.flatten(), ids.flatten()[-1:])
+    call.ledger.mix(ids)
     return ids
 
 

@@ -84,3 +84,13 @@ def test_inputs_outputs_and_what_is_cut_are_fixed(followed: Trace) -> None:
     cut = followed(Block(lambda x, y: x[:, :1] + y, reads=2), 3, 4, 4)
     (a, *_) = (step for step in cut.steps if isinstance(step, Connection))
     assert cut.fixed[a.outputs].all()
+
+
+@pytest.mark.parametrize(
+    ("norm", "mixed"),
+    [(nn.BatchNorm2d(4), 0), (nn.GroupNorm(4, 4), 0), (nn.GroupNorm(2, 4), 4), (nn.Softmax(1), 4)],
+    ids=str,
+)
+def test_only_units_that_share_statistics_are_mixed(followed: Trace, norm: nn.Module, mixed: int) -> None:
+    found = followed(nn.Sequential(nn.Conv2d(3, 4, 1), norm, nn.Conv2d(4, 1, 1)), 3, 2, 2)
+    assert int(found.mixed.sum()) == mixed
