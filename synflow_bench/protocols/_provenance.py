@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -48,8 +49,9 @@ def plugins_of(cell: Cell, host: Host) -> dict[str, str]:
     return {kind: f"{entry.distribution} {entry.version}" for kind, entry in entries.items()}
 
 
+@cache
 def _processor() -> str:
-    """The processor's model where Linux tells it."""
+    """The processor's model where Linux tells it; with many cores that is a long text to read for each cell."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
