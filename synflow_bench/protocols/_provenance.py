@@ -51,7 +51,7 @@ def plugins_of(cell: Cell, host: Host) -> dict[str, str]:
 
 @cache
 def _processor() -> str:
-    """The processor's model where Linux tells it; with many cores that is a long text to read for each cell."""
+    """The processor's model where Linux tells it: a long text where there are many cores."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
