@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast lint docs reference leaderboard leaderboard-check site bench bench-smoke example plugin
+.PHONY: run test test-fast lint docs reference leaderboard leaderboard-check site bench bench-smoke bench-check scaling example plugin
 .PHONY: fashion-mnist browser clean help
 
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite, print the leaderboard
@@ -51,6 +51,13 @@ bench: $(VENV)/.installed-dev ## the benchmarks, as ratios within one run
 
 bench-smoke: $(VENV)/.installed-dev ## every benchmark once: that it runs, not how fast
 	$(BIN)/python -m pytest benchmarks
+
+bench-check: $(VENV)/.installed-dev ## a minute of benchmarks as ratios, none worse than twice the committed one
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compare.py
+
+scaling: $(VENV)/.installed-dev ## measure how costs grow and simulate 1,000 GPUs; write the figures of the page
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/measure_scaling.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/simulate_cluster.py
 
 example: $(VENV)/.installed-dev ## build both wheels, install them in a clean environment, run the example's plugin there
 	$(BIN)/python -m pytest tests/testing/test_third_party.py

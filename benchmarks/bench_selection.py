@@ -13,22 +13,33 @@ from synflow_bench.pruning._largest import keep_largest
 
 ROWS = 14
 SIZE = 1_050_000
-KEPT = ROWS * SIZE // 10
+COMPRESSION = 10
 
 
 def ours(rows: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-    return keep_largest(rows, masks, KEPT)[0]
+    return keep_largest(rows, masks, _kept(rows))[0]
 
 
 def with_kthvalue(rows: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
     flat = torch.cat(rows)
-    threshold = flat.kthvalue(len(flat) - KEPT + 1).values
+    threshold = flat.kthvalue(len(flat) - _kept(rows) + 1).values
     return [row >= threshold for row in rows]
 
 
 def with_a_sort(rows: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
-    threshold = torch.cat(rows).sort(descending=True).values[KEPT - 1]
+    threshold = torch.cat(rows).sort(descending=True).values[_kept(rows) - 1]
     return [row >= threshold for row in rows]
+
+
+def _kept(rows: list[Tensor]) -> int:
+    return sum(len(row) for row in rows) // COMPRESSION
+
+
+def scores(rows: int, size: int) -> tuple[list[Tensor], list[Tensor]]:
+    """So many rows of scores, and masks of them that keep all."""
+    draw = torch.Generator().manual_seed(0)
+    drawn = [torch.rand(size, generator=draw) for _ in range(rows)]
+    return drawn, [torch.ones(size, dtype=torch.bool) for _ in range(rows)]
 
 
 @pytest.mark.benchmark(group="k largest of 15 million")
@@ -36,8 +47,6 @@ def with_a_sort(rows: list[Tensor], masks: list[Tensor]) -> list[Tensor]:
 def bench_selection(
     benchmark: BenchmarkFixture, method: Callable[[list[Tensor], list[Tensor]], list[Tensor]]
 ) -> None:
-    draw = torch.Generator().manual_seed(0)
-    rows = [torch.rand(SIZE, generator=draw) for _ in range(ROWS)]
-    masks = [torch.ones(SIZE, dtype=torch.bool) for _ in range(ROWS)]
+    rows, masks = scores(ROWS, SIZE)
     kept = benchmark.pedantic(method, (rows, masks), rounds=3, warmup_rounds=1)
-    assert abs(sum(int(row.sum()) for row in kept) - KEPT) < 10
+    assert abs(sum(int(row.sum()) for row in kept) - _kept(rows)) < 10
