@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from synflow_bench.cli._durations import clock
-from synflow_bench.execution import Estimate, ExecutorFactory, Plan, Resources, estimate
+from synflow_bench.execution import Crew, Estimate, ExecutorFactory, Plan, Resources, estimate
 from synflow_bench.records import Store, key_of
 
 
@@ -68,7 +68,8 @@ def forecast(plan: Plan, store: Store, factory: ExecutorFactory, resources: Reso
     """The forecast of `plan` on an executor of `factory`, which says how many cells run at a time."""
     executor = factory(resources, lambda _cell, _epoch: None)
     executor.close()
-    return Forecast(plan, estimate(plan, store, resources), executor.workers)
+    crew = Crew(executor.workers, getattr(executor, "most_together", 1))
+    return Forecast(plan, estimate(plan, store, resources, crew), executor.workers)
 
 
 def _rows(plan: Plan) -> list[tuple[str, str, str]]:

@@ -19,6 +19,8 @@ BUILT_IN = {
     "check": "Check that pruners, models and data sets keep the contract",
     "new-plugin": "Write a small distribution with a plugin of your own",
     "data": "Say which data sets are here, and fetch the others",
+    "bench": "Measure this machine: training, evaluation and pruning of the networks of the installed suites",
+    "profile": "Say where the time of one cell goes",
     "study": "Study what pruning does to networks, as a table and a chart",
     "reproduce": "Reproduce a figure of the SynFlow paper, at its scale or a small one",
     "results": "List what is recorded, and describe the files",

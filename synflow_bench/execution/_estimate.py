@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby, islice
 from pathlib import Path
 from statistics import fmean
-
-import torch
 
 from synflow_bench.errors import HandledError, RecordError
 from synflow_bench.execution._bench import make_bench
 from synflow_bench.execution._executor import Resources
 from synflow_bench.execution._plan import Plan
-from synflow_bench.protocols import Bench, run_cell
+from synflow_bench.protocols import Bench
 from synflow_bench.records import Record, Store, read_record
-from synflow_bench.suites import Revisions, Setting, Singleshot, dense_cell
-from synflow_bench.training import LoadedData, LoadedSplit, resolve_devices
-
-STEPS = 8
-"""Training steps that are timed where no cell of a setting is recorded."""
+from synflow_bench.speed import BRIEF, Book, Machine, Sampled, Speed, Workload, book_path, measure
+from synflow_bench.suites import Cell, Setting
+from synflow_bench.training import resolve_devices
 
 RECORDS = 200
 """How many records of a setting are read: enough for a mean."""
@@ -31,7 +25,10 @@ RECORDS = 200
 
 @dataclass(frozen=True)
 class Estimate:
-    """Seconds that a cell of `setting` takes one worker, and how they were found; None where that failed."""
+    """Seconds that a cell of `setting` takes one worker, and how they were found; None where that failed.
+
+    Of cells that are trained together, it is each one's share.
+    """
 
     setting: Setting
     cells: int
@@ -39,32 +36,105 @@ class Estimate:
     source: str
 
 
-def estimate(plan: Plan, store: Store, resources: Resources) -> list[Estimate]:
+@dataclass(frozen=True)
+class Crew:
+    """How many workers there are, and how many cells of a setting one of them may train together."""
+
+    workers: int = 1
+    most_together: int = 1
+
+    def together(self, cells: int) -> int:
+        """How many of `cells` cells go together, as the executor deals them out."""
+        return max(1, min(self.most_together, -(-cells // self.workers)))
+
+
+def estimate(plan: Plan, store: Store, resources: Resources, crew: Crew = Crew()) -> list[Estimate]:
     """The time of the missing cells of `plan`, setting by setting.
 
-    It is the mean over the recorded cells of a setting where there are any, whatever their pruner; else it is
-    worked out from a few training steps in this process, and pruning comes on top.
+    It is the mean over the recorded cells of a setting where there are any, whatever their pruner; else it
+    follows from what `synflow-bench bench` measured on this machine; else from a few training steps in this
+    process, and pruning comes on top.
     """
-    settings = {cell.setting.digest: cell.setting for cell in plan.missing}
-    cells = Counter(cell.setting.digest for cell in plan.missing)
-    bench = cache(partial(_bench, resources))
-    return [_estimate(setting, cells[digest], store, bench) for digest, setting in settings.items()]
+    place = _Place(resources)
+    return [
+        _recorded(cells, store) or _measured(cells, place, crew) or _timed(cells, place, crew)
+        for cells in by_setting(plan.missing)
+    ]
 
 
-def _bench(resources: Resources) -> Bench:
-    device = str(resolve_devices(resources.device)[0])
-    return make_bench(resources.data_root, device, resources.threads, resources.plugins)
+def by_setting(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """The cells of each setting, in the order of their first ones."""
+    order = {digest: n for n, digest in enumerate(dict.fromkeys(cell.setting.digest for cell in cells))}
+    ordered = sorted(cells, key=lambda cell: order[cell.setting.digest])
+    return [list(group) for _, group in groupby(ordered, key=lambda cell: cell.setting.digest)]
 
 
-def _estimate(setting: Setting, cells: int, store: Store, bench: Callable[[], Bench]) -> Estimate:
-    recorded = list(islice(_seconds_recorded(setting, store), RECORDS))
-    if recorded:
-        return Estimate(setting, cells, fmean(recorded), f"the mean of {len(recorded)} recorded")
+@dataclass(frozen=True)
+class _Place:
+    """What this process needs to look up and to measure; made only where it is asked for."""
+
+    resources: Resources
+
+    @cached_property
+    def bench(self) -> Bench:
+        device = str(resolve_devices(self.resources.device)[0])
+        return make_bench(self.resources.data_root, device, self.resources.threads, self.resources.plugins)
+
+    @cached_property
+    def book(self) -> Book:
+        try:
+            return Book.read(book_path(self.resources.data_root))
+        except HandledError:  # `bench` says so, and writes it anew; here other ways are left
+            return Book()
+
+    @cached_property
+    def machine(self) -> Machine:
+        return Machine.of(self.bench)
+
+
+def _recorded(cells: Sequence[Cell], store: Store) -> Estimate | None:
+    setting = cells[0].setting
+    seconds = list(islice(_seconds_recorded(setting, store), RECORDS))
+    source = f"the mean of {len(seconds)} recorded"
+    return Estimate(setting, len(cells), fmean(seconds), source) if seconds else None
+
+
+def _measured(cells: Sequence[Cell], place: _Place, crew: Crew) -> Estimate | None:
+    setting = cells[0].setting
+    kind = place.bench.host.datasets.get(setting.dataset)
+    speed = place.book.find(place.machine, Workload.of(setting, kind))
+    if speed is None:
+        return None
+    source = f"from `synflow-bench bench` of {speed.measured}{_not_timed(cells, speed)}"
+    return expected(cells, speed, kind.sizes, crew, source)
+
+
+def _timed(cells: Sequence[Cell], place: _Place, crew: Crew) -> Estimate:
+    setting = cells[0].setting
     try:
-        seconds = time_training(setting, bench())
+        speed = measure(setting, Sampled.of(place.bench), patience=BRIEF)
     except HandledError as error:
-        return Estimate(setting, cells, None, f"not measured: {error}")
-    return Estimate(setting, cells, seconds, f"from {STEPS} timed training steps, without pruning")
+        return Estimate(setting, len(cells), None, f"not measured: {error}")
+    sizes = place.bench.host.datasets.get(setting.dataset).sizes
+    return expected(cells, speed, sizes, crew, "from a few timed training steps, without pruning")
+
+
+def expected(
+    cells: Sequence[Cell], speed: Speed, sizes: tuple[int, int], crew: Crew, source: str
+) -> Estimate:
+    """The estimate of cells of one setting, whose workload has `speed` and whose data set has `sizes`."""
+    together = crew.together(len(cells))
+    seconds = fmean(speed.seconds(cell, sizes, together) for cell in cells)
+    return Estimate(cells[0].setting, len(cells), seconds, source)
+
+
+def _not_timed(cells: Sequence[Cell], speed: Speed) -> str:
+    """Which share of the pruners is taken to be as slow as the mean."""
+    labels = {cell.pruner.label for cell in cells if not cell.is_dense}
+    others = len(labels - set(speed.pruning))
+    if not others or not speed.pruning:
+        return ", without pruning" if others else ""
+    return f", {others} of {len(labels)} pruners taken as the mean of {len(speed.pruning)}"
 
 
 def _seconds_recorded(setting: Setting, store: Store) -> Iterator[float]:
@@ -80,56 +150,3 @@ def _readable(path: Path) -> Record | None:
         return read_record(path)
     except RecordError:
         return None
-
-
-class TimingError(HandledError):
-    """A setting whose training cannot be timed, because it does not run."""
-
-
-def time_training(setting: Setting, bench: Bench) -> float:
-    """Seconds that the training of `setting` takes, evaluations included.
-
-    Two epochs are run over a part of the data as long as `STEPS` batches, and the second, when all is warm,
-    is timed. Raises `TimingError` where that does not work.
-    """
-    marks: list[float] = []
-    share = _share(setting, bench)
-    cell = dense_cell(_short(setting), 0, Revisions())
-    record = run_cell(cell, _Sample.of(bench, share), lambda _: marks.append(time.perf_counter()))
-    if record.error:
-        raise TimingError(record.error.message)
-    before, after = marks[-2:]
-    return (after - before) / share * setting.total_epochs
-
-
-def _share(setting: Setting, bench: Bench) -> float:
-    """The part of the data that gives `STEPS` batches for training."""
-    recipe = setting.recipe
-    training = len(bench.data(setting.dataset).train) * (1 - recipe.validation_fraction)
-    return min(1.0, STEPS * recipe.batch_size / training)
-
-
-def _short(setting: Setting) -> Setting:
-    recipe = setting.recipe.model_copy(update={"epochs": 2, "warmup_epochs": 0})
-    return setting.model_copy(update={"recipe": recipe, "protocol": Singleshot()})
-
-
-@dataclass(frozen=True)
-class _Sample(Bench):
-    """A bench that gives a part of each data set."""
-
-    whole: Bench = field(kw_only=True)
-    share: float = field(kw_only=True)
-
-    @classmethod
-    def of(cls, whole: Bench, share: float) -> _Sample:
-        place = (whole.host, whole.data_root, whole.device, whole.threads)
-        return cls(*place, whole=whole, share=share)
-
-    def data(self, name: str) -> LoadedData:
-        data = self.whole.data(name)
-        return replace(data, train=_part(data.train, self.share), test=_part(data.test, self.share))
-
-
-def _part(split: LoadedSplit, share: float) -> LoadedSplit:
-    return split.take(torch.arange(max(1, round(share * len(split)))))

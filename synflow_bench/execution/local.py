@@ -30,6 +30,8 @@ class WorkerDied(HandledError):  # noqa: N818  it is the kind that a record name
 class LocalExecutor:
     """As many workers as there is room for, each bound to one device; one that dies costs its cell only."""
 
+    most_together = MOST_TOGETHER
+
     def __init__(self, resources: Resources, on_epoch: OnEpoch) -> None:
         devices = [str(device) for device in resolve_devices(resources.device)]
         turns = islice(cycle(devices), resources.workers or _room(resources, devices))

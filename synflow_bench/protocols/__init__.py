@@ -6,13 +6,22 @@ from synflow_bench.protocols._network import Network, build_network
 from synflow_bench.protocols._provenance import plugins_of, provenance_of
 from synflow_bench.protocols._record import failed_record
 from synflow_bench.protocols._run import may_share, run_cell, run_cells
-from synflow_bench.protocols._stages import examples_of, generator, network_of, scoring_data, training_of
+from synflow_bench.protocols._stages import (
+    everything,
+    examples_of,
+    generator,
+    network_of,
+    scoring_data,
+    size_of,
+    training_of,
+)
 
 __all__ = [
     "Bench",
     "Network",
     "build_network",
     "check_rewind",
+    "everything",
     "examples_of",
     "failed_record",
     "generator",
@@ -23,5 +32,6 @@ __all__ = [
     "run_cell",
     "run_cells",
     "scoring_data",
+    "size_of",
     "training_of",
 ]
