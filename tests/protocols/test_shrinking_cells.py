@@ -25,15 +25,15 @@ def ok(record: Record) -> Record:
 @pytest.mark.parametrize(
     "recipe",
     [
-        {},
-        {"optimizer": "momentum", "lr": 0.02, "momentum": 0.9, "weight_decay": 5e-4, "gradient_clip": 1.0},
+        {"lr": 0.01},
+        {"optimizer": "momentum", "lr": 0.2, "momentum": 0.9, "weight_decay": 5e-4, "gradient_clip": 1.0},
     ],
     ids=["adam", "momentum"],
 )
 def test_a_shrunk_cell_gives_what_the_whole_one_does(
     bench: Bench, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch, recipe: dict[str, Any]
 ) -> None:
-    cell = make_cell("synflow[rounds=10]", 200.0, model="conv", recipe=recipe)
+    cell = make_cell("synflow[rounds=10]", 50.0, model="conv", recipe=recipe)
     shrunk = ok(run_cell(cell, bench))
     monkeypatch.setenv(SHRINK_VARIABLE, "0")
     whole = ok(run_cell(cell, bench))
@@ -44,9 +44,10 @@ def test_a_shrunk_cell_gives_what_the_whole_one_does(
     first, reference = shrunk.curve[0], whole.curve[0]
     assert first.test_top1 == reference.test_top1
     assert first.test_loss == pytest.approx(reference.test_loss, rel=1e-5)
+    assert whole.curve[-1].test_top1 > 0.6
     for ours, theirs in zip(shrunk.curve, whole.curve, strict=True):
-        assert ours.test_top1 == pytest.approx(theirs.test_top1, abs=0.01)
-        assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-3)
+        assert ours.test_top1 == pytest.approx(theirs.test_top1, abs=0.005)
+        assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-4)
 
 
 def test_the_network_is_whole_again_after_its_training(

@@ -126,6 +126,19 @@ def test_survivors_learn_the_same_and_are_put_back(whole: nn.Module, masks: Mask
         torch.testing.assert_close(*logits, rtol=1e-10, atol=1e-10)
 
 
+def test_biases_and_scales_may_be_masked(whole: nn.Module, masks: Masks, shrunk: Make) -> None:
+    others = {n: torch.rand_like(p) < 0.7 for n, p in whole.named_parameters() if p.dim() == 1}
+    everything = {**masks, **others}
+    reference = train(deepcopy(whole), everything, steps=3)
+    small = shrunk(whole, everything)
+    train(small.model, small.masks, steps=3)
+    small.put_back()
+    inputs = torch.randn(9, *SHAPE, dtype=torch.float64)
+    expected = reference.eval()(inputs)
+    for model in (small.model, whole):
+        torch.testing.assert_close(model.eval()(inputs), expected, rtol=1e-10, atol=1e-10)
+
+
 @torch.no_grad()
 def statistics_that_matter(model: nn.Module, masks: Masks) -> dict[str, Tensor]:
     """Which entries of running statistics can change the logits, found by changing them one by one.
