@@ -31,9 +31,16 @@ def index(tensor: Tensor, by_dimension: Mapping[int, Tensor]) -> tuple[Tensor, .
 def sliced(tensors: Mapping[str, Tensor], slices: Slices) -> dict[str, Tensor]:
     """The entries of `tensors` that stay; those that are not named in `slices` are not copied."""
     return {
-        name: tensor[index(tensor, slices[name])].contiguous() if name in slices else tensor
+        name: _selected(tensor, slices[name]) if name in slices else tensor
         for name, tensor in tensors.items()
     }
+
+
+def _selected(tensor: Tensor, by_dimension: Mapping[int, Tensor]) -> Tensor:
+    """One dimension after the other, the one that leaves least first: all at once is ten times slower."""
+    for dimension in sorted(by_dimension, key=lambda d: by_dimension[d].numel() / tensor.shape[d]):
+        tensor = tensor.index_select(dimension, by_dimension[dimension].to(tensor.device))
+    return tensor.contiguous()
 
 
 def share(model: nn.Module, slices: Slices) -> float:
@@ -57,7 +64,7 @@ def cut(model: nn.Module, slices: Slices) -> nn.Module:
     memo: dict[int, object] = {}
     for name, tensor in tensors_of(model).items():
         if name in slices:
-            small = tensor.detach()[index(tensor, slices[name])].contiguous()
+            small = _selected(tensor.detach(), slices[name])
             parameter = isinstance(tensor, nn.Parameter)
             memo[id(tensor)] = nn.Parameter(small, tensor.requires_grad) if parameter else small
     copy = deepcopy(model, memo)

@@ -69,21 +69,22 @@ def shrink(
     connectivity: Connectivity | NotFollowed,
     input_shape: tuple[int, ...],
     same: Callable[[Masked, Masked, tuple[int, ...]], bool] = agree,
+    worth: float = WORTH,
 ) -> Shrunk | None:
     """Take out of a copy of `model` all units that nothing reads through the weights that `masks` keep.
 
     Those units get no gradient: what the output depends on trains exactly as it would have, but for
     rounding. Statistics that a norm keeps of a unit which stays only to fit another are its own affair.
 
-    None where that saves too little, where the network draws random numbers as dropout does, where it is
-    not followed, and where the smaller network is not the `same` as the whole one: by default, where they
-    disagree on two examples of `input_shape`. `SHRINK_VARIABLE` = 0 forbids it.
+    None where more than a share of `worth` stays, where the network draws random numbers as dropout does,
+    where it is not followed, and where the smaller network is not the `same` as the whole one: by default,
+    where they disagree on two examples of `input_shape`. `SHRINK_VARIABLE` = 0 forbids it.
     """
     if os.environ.get(SHRINK_VARIABLE, "1") == "0" or isinstance(connectivity, NotFollowed):
         return None
     slices = {} if connectivity.opaque else plan(connectivity, masks)
     left = share(model, slices)
-    if left > WORTH:
+    if left > worth:
         return None
     try:
         small = cut(model, slices)

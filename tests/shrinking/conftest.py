@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from synflow_bench.metrics.connectivity import trace
-from synflow_bench.shrinking import Shrunk, _shrunk, shrink
+from synflow_bench.shrinking import Shrunk, shrink
 
 SHAPE = (2, 8, 8)
 
@@ -135,13 +135,10 @@ Shrink = Callable[..., Shrunk]
 
 
 @pytest.fixture
-def shrunk(monkeypatch: pytest.MonkeyPatch) -> Shrink:
-    """`shrunk(model, masks, shape)`, which must shrink, or with `worth=1` may leave all as it is."""
+def shrunk() -> Shrink:
+    """`shrunk(model, masks, shape)`, which must shrink."""
 
-    def _shrunk_of(
-        model: nn.Module, masks: Mapping[str, Tensor], shape: tuple[int, ...] = SHAPE, worth: float = 0.9
-    ) -> Shrunk:
-        monkeypatch.setattr(_shrunk, "WORTH", worth)
+    def _shrunk_of(model: nn.Module, masks: Mapping[str, Tensor], shape: tuple[int, ...] = SHAPE) -> Shrunk:
         kind = next(model.parameters()).dtype
         found = shrink(model, masks, trace(model, torch.zeros(1, *shape, dtype=kind)), shape)
         assert found is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from synflow_bench.metrics.connectivity import trace
-from synflow_bench.shrinking import Shrunk, _shrunk, shrink
+from synflow_bench.shrinking import Shrunk, shrink
 
 Make = Callable[..., Shrunk]
 
@@ -74,13 +74,6 @@ class Fork(nn.Module):
         return logits
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _whatever_it_saves() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_shrunk, "WORTH", 1.0)
-        yield
-
-
 def units_that_matter(model: nn.Module, layer: str) -> list[bool]:
     """Change each output of `layer` and see whether the logits change; weights are not negative."""
     change = torch.zeros(0)
@@ -123,7 +116,7 @@ def test_a_unit_goes_if_and_only_if_it_does_not_matter(
     }
     for name, mask in masks.items():
         model.get_parameter(name).mul_(mask)
-    found = shrink(model, masks, trace(model, torch.zeros(1, 3, dtype=torch.float64)), (3,))
+    found = shrink(model, masks, trace(model, torch.zeros(1, 3, dtype=torch.float64)), (3,), worth=1.0)
     assert found is not None
     for layers in model.bound:
         matter = [any(units) for units in zip(*(units_that_matter(model, n) for n in layers), strict=True)]
