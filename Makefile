@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast lint docs reference leaderboard leaderboard-check site bench bench-smoke bench-check scaling example plugin
+.PHONY: run test test-fast lint docs reference leaderboard leaderboard-check site bench bench-gpu bench-smoke bench-check scaling example plugin
 .PHONY: fashion-mnist browser clean help
 
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite, print the leaderboard
@@ -48,6 +48,9 @@ site: docs ## the pages of the documentation with the board, as they are publish
 
 bench: $(VENV)/.installed-dev ## the benchmarks, as ratios within one run
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+bench-gpu: $(VENV)/.installed-dev ## the promised speeds on a CUDA device, beside conventional code; says so where there is none
+	$(BIN)/python benchmarks/bench_gpu.py $(GPU)
 
 bench-smoke: $(VENV)/.installed-dev ## every benchmark once: that it runs, not how fast
 	$(BIN)/python -m pytest benchmarks

@@ -25,12 +25,13 @@ def synflow_masks(
 ) -> dict[str, Tensor]:
     """The formula, written down: in each round score |w| dR/d|w| and keep the largest of all."""
     parameters = dict(model.named_parameters())
+    ones = torch.ones(1, *input_shape, device=next(model.parameters()).device)
     masks = {name: torch.ones_like(parameters[name]) for name in names}
     model.eval()
     for step in range(1, rounds + 1):
         absolute = {name: p.detach().abs() for name, p in parameters.items()}
         absolute |= {name: (absolute[name] * masks[name]).requires_grad_() for name in names}
-        output = functional_call(model, absolute, (torch.ones(1, *input_shape),))
+        output = functional_call(model, absolute, (ones,))
         gradients = torch.autograd.grad(output.sum(), [absolute[name] for name in names])
         scores = {n: (absolute[n] * g).detach() for n, g in zip(names, gradients, strict=True)}
         flat = torch.cat([score.flatten() for score in scores.values()])

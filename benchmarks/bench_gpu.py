@@ -1,0 +1,276 @@
+"""The speeds that are promised, on a GPU: ratios beside the same work written as most research code does it.
+
+`python benchmarks/bench_gpu.py` prints the table, or why it cannot: there is no CUDA device. `--device cpu
+--size test` runs every line of it on small networks, in seconds and for no other purpose. Data are made up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.utils.data
+from conventional import masked_forward, synflow_masks
+from gpu_methods import grasp_masks, snip_masks
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from synflow_bench import prune
+from synflow_bench.execution import Resources, make_bench
+from synflow_bench.execution.local import LocalExecutor
+from synflow_bench.host import Host, PluginFile
+from synflow_bench.metrics import trace
+from synflow_bench.pruning import Masks
+from synflow_bench.records import Record
+from synflow_bench.shrinking import shrink
+from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Setting
+from synflow_bench.training.loop import Batch, Examples, Streams, Training
+from synflow_bench.training.normalisation import Normalisation
+from synflow_bench.training.resident import ResidentSplit
+from synflow_bench.training.step import TrainingStep
+
+DATA = Path(__file__).with_name("made_up_data.py")
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is run: networks, rounds, cells and steps."""
+
+    large: str
+    image: tuple[int, int, int]
+    second: str
+    second_image: tuple[int, int, int]
+    examples: int
+    rounds: int
+    batch: int
+    cells: int
+    steps: int
+    data: str
+
+
+FULL = Size(
+    "lottery/vgg16-bn", (3, 32, 32), "tinyimagenet/resnet18", (3, 64, 64), 100, 100, 128, 16, 20, "large"
+)
+TEST = Size("conv", (1, 12, 12), "fc", (1, 8, 8), 20, 3, 8, 2, 2, "small")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One comparison, in seconds."""
+
+    what: str
+    conventional: float
+    here: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster it is here."""
+        return self.conventional / self.here
+
+    @property
+    def an_hour(self) -> float:
+        """How often it is done here in an hour."""
+        return 3600 / self.here
+
+
+def seconds(work: Callable[[], object], device: torch.device, times: int = 1) -> float:
+    """Wall seconds of one of `times` runs, after one that does not count."""
+    work()
+    _wait(device)
+    started = time.perf_counter()
+    for _ in range(times):
+        work()
+    _wait(device)
+    return (time.perf_counter() - started) / times
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def network(name: str, shape: tuple[int, int, int], device: torch.device) -> nn.Module:
+    torch.manual_seed(0)
+    model: nn.Module = Host.load().models.get(name)(shape, 10)
+    return model.to(device)
+
+
+def weights_of(model: nn.Module) -> list[str]:
+    return [name for name, p in model.named_parameters() if p.dim() > 1]
+
+
+def synflow(name: str, shape: tuple[int, int, int], size: Size, device: torch.device) -> Line:
+    """`synflow` at compression 10."""
+    model, rounds = network(name, shape, device), size.rounds
+    names = weights_of(model)
+    ours = seconds(
+        lambda: prune(model, f"synflow[rounds={rounds}]", compression=10, input_shape=shape), device
+    )
+    theirs = seconds(lambda: synflow_masks(model, names, shape, 10, rounds), device)
+    return Line(f"synflow, {rounds} rounds, {name}", theirs, ours)
+
+
+def gradient_method(pruner: str, size: Size, device: torch.device) -> Line:
+    """`snip` or `grasp` at compression 10."""
+    model, shape = network(size.large, size.image, device), size.image
+    labels = torch.arange(size.examples, device=device) % 10
+    data = torch.randn(size.examples, *shape, device=device), labels
+    formula = {"snip": snip_masks, "grasp": grasp_masks}[pruner]
+    ours = seconds(lambda: prune(model, pruner, compression=10, input_shape=shape, data=data), device)
+    theirs = seconds(lambda: formula(model, weights_of(model), *data, 10), device)
+    return Line(f"{pruner}, {size.examples} examples, {size.large}", theirs, ours)
+
+
+def training(size: Size, compression: float, device: torch.device) -> Line:
+    """A step at `compression`, masks of `synflow`: the masked network, and what is left of it."""
+    model, shape = network(size.large, size.image, device), size.image
+    pruner = f"synflow[rounds={size.rounds}]"
+    masks = prune(model, pruner, compression=compression, input_shape=shape)
+    batch = torch.randn(size.batch, *shape, device=device), torch.arange(size.batch, device=device) % 10
+    theirs = seconds(masked_step(model, masks, *batch), device, size.steps)
+    ours = seconds(harness_step(model, masks, *batch), device, size.steps)
+    return Line(f"training step, {size.large}, compression {compression:g}", theirs, ours)
+
+
+def masked_step(model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor) -> Callable[[], object]:
+    """Masks multiplied in every forward pass, and a look at the loss."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    floats = {name: mask.float() for name, mask in masks.items()}
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = cross_entropy(masked_forward(model, floats, inputs), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def harness_step(model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor) -> Callable[[], object]:
+    """A step of the harness, of the units that matter."""
+    shape, recipe = tuple(inputs.shape[1:]), Recipe(epochs=1, lr=1e-4, batch_size=len(labels))
+    reach = trace(deepcopy(model).cpu(), torch.zeros(1, *shape))  # as the harness does, on the CPU
+    small = shrink(model, masks, reach, shape)
+    trained, kept = (small.model, small.masks) if small else (model, masks)
+    blank = Normalisation(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
+    split = ResidentSplit(inputs.to(torch.uint8), labels, blank)
+    examples = Examples(split, None, split, None)
+    streams = Streams(torch.Generator(), torch.Generator())
+    step = TrainingStep.of(Training(trained, kept, recipe, examples, streams))
+    return lambda: step([Batch(inputs, labels, recipe.lr)])
+
+
+def cells(model: str, workers: int, size: Size, device: torch.device) -> float:
+    """Seconds a cell of a run with `workers` workers that have started and run a cell each."""
+    recipe = Recipe(epochs=1, optimizer="adam", lr=1e-3, batch_size=64)
+    setting = Setting(dataset=f"made-up-{size.data}", model=ModelSpec(name=model), recipe=recipe)
+    pruner = PrunerSpec(name="snip", label="snip")
+    with tempfile.TemporaryDirectory() as folder:
+        place = Resources(Path(folder), str(device), workers, plugins=(PluginFile.read(DATA),))
+        executor = LocalExecutor(place, lambda _cell, _epoch: None)
+
+        def run(seeds: range) -> list[Record]:
+            for seed in seeds:
+                executor.submit(Cell(setting=setting, pruner=pruner, compression=10, seed=seed))
+            return list(executor.finished())
+
+        records = run(range(workers))
+        started = time.perf_counter()
+        records += run(range(workers, workers + size.cells))
+        spent = time.perf_counter() - started
+        executor.close()
+    if failed := [record.error.message for record in records if record.error]:
+        raise SystemExit(f"a cell failed: {failed[0]}")
+    return spent / size.cells
+
+
+def conventional_cell(model: str, size: Size, device: torch.device) -> float:
+    """Seconds of one cell in this process: images one by one through a loader, masks in the forward pass."""
+    bench = make_bench(Path(), str(device), 1, (PluginFile.read(DATA),))
+    data = bench.data(f"made-up-{size.data}")
+    pairs = torch.utils.data.TensorDataset(
+        data.train.inputs(torch.arange(len(data.train))).cpu(), data.train.labels.cpu()
+    )
+    net = network(model, data.input_shape, device)
+    names = weights_of(net)
+    started = time.perf_counter()
+    first = next(iter(torch.utils.data.DataLoader(pairs, batch_size=100, shuffle=True)))
+    kept = snip_masks(net, names, first[0].to(device), first[1].to(device), 10)
+    step_of = masked_step_with(net, kept)
+    for inputs, labels in torch.utils.data.DataLoader(pairs, batch_size=64, shuffle=True):
+        step_of(inputs.to(device), labels.to(device))
+    with torch.no_grad():
+        for inputs, labels in torch.utils.data.DataLoader(pairs, batch_size=256):
+            (masked_forward(net, kept, inputs.to(device)).argmax(1).cpu() == labels).sum().item()
+    return time.perf_counter() - started
+
+
+def masked_step_with(model: nn.Module, masks: dict[str, Tensor]) -> Callable[[Tensor, Tensor], float]:
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+
+    def step(inputs: Tensor, labels: Tensor) -> float:
+        optimizer.zero_grad()
+        loss = cross_entropy(masked_forward(model, masks, inputs), labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def table(size: Size, device: torch.device) -> list[Line]:
+    """All comparisons."""
+    lines = []
+    for model in ("fc", "conv"):
+        conventional = conventional_cell(model, size, device)
+        for workers in (1, 2, 4) if size is FULL else (2,):
+            here = cells(model, workers, size, device)
+            lines.append(Line(f"cell, {model}, 1 epoch, {workers} on one device", conventional, here))
+    lines.append(synflow(size.large, size.image, size, device))
+    lines.append(synflow(size.second, size.second_image, size, device))
+    lines += [gradient_method(pruner, size, device) for pruner in ("snip", "grasp")]
+    lines += [training(size, compression, device) for compression in (1.0, 100.0, 1000.0)]
+    return lines
+
+
+def render(lines: Sequence[Line]) -> str:
+    """The table as text."""
+    head = f"{'what':58}{'conventional':>14}{'here':>12}{'ratio':>8}{'an hour':>12}"
+    rows = [
+        f"{each.what:58}{each.conventional:>12.4f} s{each.here:>10.4f} s"
+        f"{each.ratio:>8.1f}{each.an_hour:>12,.0f}"
+        for each in lines
+    ]
+    dense = next(each for each in lines if each.what.endswith("compression 1"))
+    steps = [each for each in lines if each.what.startswith("training step") and each is not dense]
+    shares = [f"{each.what}: {each.here / dense.here:.2f} of a dense step" for each in steps]
+    return "\n".join([head, *rows, "", *shares])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--size", choices=["full", "test"], default="full")
+    given = parser.parse_args(arguments)
+    if given.device.startswith("cuda") and not torch.cuda.is_available():
+        print("skipped: torch finds no CUDA device here; `--device cpu --size test` only tries the code")
+        return 0
+    device = torch.device(given.device)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    print(f"{name}, torch {torch.__version__}, size {given.size}\n")
+    print(render(table(FULL if given.size == "full" else TEST, device)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
