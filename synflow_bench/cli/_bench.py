@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from synflow_bench.cli._choice import find_suite
 from synflow_bench.errors import HandledError, RecordError, UsageError
 from synflow_bench.execution import (
     Crew,
@@ -44,6 +45,7 @@ Say = Callable[[str], None]
 class Order:
     """What was asked for; without `models` nothing is begun after `seconds`."""
 
+    suites: tuple[str, ...]
     models: tuple[str, ...]
     datasets: tuple[str, ...]
     pruners: tuple[str, ...]
@@ -91,7 +93,7 @@ def measure_all(order: Order, host: Host, *, keep: bool, say: Say) -> Measured:
         book.write(path)
     resources = Resources(order.data, order.device, 0, order.threads, host.files)
     crew = _crew(resources)
-    suites = tuple(_suite_times(host, book, machine, crew, say))
+    suites = tuple(_suite_times(order, host, book, machine, crew, say))
     return Measured(machine, speeds, suites, crew.workers, path if keep else None)
 
 
@@ -122,7 +124,7 @@ def _book(path: Path, say: Say) -> Book:
 def _settings(order: Order, host: Host, say: Say) -> Iterator[Setting]:
     """One setting of each workload, small images first; named networks that no suite has get a recipe."""
     found: dict[str, Setting] = {}
-    for suite in _suites(host, say):
+    for suite in _suites(order, host, say):
         for setting in suite.settings:
             if _is_asked_for(setting, order):
                 workload = Workload.of(setting, host.datasets.get(setting.dataset))
@@ -172,17 +174,20 @@ def _crew(resources: Resources) -> Crew:
     return Crew(executor.workers, executor.most_together)
 
 
-def _suites(host: Host, say: Say) -> Iterator[Suite]:
-    for name in host.suites.names():
+def _suites(order: Order, host: Host, say: Say) -> Iterator[Suite]:
+    yield from (find_suite(name, host) for name in order.suites)
+    for name in () if order.suites else host.suites.names():
         try:
             yield host.suites.get(name)
         except HandledError as error:
             say(f"warning: {error}")
 
 
-def _suite_times(host: Host, book: Book, machine: Machine, crew: Crew, say: Say) -> Iterator[SuiteTime]:
+def _suite_times(
+    order: Order, host: Host, book: Book, machine: Machine, crew: Crew, say: Say
+) -> Iterator[SuiteTime]:
     every = installed_pruners(host, lambda line: say(f"warning: {line}"))
-    for suite in _suites(host, lambda _: None):
+    for suite in _suites(order, host, lambda _: None):
         try:
             pruners = resolve_pruners(suite.pruners, host) if suite.pruners else every
             groups = by_setting(cells_of(suite, pruners, host))

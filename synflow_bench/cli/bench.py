@@ -20,6 +20,9 @@ PRUNERS = ("random", "snip", "synflow")
 
 
 @click.command("bench")
+@click.option(
+    "--suite", "suites", metavar="NAME|FILE", multiple=True, help="Only networks of this suite; repeatable."
+)
 @click.option("--model", "models", metavar="M", multiple=True, help="Only this network; repeatable.")
 @click.option(
     "--dataset", "datasets", metavar="D", multiple=True, help="Only this data set's form; repeatable."
@@ -55,6 +58,7 @@ PRUNERS = ("random", "snip", "synflow")
 @click.pass_context
 def command(
     ctx: click.Context,
+    suites: tuple[str, ...],
     models: tuple[str, ...],
     datasets: tuple[str, ...],
     pruners: tuple[str, ...],
@@ -79,7 +83,15 @@ def command(
     from synflow_bench.cli._bench_report import report
 
     order = Order(
-        models, datasets, pruners, device, threads, quick, float("inf") if models else 60 * minutes, data
+        suites,
+        models,
+        datasets,
+        pruners,
+        device,
+        threads,
+        quick,
+        float("inf") if models else 60 * minutes,
+        data,
     )
     measured = measure_all(order, host, keep=not no_keep, say=lambda line: click.echo(line, err=True))
     if as_json:

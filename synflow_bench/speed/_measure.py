@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from synflow_bench.data import Dataset
 from synflow_bench.errors import HandledError
 from synflow_bench.protocols import Bench
-from synflow_bench.speed._clock import Clock, wall
+from synflow_bench.speed._clock import clock_for
 from synflow_bench.speed._line import line
 from synflow_bench.speed._memory import forget_peak, peak
 from synflow_bench.speed._prune import prune_seconds
@@ -46,15 +46,16 @@ def measure(
     bench: Bench,
     pruners: Sequence[PrunerSpec] = (),
     patience: Patience = THOROUGH,
-    clock: Clock = wall,
 ) -> Speed:
     """What this process does of the workload of `setting` on `bench`, and of resolved `pruners`.
 
-    Networks are trained at compression 10 with weights removed at random, where no units can be left out.
+    Seconds are of processor time where one thread does everything, so that what else the machine does is left
+    out; else of wall time. Networks are trained at compression 10 with weights removed at random, where no units can be left out.
     Raises `SpeedError` where the network does not run.
     """
     dataset: type[Dataset] = bench.host.datasets.get(setting.dataset)
     try:
+        clock = clock_for(bench.device, bench.data(setting.dataset).train.resident)
         return _measure(Subject(setting, bench, clock), Workload.of(setting, dataset), pruners, patience)
     except HandledError:
         raise
