@@ -1,0 +1,1 @@
+"""How costs grow: measurements of this machine, and a simulated cluster."""
