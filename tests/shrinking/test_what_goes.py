@@ -259,3 +259,39 @@ def test_a_padded_shortcut_shrinks_as_far_as_its_constants_let_it(shrunk: Make) 
     assert small.stem.out_channels == 2
     assert small.bn.num_features == 4
     assert small.inner.weight.shape == (1, 4, 1, 1)
+
+
+def test_a_tensor_that_is_also_read_in_part_stays_and_others_shrink(shrunk: Make) -> None:
+    class Sliced(Chain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.other = nn.Linear(3, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.b(self.a(x)) + nn.functional.linear(self.other(x), self.b.weight[:1])
+            logits: Tensor = self.last(x)
+            return logits
+
+    model = nn.Sequential(nn.Linear(3, 9), nn.Linear(9, 3), Sliced())
+    masks = ones(model)
+    keep_inputs(masks, "1.weight", [2, 5])
+    keep_inputs(masks, "2.b.weight", [1])
+    keep_inputs(masks, "2.last.weight", [1, 2])
+    small = shrunk(model, masks, (3,)).model
+    assert small[0].out_features == 2
+    assert small[2].b.weight.shape == (4, 5)
+
+
+def test_a_layer_of_one_unit_stays_beside_others(shrunk: Make) -> None:
+    class Narrow(Fork):
+        def __init__(self) -> None:
+            super().__init__()
+            self.b, self.last = nn.Linear(3, 1), nn.Linear(5, 2)
+
+    model = Narrow()
+    masks = ones(model)
+    keep_inputs(masks, "last.weight", [0, 3])
+    small = shrunk(model, masks, (3,)).model
+    assert small.a.out_features == 2
+    assert small.b.out_features == 1
+    assert torch.equal(small.last.weight, model.last.weight[:, [0, 3, 4]])
