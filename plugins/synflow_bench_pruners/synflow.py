@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from synflow_bench import Masks, Problem, Pruner
+from synflow_bench.pruning import densities
+from synflow_bench_pruners.shrinking_rounds import in_shrinking_rounds
 
 
 class SynFlow(Pruner):
@@ -36,15 +38,25 @@ class SynFlow(Pruner):
         return float(torch.func.functional_call(problem.model, absolute, ones).double().sum())
 
     def prune(self, problem: Problem, density: float) -> Masks:
-        """Take absolute values once for all rounds."""
-        return self.in_rounds(problem.transformed(positive), density, flow_shares)
+        """Take absolute values once for all rounds, and leave out what no path reaches any more."""
+        return self.flow_rounds(problem.transformed(positive), density)
+
+    def flow_rounds(self, problem: Problem, density: float) -> Masks:
+        """The rounds, on a network of positive weights."""
+        targets = densities(self.schedule, density, self.rounds, problem.masks.density)
+        return in_shrinking_rounds(problem, targets, flow_shares, channels_last)
 
 
 def positive(name: str, tensor: Tensor) -> Tensor:  # noqa: ARG001 - for all alike
-    """|tensor|, with channels last on a CPU: one image through large kernels is half as fast otherwise."""
+    """|tensor|."""
+    return channels_last("", tensor.abs())
+
+
+def channels_last(name: str, tensor: Tensor) -> Tensor:  # noqa: ARG001 - for all alike
+    """Images and kernels with channels last on a CPU: one image through large kernels is half as fast."""
     if tensor.dim() == 4 and tensor.device.type == "cpu":
-        return tensor.abs().contiguous(memory_format=torch.channels_last)
-    return tensor.abs()
+        return tensor.contiguous(memory_format=torch.channels_last)
+    return tensor
 
 
 def flow_shares(problem: Problem) -> dict[str, Tensor]:

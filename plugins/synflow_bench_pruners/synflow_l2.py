@@ -37,7 +37,7 @@ class SynFlowL2(SynFlow):
 
     def prune(self, problem: Problem, density: float) -> Masks:
         """Take squares once for all rounds."""
-        return self.in_rounds(problem.transformed(partial(squared, problem)), density, flow_shares)
+        return self.flow_rounds(problem.transformed(partial(squared, problem)), density)
 
     def flow(self, problem: Problem, scores: Mapping[str, Tensor]) -> float:  # noqa: ARG002 - as in SynFlow
         """The largest sum of a layer's scores: R where there is no bias."""

@@ -102,7 +102,8 @@ def _bracket(rows: Sequence[Floats], eligible: Sequence[Bools], k: int) -> tuple
     if not len(sample):
         return -np.inf, np.inf
     share = k / sum(int(np.count_nonzero(mask)) for mask in eligible)
-    middle, slack = (1 - share) * len(sample), 4 * len(sample) ** 0.5
+    # Five standard deviations of how many of the sample lie below the threshold, and some for few.
+    middle, slack = (1 - share) * len(sample), 5 * (len(sample) * share * (1 - share)) ** 0.5 + 5
     return sample[max(0, int(middle - slack))], sample[min(len(sample) - 1, int(middle + slack))]
 
 

@@ -128,6 +128,31 @@ class Problem:
         self.model.eval()
         return replace(self, masks=masks, density=density, round=round)
 
+    def narrowed(self, masks: Masks, *, density: float, round: int) -> Problem:
+        """`at` for less than was kept before, after a score that left the network as it found it."""
+        masks, tensors = masks.check(self.parameters), dict(_tensors(self._modules))
+        on_threads(_mask, [(tensors[name], masks[name], tensors[name]) for name in self.parameters])
+        return replace(self, masks=masks, density=density, round=round)
+
+    def part(self, model: nn.Module, of: Callable[[str, Tensor], Tensor]) -> Problem:
+        """The same pruning of `model`, a part of this network with the same names; `of` cuts its tensors."""
+        modules = list(model.named_modules())
+        dense = {name: of(name, tensor) for name, tensor in self.dense.items()}
+        rest = {name: of(name, tensor) for name, tensor in self._rest.items()}
+        for name, tensor in _tensors(modules):
+            tensor.data = torch.empty_like(dense[name] if name in dense else rest[name])
+        parameters = dict(model.named_parameters())
+        smaller = replace(
+            self,
+            model=model,
+            parameters={name: parameters[name] for name in self.parameters},
+            dense=dense,
+            masks=Masks({name: of(name, mask) for name, mask in self.masks.items()}),
+            _rest=rest,
+            _modules=modules,
+        )
+        return smaller.at(smaller.masks, density=self.density, round=self.round)
+
     def transformed(self, change: Callable[[str, Tensor], Tensor]) -> Problem:
         """The same pruning with `change` made of all parameters and floating-point buffers, for every round.
 
@@ -186,9 +211,9 @@ def _mask(dense_mask_out: tuple[Tensor, Tensor, Tensor]) -> None:
     """out = dense * mask. numpy multiplies numbers by booleans twice as fast as torch does."""
     dense, mask, out = dense_mask_out
     if dense.device.type == "cpu":
-        np.multiply(dense.numpy(), mask.numpy(), out=out.detach().numpy())
+        np.multiply(dense.detach().numpy(), mask.numpy(), out=out.detach().numpy())
     else:
-        out.detach().copy_(dense * mask)
+        torch.mul(dense.detach(), mask, out=out.detach())
 
 
 def _tensors(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, Tensor]]:
