@@ -72,9 +72,10 @@ def command(
 ) -> None:
     """Measure this machine: training, evaluation and pruning of the networks of the installed suites.
 
-    One worker is measured, on made-up data of the right form: no data set needs to be here. The result is
-    kept as `speed.json` in the data folder, by device, version of torch and threads, and `run --dry-run`
-    estimates from it. Numbers that would take long are worked out from a part.
+    One worker is measured on made-up data of the right form: no data set needs to be here. Seconds are of
+    processor time on a CPU with one thread, so that what else the machine does is left out. What would take
+    long is worked out from a part. The result is kept as `speed.json` in the data folder, by device, version
+    of torch and threads, and `run --dry-run` estimates from it.
     """
     host = load_host(ctx)
     _check_names(host, models, datasets)

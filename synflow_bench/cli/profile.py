@@ -63,9 +63,10 @@ def command(
 ) -> None:
     """Say where the time of one cell goes.
 
-    The cell is run in a fresh process, as a worker is one. The recipe is that of the first installed suite with this data set and network, else of one epoch. Nested
-    timers around the harness's own parts measure wall time; each row has what no row below it has, so that
-    the rows add up to the total, which is measured by itself. Nothing is kept.
+    The cell is run in a fresh process, as a worker is one, by the recipe of the first installed suite with
+    this data set and network, else for one epoch. Nested timers around the harness's own parts measure wall
+    time: a stage has what no stage inside it has. Their sum is compared with the time from the start of the
+    process to the last record. Nothing is kept.
     """
     host = load_host(ctx)
     host.datasets.entry(dataset)

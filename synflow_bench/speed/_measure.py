@@ -50,8 +50,8 @@ def measure(
     """What this process does of the workload of `setting` on `bench`, and of resolved `pruners`.
 
     Seconds are of processor time where one thread does everything, so that what else the machine does is left
-    out; else of wall time. Networks are trained at compression 10 with weights removed at random, where no units can be left out.
-    Raises `SpeedError` where the network does not run.
+    out; else of wall time. Networks are trained at compression 10 with weights removed at random, where no
+    units can be left out. Raises `SpeedError` where the network does not run.
     """
     dataset: type[Dataset] = bench.host.datasets.get(setting.dataset)
     try:
