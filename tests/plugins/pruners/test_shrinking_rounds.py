@@ -124,7 +124,7 @@ def test_a_network_that_cannot_be_followed_is_pruned_whole(pose: Pose, shrunk: l
             logits: Tensor = self.last(self.first(inputs).sort().values)
             return logits
 
-    problem = pose(Sorted().double(), (6,))
-    masks = run_pruner(SynFlow(rounds=5), problem, 0.1).masks
+    model = Sorted().double()
+    masks = run_pruner(SynFlow(rounds=5), pose(model, (6,)), 0.1).masks
     assert not shrunk
-    assert masks == plain_rounds(SynFlow(rounds=5), pose(problem.model, (6,)), 0.1)
+    assert masks == plain_rounds(SynFlow(rounds=5), pose(model, (6,)), 0.1)
