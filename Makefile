@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast lint docs reference leaderboard leaderboard-check site bench bench-gpu bench-smoke bench-check scaling example plugin
+.PHONY: run test test-fast lint docs reference leaderboard leaderboard-check fashion-board site bench bench-gpu bench-smoke bench-check scaling example plugin
 .PHONY: fashion-mnist browser clean help
 
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite, print the leaderboard
@@ -33,6 +33,7 @@ reference: $(VENV)/.installed-dev ## write the pages of the reference that come 
 	$(BIN)/python docs/generate
 
 SMOKE := leaderboard/smoke
+FASHION := leaderboard/fashion
 
 leaderboard: $(VENV)/.installed ## run what is missing of the small suite, write its board again
 	$(BIN)/synflow-bench run --suite $(SMOKE)/suite.toml --results $(SMOKE)/results
@@ -42,6 +43,18 @@ leaderboard-check: $(VENV)/.installed-dev ## the committed board is what its rec
 	$(BIN)/synflow-bench results verify $(SMOKE)/results
 	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --check $(SMOKE)/board.md
 	$(BIN)/python -m pytest tests/docs/test_smoke_board.py
+	$(BIN)/synflow-bench results verify $(FASHION)/records.tar.gz
+	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
+	$(BIN)/synflow-bench leaderboard --results build/fashion --check $(FASHION)/board.md
+
+# Fashion-MNIST, every pruner: hours of two cores. What is in the archive is not run again.
+fashion-board: $(VENV)/.installed ## run what is missing of the project's own board, write its records and board again
+	[ ! -e $(FASHION)/records.tar.gz ] || $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
+	$(BIN)/synflow-bench run --suite $(FASHION)/fc.toml --results build/fashion
+	$(BIN)/synflow-bench run --suite $(FASHION)/conv.toml --results build/fashion
+	$(BIN)/synflow-bench results export $(FASHION)/records.tar.gz --results build/fashion --force
+	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
+	$(BIN)/synflow-bench leaderboard --results build/fashion --output $(FASHION)/board.md --force
 
 site: docs ## the pages of the documentation with the board, as they are published
 	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --format html --output site/leaderboard --force
