@@ -142,16 +142,8 @@ def training(size: Size, compression: float, device: torch.device) -> Line:
 def masked_step(model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor) -> Callable[[], object]:
     """Masks multiplied in every forward pass, and a look at the loss."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-    floats = {name: mask.float() for name, mask in masks.items()}
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = cross_entropy(masked_forward(model, floats, inputs), labels)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        return loss.item()
-
-    return step
+    step_of = masked_step_with(model, {name: mask.float() for name, mask in masks.items()}, optimizer)
+    return lambda: step_of(inputs, labels)
 
 
 def harness_step(model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor) -> Callable[[], object]:
@@ -204,7 +196,7 @@ def conventional_cell(model: str, size: Size, device: torch.device) -> float:
     started = time.perf_counter()
     first = next(iter(torch.utils.data.DataLoader(pairs, batch_size=100, shuffle=True)))
     kept = snip_masks(net, names, first[0].to(device), first[1].to(device), 10)
-    step_of = masked_step_with(net, kept)
+    step_of = masked_step_with(net, kept, torch.optim.Adam(net.parameters(), lr=1e-3))
     for inputs, labels in torch.utils.data.DataLoader(pairs, batch_size=64, shuffle=True):
         step_of(inputs.to(device), labels.to(device))
     with torch.no_grad():
@@ -213,9 +205,9 @@ def conventional_cell(model: str, size: Size, device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def masked_step_with(model: nn.Module, masks: dict[str, Tensor]) -> Callable[[Tensor, Tensor], float]:
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-
+def masked_step_with(
+    model: nn.Module, masks: dict[str, Tensor], optimizer: torch.optim.Optimizer
+) -> Callable[[Tensor, Tensor], float]:
     def step(inputs: Tensor, labels: Tensor) -> float:
         optimizer.zero_grad()
         loss = cross_entropy(masked_forward(model, masks, inputs), labels)

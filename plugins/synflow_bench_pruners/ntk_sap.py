@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from synflow_bench import Problem, Pruner
 from synflow_bench.errors import UsageError
 from synflow_bench_pruners.biases import is_unprunable_bias
+from synflow_bench_pruners.layout import channels_last
 
 
 class NtkSap(Pruner):
@@ -92,10 +93,7 @@ class Draw:
             name: weights[name] + perturbation * _normal(problem, *weights[name].shape)
             for name in problem.parameters
         }
-        inputs = _normal(problem, size, *problem.input_shape)
-        if inputs.dim() == 4 and inputs.device.type == "cpu":
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return cls(weights, perturbed, inputs)
+        return cls(weights, perturbed, channels_last(_normal(problem, size, *problem.input_shape)))
 
 
 def sensitivities(problem: Problem, draw: Draw) -> tuple[Tensor, ...]:

@@ -30,7 +30,7 @@ def in_shrinking_rounds(
     problem: Problem,
     targets: list[float],
     score: Callable[[Problem], Mapping[str, Tensor]],
-    lay_out: Callable[[str, Tensor], Tensor],
+    lay_out: Callable[[Tensor], Tensor],
 ) -> Masks:
     """A round for each density of `targets`; the masks are those of plain rounds, but for rounding.
 
@@ -45,7 +45,7 @@ class _Rounds:
         self,
         problem: Problem,
         score: Callable[[Problem], Mapping[str, Tensor]],
-        lay_out: Callable[[str, Tensor], Tensor],
+        lay_out: Callable[[Tensor], Tensor],
     ) -> None:
         self._problem, self._score, self._lay_out = problem, score, lay_out
         self._size, self._looked_at = problem.masks.size, problem.masks.kept
@@ -84,7 +84,7 @@ class _Rounds:
         self._connectivity = None
 
         def of(name: str, tensor: Tensor) -> Tensor:
-            return self._lay_out(name, small.part(name, tensor))
+            return self._lay_out(small.part(name, tensor))
 
         self._problem = problem.part(small.model, of)
         return Masks({name: of(name, mask) for name, mask in masks.items()})
