@@ -116,8 +116,8 @@ def _pruners(host: Host, names: Sequence[str]) -> list[PrunerSpec]:
 
 def _bench(host: Host, data: Path, device: str, threads: int) -> Bench:
     from synflow_bench.protocols import Bench
-    from synflow_bench.training import make_repeatable, resolve_device
+    from synflow_bench.training import resolve_device, set_up_process
 
     where = resolve_device(device)
-    make_repeatable(where, threads)
+    set_up_process(where, threads)
     return Bench(host=host, data_root=data, device=where, threads=threads)

@@ -9,7 +9,7 @@ import torch
 
 from synflow_bench.host import Host, PluginFile
 from synflow_bench.protocols import Bench
-from synflow_bench.training import make_repeatable
+from synflow_bench.training import set_up_process
 
 
 def make_bench(data_root: Path, device: str, threads: int, plugins: Sequence[PluginFile] = ()) -> Bench:
@@ -18,5 +18,5 @@ def make_bench(data_root: Path, device: str, threads: int, plugins: Sequence[Plu
     What is wrong with a plugin is not said again here: whoever planned the cells has heard it.
     """
     host = Host.load(report=lambda _: None, files=plugins)
-    make_repeatable(torch.device(device), threads)
+    set_up_process(torch.device(device), threads)
     return Bench(host=host, data_root=data_root, device=torch.device(device), threads=threads)

@@ -2,8 +2,9 @@
 
 from synflow_bench.training.checkpoint import Checkpoint
 from synflow_bench.training.data import LoadedData, LoadedSplit, balanced_examples
-from synflow_bench.training.device import describe, make_repeatable, resolve_device, resolve_devices
+from synflow_bench.training.device import describe, resolve_device, resolve_devices
 from synflow_bench.training.loop import Examples, OnEpoch, Streams, Trained, Training, steps_per_epoch
+from synflow_bench.training.process import set_up_process
 from synflow_bench.training.together import MOST_TOGETHER, can_share, is_stacked, train, train_together
 
 __all__ = [
@@ -20,9 +21,9 @@ __all__ = [
     "can_share",
     "describe",
     "is_stacked",
-    "make_repeatable",
     "resolve_device",
     "resolve_devices",
+    "set_up_process",
     "steps_per_epoch",
     "train",
     "train_together",

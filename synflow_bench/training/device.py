@@ -43,18 +43,3 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return device.type
-
-
-def make_repeatable(device: torch.device, threads: int) -> None:
-    """Fix what decides the order of floating-point sums: threads on a CPU, algorithms on a GPU.
-
-    Subnormal numbers are flushed to zero: moments of masked or dead weights decay into them, where a
-    processor is many times slower.
-    """
-    torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-        torch.use_deterministic_algorithms(True, warn_only=True)
