@@ -19,14 +19,23 @@ MOST_TOGETHER = 8
 
 def can_share(training: Training) -> bool:
     """Whether up to `MOST_TOGETHER` trainings like this one, computed as one, give bitwise the same."""
-    shape = training.examples.train.shape
-    batch = min(training.recipe.batch_size, len(training.examples.train))
     return (
         is_stacked(training)
         and training.examples.train.resident
         and torch.get_num_threads() == 1
-        and is_exact(training.model, (batch, *shape), networks=MOST_TOGETHER)
+        and all(_is_exact(training, size) for size in _batch_sizes(training))
     )
+
+
+def _is_exact(training: Training, batch: int) -> bool:
+    shape = (batch, *training.examples.train.shape)
+    return is_exact(training.model, shape, networks=MOST_TOGETHER)
+
+
+def _batch_sizes(training: Training) -> set[int]:
+    """Those of the full batches and of the last one of an epoch."""
+    examples, size = len(training.examples.train), training.recipe.batch_size
+    return {min(size, examples), examples % size or size}
 
 
 def train(training: Training) -> Trained:

@@ -87,12 +87,14 @@ def test_kept_weights_go_back_to_what_a_training_cut_off_at_the_step_has(
     ok(run_cell(make_cell(protocol=Multishot(levels=2, rewind=step), recipe=recipe), bench))
     at_step = written_out(bench, seen[0], step)
     for call in seen[1:]:
-        assert equal(kept(call["weights"], call["masks"]), kept(at_step, call["masks"]))
+        found, expected = kept(call["weights"], call["masks"]), kept(at_step, call["masks"])
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+        assert equal(found, kept(seen[1]["weights"], call["masks"])), "to the bit in every level"
         assert call["first_step"] == step
 
 
 def written_out(bench: Bench, call: dict[str, Any], steps: int) -> dict[str, torch.Tensor]:
-    """The weights of `fc` after so many plain SGD steps, computed by hand."""
+    """The weights of `fc` after so many plain SGD steps, computed by hand: equal but for rounding."""
     model, split = bench.host.models.get("fc")((1, 8, 8), 10), call["examples"].train
     model.load_state_dict(call["weights"])
     optimizer = build_optimizer(call["recipe"], model.parameters())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 
 import pytest
@@ -18,6 +19,7 @@ from synflow_bench.training import (
     Trained,
     Training,
     can_share,
+    together,
     train,
     train_together,
 )
@@ -202,9 +204,38 @@ def test_a_network_with_hooks_is_left_alone() -> None:
 
 def test_sharing_is_for_one_thread_and_full_precision() -> None:
     assert can_share(training(0, RECIPES[0]))
-    assert not can_share(training(0, RECIPES[0].model_copy(update={"precision": "bf16"})))
+    for change in ({"precision": "bf16"}, {"compile": "yes"}):
+        assert not can_share(training(0, RECIPES[0].model_copy(update=change)))
     torch.set_num_threads(2)
     assert not can_share(training(0, RECIPES[0]))
+
+
+def test_a_machine_is_tried_with_the_last_batch_of_an_epoch_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def exact(model: nn.Module, inputs: Sequence[int], networks: int) -> bool:
+        tried.append(inputs[0])
+        return inputs[0] == 16
+
+    monkeypatch.setattr(together, "is_exact", exact)
+    assert not can_share(training(0, RECIPES[0], examples=70))
+    assert min(tried) == 6
+    assert can_share(training(0, RECIPES[0], examples=64))
+
+
+@pytest.mark.parametrize("count", range(1, 10))
+def test_a_stack_of_any_batch_gives_logits_and_gradients_of_its_examples_alone(count: int) -> None:
+    models, inputs = [network(0), network(1)], torch.randn(2, count, 1, 4, 4, generator=generator(2))
+    plain = [deepcopy(model) for model in models]
+    expected = [model(batch) for model, batch in zip(plain, inputs, strict=True)]
+    stacked = StackedNetwork(models)
+    logits = stacked(inputs)
+    torch.testing.assert_close(logits, torch.stack(expected))
+    logits.square().sum().backward()
+    sum(each.square().sum() for each in expected).backward()
+    for model, other in zip(models, plain, strict=True):
+        for p, q in zip(model.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(p.grad, q.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_whether_a_machine_is_exact_is_tried_without_touching_the_network() -> None:

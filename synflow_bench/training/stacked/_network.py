@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from synflow_bench.training.stacked._layers import chain_of
 from synflow_bench.training.stacked._linear import StackedLinear
 from synflow_bench.training.stacked._storage import Storage
+
+ROWS = 4
+"""Batches are filled up to a multiple of so many examples, with zeros that have no gradient.
+
+Every network's part of a batched product then begins at a whole small vector, and is computed alike wherever
+it lies in the stack.
+"""
 
 
 class StackedNetwork(nn.Module):
@@ -26,8 +34,11 @@ class StackedNetwork(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map `inputs` (G, N, ...) to logits (G, N, classes)."""
-        logits: Tensor = self._layers(inputs.flatten(2))
-        return logits
+        examples, count = inputs.flatten(2), inputs.shape[1]
+        if spare := -count % ROWS:
+            examples = pad(examples, (0, 0, 0, spare))
+        logits: Tensor = self._layers(examples)
+        return logits[:, :count]
 
     def _stack(self, name: str, layer: nn.Module) -> nn.Module:
         if not isinstance(layer, nn.Linear):
