@@ -13,6 +13,9 @@ from torch import Tensor
 
 UNSIGNED_BYTE = 8
 
+PIECE = 1 << 20
+"""Bytes that are read at a time."""
+
 
 class NotIdxError(Exception):
     """What is wrong with a file, to be read after its name."""
@@ -35,10 +38,14 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
 
 
 def _content(path: Path) -> bytearray:
+    """All bytes of a file, unpacked by pieces: packed and unpacked are never both in memory."""
+    content = bytearray()
     try:
-        content = path.read_bytes()
-        return bytearray(gzip.decompress(content) if path.suffix == ".gz" else content)
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            while piece := file.read(PIECE):
+                content += piece
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise NotIdxError("is no whole gzip file") from error
     except OSError as error:
         raise NotIdxError(f"cannot be read: {error.strerror}") from error
+    return content

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -22,36 +22,45 @@ NORMALISED = 512
 
 @dataclass(frozen=True)
 class ResidentSplit:
-    """Examples that stay on the device: `images` (N, C, H, W) uint8, `labels` (N,) int64."""
+    """Examples that stay on the device: `stored` (M, C, H, W) uint8, `labels` (N,) int64.
+
+    With `places` (N,) they are the images at these places, so that the parts of a set share its memory.
+    """
 
     resident: ClassVar[bool] = True
-    images: Tensor
+    stored: Tensor
     labels: Tensor
     normalise: Normalisation
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
+    def images(self) -> Tensor:
+        """All images, (N, C, H, W) uint8: copied, where they are but a part of what is stored."""
+        return self.stored if self.places is None else self.stored[self.places]
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """That of one example, (C, H, W)."""
-        return tuple(self.images.shape[1:])
+        return tuple(self.stored.shape[1:])
 
     def take(self, indices: Tensor) -> ResidentSplit:
         """The examples at `indices` (n,)."""
         chosen = indices.to(self.labels.device)
-        return ResidentSplit(self.images[chosen], self.labels[chosen], self.normalise)
+        places = chosen if self.places is None else self.places[chosen]
+        return replace(self, labels=self.labels[chosen], places=places)
 
     def inputs(self, indices: Tensor) -> Tensor:
         """The examples at `indices` (n,), normalised and not augmented: (n, C, H, W) float32."""
-        return self.normalise(self.images[indices.to(self.labels.device)])
+        return self.normalise(self._at(indices.to(self.labels.device)))
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All examples in order, normalised, for evaluation."""
-        for images, labels in zip(
-            torch.split(self.images, size), torch.split(self.labels, size), strict=True
-        ):
-            yield self.normalise(images), labels
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.normalise(self._at(part)), self.labels[part]
 
     def shuffled(
         self, size: int, order: Tensor, change: Augmentation | None, generator: torch.Generator
@@ -62,10 +71,13 @@ class ResidentSplit:
         """
         device = self.labels.device
         for block in torch.split(order.to(device), max(1, BLOCK // size) * size):
-            images = self.images[block]
+            images = self._at(block)
             if change is not None:
                 images = augment(images, change, generator)
             yield from self._normalised(images, self.labels[block], size)
+
+    def _at(self, places: Tensor | slice) -> Tensor:
+        return self.stored[places if self.places is None else self.places[places]]
 
     def _normalised(self, images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         part = max(1, NORMALISED // size) * size
