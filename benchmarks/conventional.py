@@ -1,7 +1,7 @@
 """The baseline: SynFlow and training as most research code writes them, for one Fashion-MNIST cell.
 
 A torchvision data set, a DataLoader, masks multiplied in every forward pass, every score sorted, `.item()`
-every step. `python benchmarks/conventional.py ROOT` prints the test accuracy and the seconds.
+every step. `python benchmarks/conventional.py ROOT fc` (or `conv`) prints the test accuracy and the seconds.
 """
 
 from __future__ import annotations
@@ -49,6 +49,12 @@ def network() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Linear(100, 10))
 
 
+def small_convolutions() -> nn.Sequential:
+    """Two convolutions of 32 channels."""
+    layers = (nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU())
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 28 * 28, 10))
+
+
 def loaders(root: Path) -> Iterator[DataLoader[tuple[Tensor, Tensor]]]:
     """Training batches of 64 and test batches of 256."""
     change = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.286,), (0.353,))])
@@ -64,10 +70,9 @@ def masked_forward(model: nn.Module, masks: dict[str, Tensor], inputs: Tensor) -
     return output
 
 
-def run_cell(root: Path) -> float:
+def run_cell(root: Path, model: nn.Module) -> float:
     """Prune to compression 10 in 100 rounds, train one epoch with Adam, return the test accuracy."""
     training, test = loaders(root)
-    model = network()
     names = [name for name, _ in model.named_parameters() if name.endswith("weight")]
     masks = synflow_masks(model, names, (1, 28, 28), 10, 100)
     model.train()
@@ -89,5 +94,5 @@ def run_cell(root: Path) -> float:
 
 if __name__ == "__main__":
     started = time.perf_counter()
-    accuracy = run_cell(Path(sys.argv[1]))
+    accuracy = run_cell(Path(sys.argv[1]), {"fc": network, "conv": small_convolutions}[sys.argv[2]]())
     print(f"{accuracy:.4f} {time.perf_counter() - started:.2f}")
