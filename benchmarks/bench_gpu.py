@@ -13,7 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.utils.data
@@ -35,6 +37,19 @@ from synflow_bench.training.loop import Batch, Examples, Streams, Training
 from synflow_bench.training.normalisation import Normalisation
 from synflow_bench.training.resident import ResidentSplit
 from synflow_bench.training.step import TrainingStep
+
+WAYS: dict[str, dict[str, Any]] = {
+    "bf16": {"precision": "bf16"},
+    "bf16, channels last": {"precision": "bf16", "channels_last": True},
+    "compiled": {"compile": "yes"},
+    "CUDA graphs": {"compile": "cuda-graphs"},
+    "bf16, channels last, CUDA graphs": {
+        "precision": "bf16",
+        "channels_last": True,
+        "compile": "cuda-graphs",
+    },
+}
+"""What a recipe can say to make the steps of a large network quicker."""
 
 DATA = Path(__file__).with_name("made_up_data.py")
 
@@ -146,9 +161,34 @@ def masked_step(model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor) 
     return lambda: step_of(inputs, labels)
 
 
-def harness_step(model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor) -> Callable[[], object]:
+def quicker_training(size: Size, dense: Line, device: torch.device) -> list[Line]:
+    """The `dense` step in the other ways in which this device can take it."""
+    model, shape = network(size.large, size.image, device), size.image
+    masks = Masks.ones({name: p for name, p in model.named_parameters() if p.dim() > 1})
+    batch = torch.randn(size.batch, *shape, device=device), torch.arange(size.batch, device=device) % 10
+    lines = []
+    for name, way in ways_for(size, device).items():
+        step = harness_step(deepcopy(model), masks, *batch, **way)
+        for _ in range(2):
+            step()  # CUDA graphs are recorded in the second
+        what = f"training step, {size.large}, {name}"
+        lines.append(Line(what, dense.conventional, seconds(step, device, size.steps)))
+    return lines
+
+
+def ways_for(size: Size, device: torch.device) -> dict[str, dict[str, Any]]:
+    """Those that the device has; a trial on a CPU compiles nothing: that takes longer than all else."""
+    if device.type == "cuda":
+        return WAYS
+    known = ("no", "yes") if size is FULL else ("no",)
+    return {name: way for name, way in WAYS.items() if way.get("compile", "no") in known}
+
+
+def harness_step(
+    model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor, **way: Any
+) -> Callable[[], object]:
     """A step of the harness, of the units that matter."""
-    shape, recipe = tuple(inputs.shape[1:]), Recipe(epochs=1, lr=1e-4, batch_size=len(labels))
+    shape, recipe = tuple(inputs.shape[1:]), Recipe(epochs=1, lr=1e-4, batch_size=len(labels), **way)
     reach = trace(deepcopy(model).cpu(), torch.zeros(1, *shape))  # as the harness does, on the CPU
     small = shrink(model, masks, reach, shape)
     trained, kept = (small.model, small.masks) if small else (model, masks)
@@ -160,9 +200,21 @@ def harness_step(model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor)
     return lambda: step([Batch(inputs, labels, recipe.lr)])
 
 
-def cells(model: str, workers: int, size: Size, device: torch.device) -> float:
+def cell_lines(size: Size, device: torch.device) -> list[Line]:
+    """Cells of small networks; convolutions in bf16 as well."""
+    lines, counts = [], (1, 2, 4) if size is FULL else (2,)
+    for model, precisions in {"fc": ("fp32",), "conv": ("fp32", "bf16")}.items():
+        conventional = conventional_cell(model, size, device)
+        for precision, workers in product(precisions, counts):
+            recipe = Recipe(epochs=1, optimizer="adam", lr=1e-3, batch_size=64, precision=precision)
+            name = model if precision == "fp32" else f"{model}, {precision}"
+            here = cells(model, recipe, workers, size, device)
+            lines.append(Line(f"cell, {name}, 1 epoch, {workers} on one device", conventional, here))
+    return lines
+
+
+def cells(model: str, recipe: Recipe, workers: int, size: Size, device: torch.device) -> float:
     """Seconds a cell of a run with `workers` workers that have started and run a cell each."""
-    recipe = Recipe(epochs=1, optimizer="adam", lr=1e-3, batch_size=64)
     setting = Setting(dataset=f"made-up-{size.data}", model=ModelSpec(name=model), recipe=recipe)
     pruner = PrunerSpec(name="snip", label="snip")
     with tempfile.TemporaryDirectory() as folder:
@@ -220,24 +272,19 @@ def masked_step_with(
 
 def table(size: Size, device: torch.device) -> list[Line]:
     """All comparisons."""
-    lines = []
-    for model in ("fc", "conv"):
-        conventional = conventional_cell(model, size, device)
-        for workers in (1, 2, 4) if size is FULL else (2,):
-            here = cells(model, workers, size, device)
-            lines.append(Line(f"cell, {model}, 1 epoch, {workers} on one device", conventional, here))
+    lines = cell_lines(size, device)
     lines.append(synflow(size.large, size.image, size, device))
     lines.append(synflow(size.second, size.second_image, size, device))
     lines += [gradient_method(pruner, size, device) for pruner in ("snip", "grasp")]
-    lines += [training(size, compression, device) for compression in (1.0, 100.0, 1000.0)]
-    return lines
+    steps = [training(size, compression, device) for compression in (1.0, 100.0, 1000.0)]
+    return [*lines, *steps, *quicker_training(size, steps[0], device)]
 
 
 def render(lines: Sequence[Line]) -> str:
     """The table as text."""
-    head = f"{'what':58}{'conventional':>14}{'here':>12}{'ratio':>8}{'an hour':>12}"
+    head = f"{'what':68}{'conventional':>14}{'here':>12}{'ratio':>8}{'an hour':>12}"
     rows = [
-        f"{each.what:58}{each.conventional:>12.4f} s{each.here:>10.4f} s"
+        f"{each.what:68}{each.conventional:>12.4f} s{each.here:>10.4f} s"
         f"{each.ratio:>8.1f}{each.an_hour:>12,.0f}"
         for each in lines
     ]

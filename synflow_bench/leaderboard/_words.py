@@ -133,6 +133,8 @@ def _recipe(recipe: Recipe) -> Iterator[str]:
     yield recipe.precision
     if recipe.channels_last:
         yield "channels last"
+    if recipe.compile != "no":
+        yield "compiled" if recipe.compile == "yes" else "compiled, CUDA graphs"
     yield f"validation {100 * recipe.validation_fraction:g} % of train"
 
 

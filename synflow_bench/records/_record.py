@@ -14,7 +14,7 @@ SCHEMA: Literal[1] = 1
 """The version of the record's layout; part of every key."""
 
 Status = Literal["ok", "failed", "skipped"]
-Engine = Literal["eager", "stacked", "shrunk"]
+Engine = Literal["eager", "compiled", "stacked", "shrunk"]
 
 
 class _Part(BaseModel):
@@ -103,8 +103,9 @@ class Timing(_Part):
 class Provenance(_Part):
     """Where and with what a record was made. Never part of the key.
 
-    `engine` computed the training's steps: `eager`, one network layer by layer; `stacked`, several small ones
-    as one; `shrunk`, without the units that nothing reads. They differ in how sums are rounded.
+    `engine` computed the training's steps: `eager`, one network layer by layer; `compiled`, one through
+    torch's compiler; `stacked`, several small ones as one; `shrunk`, one that is either of the first two,
+    without the units that nothing reads. They differ in how sums are rounded.
     """
 
     created: str
@@ -154,8 +155,9 @@ class Record(BaseModel):
         return self
 
     def to_json(self) -> str:
-        """Indented JSON that ends in a newline."""
-        return self.model_dump_json(by_alias=True, indent=1) + "\n"
+        """Indented JSON that ends in a newline; what a recipe leaves unsaid is left out."""
+        unsaid = {"cell": {"setting": {"recipe": self.cell.setting.recipe.unsaid}}}
+        return self.model_dump_json(by_alias=True, indent=1, exclude=unsaid) + "\n"
 
     @property
     def result(self) -> dict[str, Any]:

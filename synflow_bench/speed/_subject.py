@@ -85,7 +85,7 @@ class Subject:
         return Training(
             model=model,
             masks=_random_masks(model, self.setting),
-            recipe=_short(self.setting.recipe, batch, epochs=2 if examples == batch else EPOCHS),
+            recipe=_short(self.setting.recipe, batch, examples // batch),
             examples=Examples(train, None, self._of(data.test, 1), data.augmentation),
             streams=Streams(torch.Generator(), torch.Generator()),
         )
@@ -97,8 +97,9 @@ class Subject:
         return split.take(torch.arange(examples) % len(split))
 
 
-def _short(recipe: Recipe, batch: int, epochs: int) -> Recipe:
-    """A few epochs with steps so small that nothing diverges."""
+def _short(recipe: Recipe, batch: int, steps: int) -> Recipe:
+    """A few epochs with steps so small that nothing diverges; CUDA graphs are recorded in the second step."""
+    epochs = 2 if steps == 1 and recipe.compile == "no" else EPOCHS
     changes = {"epochs": epochs, "warmup_epochs": 0, "lr": 1e-6, "batch_size": batch}
     return recipe.model_copy(update=changes)
 

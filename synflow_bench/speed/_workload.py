@@ -25,6 +25,7 @@ class Workload(Value):
     clipped: bool
     augmented: bool
     pruning: PruningOptions
+    compile: str = "no"
 
     @classmethod
     def of(cls, setting: Setting, dataset: type[Dataset]) -> Self:
@@ -41,6 +42,7 @@ class Workload(Value):
             clipped=recipe.gradient_clip is not None,
             augmented=recipe.augment and dataset.augmentation is not None,
             pruning=setting.pruning,
+            compile=recipe.compile,
         )
 
     @property

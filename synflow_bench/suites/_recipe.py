@@ -12,6 +12,7 @@ from synflow_bench.suites._model import Value
 Optimizer = Literal["sgd", "momentum", "adam", "rmsprop"]
 Schedule = Literal["constant", "step", "cosine"]
 Precision = Literal["fp32", "bf16"]
+Compile = Literal["no", "yes", "cuda-graphs"]
 
 
 class Recipe(Value):
@@ -20,6 +21,8 @@ class Recipe(Value):
     `momentum` is SGD with Nesterov momentum; `sgd` has none. The `step` schedule multiplies the
     learning rate by `gamma` at the start of each epoch in `milestones` (counted from zero); `cosine`
     falls to zero over the training, step by step; `warmup_epochs` rise linearly from zero before either.
+    `compile` lets torch compile the network for the training steps, which takes seconds to minutes at the
+    start of each training; `cuda-graphs` also starts all its kernels as one, on CUDA devices only.
     """
 
     epochs: Annotated[int, Field(ge=0)]
@@ -38,12 +41,18 @@ class Recipe(Value):
     validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
     precision: Precision = "fp32"
     channels_last: bool = False
+    compile: Compile = "no"
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         if faults := [*self._without_effect(), *self._contradictions()]:
             raise ValueError("; ".join(faults))
         return self
+
+    @property
+    def unsaid(self) -> set[str]:
+        """Fields that came after the first records and are as without them: neither hashed nor written."""
+        return {"compile"} if self.compile == "no" else set()
 
     def _without_effect(self) -> Iterator[str]:
         # A default that is written out says nothing; records write out all of them.

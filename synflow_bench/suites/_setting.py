@@ -77,4 +77,5 @@ class Setting(Value):
 
     def _unsaid(self) -> dict[str, Any]:
         """Fields that came after the first records and are as they would be without them."""
-        return {} if self.pruning.prune_residual else {"pruning": {"prune_residual"}}
+        pruning = set() if self.pruning.prune_residual else {"prune_residual"}
+        return {"recipe": self.recipe.unsaid, "pruning": pruning}

@@ -13,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from synflow_bench.suites import Recipe
+from synflow_bench.training.compiled import CompiledNetwork
 from synflow_bench.training.loop import Batch, Training
 from synflow_bench.training.masking import MaskedWeights
 from synflow_bench.training.optimizers import build_optimizer, set_learning_rate
@@ -33,29 +34,34 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """The step of one network, whatever its layers."""
+    """The step of one network, whatever its layers; where it is `compiled`, nothing else of the step is."""
 
     model: nn.Module
     optimizer: Optimizer
     masked: Sequence[MaskedWeights]
     recipe: Recipe
     precision: Precision
+    compiled: CompiledNetwork | None = None
 
     @classmethod
     def of(cls, training: Training) -> Self:
-        """Lay out the network as the recipe says, with a fresh optimizer."""
-        model, recipe = training.model, training.recipe
+        """Lay out the network as the recipe says, with a fresh optimizer.
+
+        Raises `SuiteError` where the recipe asks for what its device does not have.
+        """
+        model, recipe, compiled = training.model, training.recipe, CompiledNetwork.of(training)
         precision = Precision.of(recipe, next(model.parameters()).device)
         precision.lay_out(model)
         masked = [MaskedWeights(model, training.masks)]
-        return cls(model, build_optimizer(recipe, model.parameters()), masked, recipe, precision)
+        return cls(model, build_optimizer(recipe, model.parameters()), masked, recipe, precision, compiled)
 
     def __call__(self, batches: Sequence[Batch]) -> Sequence[Tensor]:
         """`batches` has one."""
         (batch,) = batches
         set_learning_rate(self.optimizer, batch.lr)
+        network = self.model if self.compiled is None else self.compiled
         with self.precision.autocast():
-            logits = self.model(self.precision.laid_out(batch.inputs))
+            logits = network(self.precision.laid_out(batch.inputs))
         loss = cross_entropy(logits.float(), batch.labels, label_smoothing=self.recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         self.masked[0].mask_gradients()

@@ -49,7 +49,7 @@ def train_together(trainings: Sequence[Training]) -> list[Trained]:
     What comes out of each does not depend on the others. The seconds of each are its share of the whole.
     """
     started = time.perf_counter()
-    engine: Engine = "stacked" if is_stacked(trainings[0]) else "eager"
+    engine = _engine_of(trainings[0])
     if engine == "stacked":
         trained = _train_stacked(trainings)
     else:
@@ -60,8 +60,15 @@ def train_together(trainings: Sequence[Training]) -> list[Trained]:
 
 def is_stacked(training: Training) -> bool:
     """Whether a training is computed as part of a stack, alone or not."""
-    device = next(training.model.parameters()).device
-    return device.type == "cpu" and training.recipe.precision == "fp32" and is_stackable(training.model)
+    device, recipe = next(training.model.parameters()).device, training.recipe
+    plain = recipe.precision == "fp32" and recipe.compile == "no"
+    return device.type == "cpu" and plain and is_stackable(training.model)
+
+
+def _engine_of(training: Training) -> Engine:
+    if is_stacked(training):
+        return "stacked"
+    return "eager" if training.recipe.compile == "no" else "compiled"
 
 
 def _train_stacked(trainings: Sequence[Training]) -> list[Trained]:

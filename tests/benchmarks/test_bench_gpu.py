@@ -5,7 +5,19 @@ from __future__ import annotations
 import bench_gpu
 import pytest
 import torch
-from bench_gpu import TEST, Line, gradient_method, main, render, synflow, training
+from bench_gpu import (
+    FULL,
+    TEST,
+    WAYS,
+    Line,
+    gradient_method,
+    main,
+    quicker_training,
+    render,
+    synflow,
+    training,
+    ways_for,
+)
 from gpu_methods import grasp_masks, snip_masks
 
 from synflow_bench import prune
@@ -46,6 +58,28 @@ def test_prunings_and_steps_are_compared_on_the_device_that_is_named() -> None:
     assert all(line.conventional > 0 and line.here > 0 for line in lines)
 
 
+def test_a_dense_step_is_taken_in_every_way_that_the_device_has() -> None:
+    dense = Line("training step, conv, compression 1", 2.0, 1.0)
+    lines = quicker_training(TEST, dense, CPU)
+    assert [line.what for line in lines] == [
+        "training step, conv, bf16",
+        "training step, conv, bf16, channels last",
+    ]
+    assert all(line.conventional == 2.0 and line.here > 0 for line in lines)
+
+
+def test_cuda_graphs_are_for_cuda_devices() -> None:
+    assert ways_for(FULL, torch.device("cuda")) == ways_for(TEST, torch.device("cuda")) == WAYS
+    assert list(ways_for(FULL, CPU)) == ["bf16", "bf16, channels last", "compiled"]
+
+
+@pytest.mark.slow
+def test_a_dense_step_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_gpu, "ways_for", lambda *_: {"compiled": WAYS["compiled"]})
+    (line,) = quicker_training(TEST, Line("", 1.0, 1.0), CPU)
+    assert line.here > 0
+
+
 def test_a_ratio_says_how_many_times_faster_it_is_here() -> None:
     dense, sparse = Line("training step, n, compression 1", 2.0, 2.0), Line("training step, n, x", 2.0, 0.5)
     assert (sparse.ratio, sparse.an_hour) == (4.0, 7200.0)
@@ -60,7 +94,15 @@ def test_a_conventional_cell_runs() -> None:
 def test_the_whole_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--device", "cpu", "--size", "test"]) == 0
     out = capsys.readouterr().out
-    for what in ("cell, fc", "cell, conv", "synflow, 3 rounds", "snip", "grasp", "compression 1000"):
+    for what in (
+        "cell, fc",
+        "cell, conv, bf16",
+        "conv, bf16, channels last",
+        "synflow, 3 rounds",
+        "snip",
+        "grasp",
+        "compression 1000",
+    ):
         assert what in out
 
 

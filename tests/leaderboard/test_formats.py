@@ -251,6 +251,7 @@ def test_the_summary_tells_everything_that_differs_from_a_plain_recipe() -> None
         augment=False,
         precision="bf16",
         channels_last=True,
+        compile="cuda-graphs",
         validation_fraction=0,
     )
     setting = Setting(
@@ -264,8 +265,8 @@ def test_the_summary_tells_everything_that_differs_from_a_plain_recipe() -> None
     assert summary(setting) == (
         "160 epochs, momentum 0.9 (Nesterov), lr 0.1, batch 128, step schedule (x 0.1 at 60, 120), "
         "warm-up 1 epoch, weight decay 0.0001, label smoothing 0.1, gradient clip 1, no augmentation, bf16, "
-        "channels last, validation 0 % of train, pruned after 2 epochs, local scope, 1 example a class, "
-        "biases pruned, dense classifier, model residual True, root seed 7"
+        "channels last, compiled, CUDA graphs, validation 0 % of train, pruned after 2 epochs, local scope, "
+        "1 example a class, biases pruned, dense classifier, model residual True, root seed 7"
     )
 
 

@@ -67,6 +67,30 @@ def test_the_network_is_whole_again_after_its_training(
     assert int(whole.count_nonzero()) == conv2.kept
 
 
+@pytest.mark.slow
+def test_a_shrunk_cell_that_is_compiled_gives_what_the_plain_one_does(
+    bench: Bench, make_cell: MakeCell
+) -> None:
+    how = {"lr": 0.01, "epochs": 1}
+    plain, compiled = (
+        ok(run_cell(make_cell("synflow[rounds=10]", 50.0, model="conv", recipe=each), bench))
+        for each in (how, {**how, "compile": "yes"})
+    )
+    assert plain.provenance.engine == compiled.provenance.engine == "shrunk"
+    assert plain.masks == compiled.masks
+    assert plain.key != compiled.key
+    assert compiled.curve[-1].test_loss == pytest.approx(plain.curve[-1].test_loss, rel=1e-3)
+
+
+def test_cuda_graphs_without_a_cuda_device_fail_the_cell_in_one_line(
+    bench: Bench, make_cell: MakeCell
+) -> None:
+    error = run_cell(make_cell("dense", 1.0, recipe={"compile": "cuda-graphs"}), bench).error
+    assert error is not None
+    assert (error.kind, error.traceback) == ("SuiteError", None)
+    assert error.message.startswith("compile 'cuda-graphs' has no effect on device 'cpu'")
+
+
 def test_dense_networks_are_not_shrunk(bench: Bench, make_cell: MakeCell) -> None:
     assert ok(run_cell(make_cell("dense", 1.0, model="conv"), bench)).provenance.engine == "eager"
 

@@ -75,6 +75,16 @@ def test_the_key_is_sixteen_hex_digits_and_ignores_the_label(make_record: Any) -
     assert int(named.key, 16) >= 0
 
 
+def test_a_record_without_a_compiler_is_written_as_before_recipes_had_one(make_record: Any) -> None:
+    """Boards name the digest of their records' files."""
+    record = make_record()
+    assert "compile" not in record.to_json()
+    assert Record.model_validate_json(record.to_json()) == record
+    recipe = record.cell.setting.recipe.model_copy(update={"compile": "yes"})
+    compiled = make_record(setting=record.cell.setting.model_copy(update={"recipe": recipe}))
+    assert json.loads(compiled.to_json())["cell"]["setting"]["recipe"]["compile"] == "yes"
+
+
 @pytest.mark.parametrize("part", ["pruner", "model", "dataset"])
 def test_every_revision_changes_the_key(make_record: Any, part: str) -> None:
     assert make_record().key != make_record(revisions=Revisions(**{part: 2})).key

@@ -63,5 +63,6 @@ def test_a_workload_is_what_costs_time_whatever_the_data_set_and_the_epochs(
     datasets = Host.load().datasets
     mnist = Workload.of(make_setting("mnist"), datasets.get("mnist"))
     assert mnist == Workload.of(make_setting("fashion-mnist", epochs=9), datasets.get("fashion-mnist"))
-    assert mnist != Workload.of(make_setting("mnist", batch_size=9), datasets.get("mnist"))
+    for change in ({"batch_size": 9}, {"compile": "yes"}):
+        assert mnist != Workload.of(make_setting("mnist", **change), datasets.get("mnist"))
     assert mnist.title == "fc on 1x28x28, 10 classes, batch 64"

@@ -26,6 +26,7 @@ RECIPE: dict[str, Any] = {
     "validation_fraction": 0.2,
     "precision": "bf16",
     "channels_last": True,
+    "compile": "yes",
 }
 NEEDS = {"milestones": {"schedule": "step"}, "gamma": {"schedule": "step", "milestones": [1]}}
 """What else a field needs to have an effect."""

@@ -34,6 +34,7 @@ STEP = {"schedule": "step", "milestones": [2, 4]}
             "optimizer: input should be 'sgd', 'momentum', 'adam' or 'rmsprop' (given 'adma')",
         ),
         ({"learning_rate": 1}, "learning_rate: no such field"),
+        ({"compile": True}, "compile: input should be 'no', 'yes' or 'cuda-graphs' (given True)"),
         ({"epochs": 2.5}, "epochs: "),
     ],
 )
@@ -51,7 +52,8 @@ def test_tells_all_that_has_no_effect_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, STEP, {"optimizer": "adam"}, {"optimizer": "momentum", "momentum": 0.5}]
+    "fields",
+    [{}, STEP, {"optimizer": "adam"}, {"optimizer": "momentum", "momentum": 0.5}, {"compile": "cuda-graphs"}],
 )
 def test_what_it_writes_it_reads(fields: dict[str, Any]) -> None:
     recipe = Recipe.model_validate({"epochs": 5, **fields})
