@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite, print the leaderboard
 	$(BIN)/synflow-bench run --all
 
-# Processes for the fast tests; the slow ones start their own. One thread each: two are slower on small networks.
+# Processes for the tests, of one thread each: two threads are slower on small networks. Of slow tests only two at a
+# time, as they start processes of their own and some hold large networks.
 PROCESSES ?= logical
 test test-fast: export OMP_NUM_THREADS := 1
 
 test: test-fast ## install with the development extra, run every test
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n $(PROCESSES) --maxprocesses 2 --dist worksteal
 
 test-fast: $(VENV)/.installed-dev ## every test but the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n $(PROCESSES) --maxprocesses 4 --dist worksteal
