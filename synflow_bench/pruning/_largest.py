@@ -20,8 +20,8 @@ Piece = tuple[Floats, Bools, Bools]
 SAMPLE = 1 << 16
 """The most entries that are drawn to bracket the threshold; of few entries, a sixteenth is."""
 
-PIECE = 1 << 16
-"""Entries that stay in a core's cache while they are compared twice."""
+PIECE = 1 << 18
+"""Entries that stay in a core's cache while they are compared twice, and enough for threads not to queue."""
 
 FEW = 1 << 14
 """Up to how many entries a partition of them all is as fast."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +16,6 @@ from synflow_bench.pruning._guard import PrecisionError, check_scores, check_und
 from synflow_bench.pruning._masks import Masks
 from synflow_bench.pruning._prunable import prunable_parameters
 from synflow_bench.pruning._selection import select
-from synflow_bench.pruning._threads import on_threads
 from synflow_bench.suites import PruningOptions
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -119,8 +117,8 @@ class Problem:
         """The next round: weights, buffers, modes and gradients as at the start, and `masks` applied."""
         masks, tensors = masks.check(self.parameters), dict(_tensors(self._modules))
         with torch.no_grad():
-            on_threads(_mask, [(self.dense[name], masks[name], tensors[name]) for name in self.parameters])
             for name in self.parameters:
+                _mask(self.dense[name], masks[name], tensors[name])
                 tensors[name].requires_grad_(True)
             for name in self._rest:
                 tensors[name].copy_(self._rest[name])
@@ -131,7 +129,8 @@ class Problem:
     def narrowed(self, masks: Masks, *, density: float, round: int) -> Problem:
         """`at` for less than was kept before, after a score that left the network as it found it."""
         masks, tensors = masks.check(self.parameters), dict(_tensors(self._modules))
-        on_threads(_mask, [(tensors[name], masks[name], tensors[name]) for name in self.parameters])
+        for name in self.parameters:
+            _mask(tensors[name], masks[name], tensors[name])
         return replace(self, masks=masks, density=density, round=round)
 
     def part(self, model: nn.Module, of: Callable[[str, Tensor], Tensor]) -> Problem:
@@ -207,13 +206,9 @@ class Problem:
         return wider.at(wider.masks, density=self.density, round=self.round)
 
 
-def _mask(dense_mask_out: tuple[Tensor, Tensor, Tensor]) -> None:
-    """out = dense * mask. numpy multiplies numbers by booleans twice as fast as torch does."""
-    dense, mask, out = dense_mask_out
-    if dense.device.type == "cpu":
-        np.multiply(dense.detach().numpy(), mask.numpy(), out=out.detach().numpy())
-    else:
-        torch.mul(dense.detach(), mask, out=out.detach())
+def _mask(dense: Tensor, mask: Tensor, out: Tensor) -> None:
+    """out = dense * mask. torch multiplies by bytes of 0 and 1 twice as fast as by booleans."""
+    torch.mul(dense.detach(), mask.view(torch.uint8), out=out.detach())
 
 
 def _tensors(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, Tensor]]:
