@@ -22,8 +22,8 @@ class UsageError(HandledError):
 class UnknownNameError(UsageError):
     """A name that nothing has registered."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {name!r}; {did_you_mean(name, known)}")
+    def __init__(self, kind: str, name: str, known: Iterable[str], otherwise: str = "") -> None:
+        super().__init__(f"unknown {kind} {name!r}; {did_you_mean(name, known, otherwise)}")
 
 
 class PluginError(HandledError):
@@ -58,10 +58,12 @@ class DeviceError(UsageError):
     """A device that this machine does not have."""
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Say which known name was probably meant, or list what there is."""
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Say which known name was probably meant, or `otherwise`, or list what there is."""
     choices = sorted(known)
     close = get_close_matches(name, choices, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"
+    if otherwise:
+        return otherwise
     return f"known: {', '.join(choices)}" if choices else "none is installed"

@@ -11,7 +11,8 @@ from synflow_bench_pruners.grasp import Grasp
 class GraspAbs(Grasp):
     """Score |w (H g)|: weights whose removal changes the norm of the gradient most, up or down, are kept.
 
-    H g and `temperature`, 200, as in `grasp`, Wang et al. 2020, arXiv 2002.07376.
+    H g as in `grasp`: g and H g over the same scoring set in eval mode, logits divided by `temperature`, 200.
+    The signed score is that of Wang, Zhang, Grosse, 2020, arXiv 2002.07376.
     Frankle, Dziugaite, Roy, Carbin, "Pruning Neural Networks at Initialization: Why are We Missing the
     Mark?", 2021, arXiv 2009.08576, who find it better than the signed score at low compression.
     """

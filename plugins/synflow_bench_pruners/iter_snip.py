@@ -22,11 +22,11 @@ class IterSnip(Pruner):
     network at initialization", 2021, arXiv 2006.09081.
 
     The authors score each round on 1, 10, 20 or 40 batches for CIFAR-10, CIFAR-100, Tiny ImageNet or
-    ImageNet, about ten examples a class. That is the scoring set itself at its default of ten a class, and
-    `batches = 0`, the default, takes all of it in every round. With a larger scoring set, `batches` draws
-    that many batches of 128 from it anew in each round, as the official code does from the augmented training
-    set; never more than the set. The official code scores in train mode, here batch norm is in eval mode as
-    for `snip`. Its default is 10 rounds; its instructions use 60.
+    ImageNet: at 128 a batch 12.8 examples a class, and 5.1 on ImageNet. The scoring set has ten a class by
+    default, and `batches = 0`, the default, takes all of it in every round. With a larger scoring set,
+    `batches` draws that many batches of 128 from it anew in each round, as the official code does from the
+    augmented training set; never more than the set. The official code scores in train mode, here batch norm
+    is in eval mode as for `snip`. Its default is 10 rounds; its instructions use 60.
     """
 
     rounds: int = 10

@@ -34,8 +34,9 @@ def command(ctx: click.Context, names: tuple[str, ...], kind: str | None, data: 
     """Check that pruners, models and data sets keep the contract.
 
     NAME is that of an installed one; a pruner may have parameters, as in 'synflow[rounds=10]'. Every rule is
-    told with its verdict: pass, fail or skip, and the reason. A data set whose files are not in the data
-    folder and a plugin that needs what is not installed are skipped. The exit code is 1 if a rule is broken.
+    told with its verdict: pass, fail or skip, and the reason. Skipped are a data set whose files are not in
+    the data folder, and a plugin that needs what is not installed, if its distribution declares that among
+    its requirements or extras. The exit code is 1 if a rule is broken.
     """
     host = load_host(ctx)
     chosen = [(found, name) for name in names for found in _kinds_of(host, name, kind)]
@@ -56,7 +57,9 @@ def _kinds_of(host: Host, name: str, only: str | None) -> list[str]:
     found = [kind for kind in kinds if plain in host.registry(kind)]
     if not found:
         known = [known for kind in kinds for known in host.registry(kind).names()]
-        raise UnknownNameError(only or "pruner, model or dataset", plain, known)
+        lists = ", ".join(f"`synflow-bench list {kind}s`" for kind in kinds)
+        told = f"{lists} {'names' if only else 'name'} the installed"
+        raise UnknownNameError(only or "pruner, model or dataset", plain, known, told)
     if plain != name and found != ["pruner"]:
         raise UsageError(f"{found[-1]} {plain!r} is checked without parameters; write {plain!r}")
     return found

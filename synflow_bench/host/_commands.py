@@ -23,7 +23,8 @@ def with_commands(plugin: Plugin, taken: Collection[str]) -> Plugin:
         plugin.call("synflow_bench_commands", group=group)
         for name in group.commands:
             if name in taken:
-                raise ContractBroken(clash(KIND, name, "synflow-bench itself"))
+                files = plugin.kind == "plugin file"
+                raise ContractBroken(clash(KIND, name, "synflow-bench itself", files=files))
         return replace(plugin, entries=(*plugin.entries, *_entries(plugin, group)))
 
     return judged(plugin, ask)

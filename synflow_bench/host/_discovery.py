@@ -70,7 +70,8 @@ def _plugin(distribution: Distribution, point: EntryPoint) -> Plugin:
 def _join(plugin: Plugin, point: EntryPoint, distribution: Distribution, switches: Switches) -> Plugin:
     if switches.blocks(plugin):
         return replace(plugin, status="blocked", cause=f"by {DISABLE}")
-    return judged(plugin, partial(_load, point, distribution))
+    plugin = judged(plugin, partial(_load, point, distribution))
+    return plugin if plugin.status == "ok" else replace(plugin, remedy=f"mend it, or name it in {DISABLE}")
 
 
 def _load(point: EntryPoint, distribution: Distribution, plugin: Plugin) -> Plugin:

@@ -84,8 +84,9 @@ class Host:
 
     @property
     def faults(self) -> tuple[PluginError, ...]:
-        """One error for each plugin that breaks the contract or claims a name of another."""
-        return tuple(plugin.to_error() for plugin in self._with("fault"))
+        """One error for each plugin that breaks the contract or claims a name of another; files first."""
+        faults = sorted(self._with("fault"), key=lambda plugin: plugin.kind != "plugin file")
+        return tuple(plugin.to_error() for plugin in faults)
 
     def check(self) -> None:
         """Raise the first of `faults`, if there is one."""

@@ -24,7 +24,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plugin:
-    """An entry point and what came of it; `cause` says why its status is not `ok`.
+    """An entry point and what came of it; `cause` says why its status is not `ok`, `remedy` what to do.
 
     Of a file, `reference` is its path as it was given, `distribution` its name and `version` its hash.
     """
@@ -36,6 +36,7 @@ class Plugin:
     kind: Kind = "plugin"
     status: Status = "ok"
     cause: str = ""
+    remedy: str = ""
     entries: tuple[Entry, ...] = ()
     error: BaseException | None = field(default=None, repr=False, compare=False)
     hooks: pluggy.HookRelay | None = field(default=None, repr=False, compare=False)
@@ -64,6 +65,9 @@ class Plugin:
 
     def to_error(self) -> PluginError:
         """The error that stands for this plugin's fault, caused by what it raised."""
-        error = PluginError(f"{self.title}: {self.cause}")
+        told = f"{self.title}: {self.cause}"
+        if self.remedy:
+            told += f" {self.remedy}" if told.endswith("?") else f"; {self.remedy}"
+        error = PluginError(told)
         error.__cause__ = self.error
         return error

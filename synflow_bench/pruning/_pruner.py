@@ -77,12 +77,13 @@ def resolve_pruner(kind: type[Pruner], spec: PrunerSpec, title: str = "") -> tup
 
     Messages name it by `title`, which may say where it is from. Raises `UnknownNameError` for a parameter
     that the pruner does not have, `UsageError` for a value of the wrong type or one that the pruner refuses,
-    and `PluginError` for a `kind` that is no `Pruner`.
+    and `PluginError` for a `kind` that is no `Pruner`, that has types which cannot be read, or that refuses
+    its defaults.
     """
     title = title or f"pruner {spec.name!r}"
     if not (isinstance(kind, type) and issubclass(kind, Pruner)):
         raise PluginError(f"{title} is no synflow_bench.Pruner; make it a subclass")
-    hints = get_type_hints(kind)
+    hints = _types(kind, title)
     names = [field.name for field in fields(kind)]
     for name in spec.parameters:
         if name not in names:
@@ -90,17 +91,35 @@ def resolve_pruner(kind: type[Pruner], spec: PrunerSpec, title: str = "") -> tup
     given: dict[str, Any] = {
         name: _coerce(title, name, hints[name], value) for name, value in spec.parameters.items()
     }
-    pruner, defaults = _make(kind, given, title), asdict(kind())
+    pruner, defaults = _make(kind, given, title), {field.name: field.default for field in fields(kind)}
     changed = {name: value for name, value in given.items() if value != defaults[name]}
     resolved = PrunerSpec(name=spec.name, parameters=asdict(pruner), label=label_of(spec.name, changed))
     return pruner, resolved
 
 
+def _types(kind: type[Pruner], title: str) -> dict[str, Any]:
+    """The types of the parameters; annotations are text until they are read here."""
+    try:
+        return get_type_hints(kind)
+    except Exception as error:
+        told = f"the type of a parameter cannot be read: {_told(error)}"
+        raise PluginError(f"{title}: {told}; import it outside TYPE_CHECKING") from error
+
+
 def _make(kind: type[Pruner], given: Mapping[str, Any], title: str) -> Pruner:
     try:
         return kind(**given)
-    except (UsageError, ValueError, TypeError) as error:
-        raise UsageError(f"{title}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    except Exception as error:
+        if not given:
+            told = f"{title} refuses its defaults: {_told(error)}"
+            raise PluginError(f"{told}; mend them, or set parameters that it takes") from error
+        if isinstance(error, UsageError | ValueError | TypeError):
+            raise UsageError(f"{title}: {_told(error)}") from error
+        raise
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _check_parameters(kind: type[Pruner]) -> None:

@@ -6,9 +6,13 @@ import re
 from dataclasses import dataclass
 
 from synflow_bench.errors import UsageError
+from synflow_bench.host import KINDS
 from synflow_bench.names import DENSE, NAME_RULE, is_plain_name
 
 PREFIX = "synflow-bench-"
+
+_OURS = frozenset(KINDS.values())
+"""Packages of ours are named as the hooks that they implement; a module of such a name would hide one."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Names:
 def names_of(name: str, kind: str) -> Names:
     """The names for a plugin called `name`, such as `gradnorm` or `mylab/net`.
 
-    Raises `UsageError` for a name that cannot be registered.
+    Raises `UsageError` for a name that cannot be registered, or whose module would hide one of ours.
     """
     plugin = name.removeprefix(PREFIX)
     if not is_plain_name(plugin):
@@ -32,10 +36,15 @@ def names_of(name: str, kind: str) -> Names:
     if kind == "pruner" and plugin == DENSE:
         raise UsageError(f"the pruner name {DENSE!r} stands for the unpruned network; choose another")
     words = re.findall(r"[a-z0-9]+", plugin)
+    module = "_".join(["synflow_bench", *words])
+    if module in _OURS:
+        raise UsageError(
+            f"the module of {plugin!r} would be {module!r}, synflow-bench's own; choose another name"
+        )
     return Names(
         plugin=plugin,
         distribution=PREFIX + "-".join(words),
-        module="_".join(["synflow_bench", *words]),
+        module=module,
         attribute=_attribute(words, kind),
     )
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, Protocol, TypeVar
 
 import torch
 
+from synflow_bench.testing._dependencies import Dependencies
 from synflow_bench.testing._place import told_with_place
 from synflow_bench.testing._surroundings import kept_surroundings
 
-S = TypeVar("S")
+
+class Subject(Protocol):
+    """What rules are asked of."""
+
+    dependencies: Dependencies
+
+
+S = TypeVar("S", bound=Subject)
 Verdict = Literal["pass", "fail", "skip"]
 
 
@@ -113,9 +121,9 @@ def _verdict(rule: Rule[S], subject: S) -> tuple[Verdict, str]:
             return "pass", rule.test(subject) or ""
     except NotAsked as reason:
         return "skip", str(reason)
-    except ModuleNotFoundError as error:
-        return "skip", f"needs {error.name!r}, which is not installed"
     except Broken as fault:
         return "fail", str(fault)
     except (Exception, SystemExit) as error:
+        if missing := subject.dependencies.missing(error):
+            return "skip", f"needs {missing!r}, which is not installed"
         return "fail", told_with_place(error)

@@ -14,6 +14,7 @@ from synflow_bench.errors import PluginError
 from synflow_bench.pruning import Masks, Problem, Pruner, resolve_pruner, run_pruner
 from synflow_bench.suites import PrunerSpec, PruningOptions
 from synflow_bench.testing import _surroundings
+from synflow_bench.testing._dependencies import Dependencies
 from synflow_bench.testing._networks import CLASSES, SHAPE, Build, plain, seeded, with_batch_norm
 from synflow_bench.testing._rule import NotAsked
 from synflow_bench.testing._watched import State, changed, copies, rigging
@@ -23,11 +24,16 @@ EXAMPLES_PER_CLASS = 10
 
 @dataclass
 class PrunerSubject:
-    """A pruner's class with the parameters to try; `load` brings the class, imported now if need be."""
+    """A pruner's class with the parameters to try; `load` brings the class, imported now if need be.
+
+    Messages name it by `title`, which may say where it is from.
+    """
 
     name: str
     load: Callable[[], Any]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    title: str = ""
+    dependencies: Dependencies = field(default_factory=Dependencies)
 
     @cached_property
     def kind(self) -> type[Pruner]:
@@ -38,7 +44,7 @@ class PrunerSubject:
     def make(self) -> Pruner:
         """A new pruner with the parameters."""
         spec = PrunerSpec(name=self.name, parameters=dict(self.parameters))
-        return resolve_pruner(self.kind, spec)[0]
+        return resolve_pruner(self.kind, spec, self.title)[0]
 
     def problem(self, network: nn.Module, **options: bool) -> Problem:
         """The problem of pruning `network`; with data only for a pruner that says it needs them."""
@@ -62,9 +68,11 @@ class PrunerSubject:
         """What it keeps of the plain network; `NotAsked` where it raises, which another rule tells."""
         try:
             return self.prune()
-        except (ModuleNotFoundError, NotAsked):
+        except NotAsked:
             raise
         except (Exception, SystemExit) as error:
+            if self.dependencies.missing(error):
+                raise
             raise NotAsked("not asked: it cannot prune a plain network to compression 10") from error
 
     def prune_also(self, build: Build = plain, **options: bool) -> None:
@@ -127,15 +135,23 @@ def examples(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 def check_kind(kind: object) -> None:
     """Raise `PluginError` unless `kind` is a subclass of `Pruner`."""
     if not (isinstance(kind, type) and issubclass(kind, Pruner)):
-        raise PluginError(f"{kind!r} is no subclass of synflow_bench.Pruner")
+        raise PluginError(f"{named(kind)} is no subclass of synflow_bench.Pruner; make it one")
+
+
+def named(plugin: object) -> str:
+    """What was given for a plugin, as one reads it: `class 'Mine'`, `function 'mine'`, `a list`."""
+    kind, name = type(plugin).__name__, getattr(plugin, "__name__", None)
+    return f"{'class' if isinstance(plugin, type) else kind} {name!r}" if name else f"a {kind}"
 
 
 def _prune(subject: PrunerSubject, problem: Problem) -> None:
     try:
         run_pruner(subject.make(), problem, 1 / 10)
-    except (ModuleNotFoundError, NotAsked):
+    except NotAsked:
         raise
     except (Exception, SystemExit) as error:
+        if subject.dependencies.missing(error):
+            raise
         raise NotAsked("not asked: it cannot prune a network with batch norm") from error
 
 

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from synflow_bench.data import Augmentation, Dataset, Split, Splits, StreamedSplit, default_data_root
 from synflow_bench.errors import DataMissingError
+from synflow_bench.testing._dependencies import Dependencies
 from synflow_bench.testing._rule import Broken, NotAsked, Rule, gate, rule
+from synflow_bench.testing._subject import named
 
 TOLERANCE = 0.01
 """How far a declared mean or deviation may be from the measured one; papers print two or three digits."""
@@ -35,6 +37,7 @@ class DatasetSubject:
     name: str
     load: Callable[[], Any]
     root: Path = field(default_factory=default_data_root)
+    dependencies: Dependencies = field(default_factory=Dependencies)
 
     @cached_property
     def kind(self) -> type[Dataset]:
@@ -60,7 +63,7 @@ class DatasetSubject:
 def contract(subject: DatasetSubject) -> None:
     """Is a subclass of Dataset that can be made without arguments."""
     if not (isinstance(subject.kind, type) and issubclass(subject.kind, Dataset)):
-        raise Broken(f"{subject.kind!r} is no subclass of synflow_bench.Dataset")
+        raise Broken(f"{named(subject.kind)} is no subclass of synflow_bench.Dataset; make it one")
     subject.kind()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -17,6 +17,7 @@ from synflow_bench.metrics import uses_of_weights
 from synflow_bench.pruning import prunable_parameters
 from synflow_bench.suites import PruningOptions
 from synflow_bench.testing import _surroundings
+from synflow_bench.testing._dependencies import Dependencies
 from synflow_bench.testing._rule import Broken, Rule, gate, rule
 from synflow_bench.testing._watched import State, changed
 
@@ -33,6 +34,7 @@ class ModelSubject:
 
     name: str
     load: Callable[[], Any]
+    dependencies: Dependencies = field(default_factory=Dependencies)
 
     @cached_property
     def factory(self) -> Callable[..., nn.Module]:
@@ -64,9 +66,8 @@ class ModelSubject:
 def factory(subject: ModelSubject) -> None:
     """Is a factory that gives an nn.Module for (input_shape, num_classes)."""
     if not callable(subject.factory):
-        raise Broken(
-            f"{subject.factory!r} is not callable; give factory(input_shape, num_classes, **options)"
-        )
+        kind = type(subject.factory).__name__
+        raise Broken(f"a {kind} is not callable; give factory(input_shape, num_classes, **options)")
     network = subject.factory(subject.shape, CLASSES)
     if not isinstance(network, nn.Module):
         raise Broken(f"the factory gives a {type(network).__name__}, not a torch.nn.Module")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import pytest
@@ -46,6 +49,34 @@ FAULTS = {
     "shape": "scores of layer 'linear1.weight' have shape (6400,), not (100, 64)",
     "constant": "scores of layer 'linear1.weight' are all 1: they rank nothing",
     "partial": "no scores for layer 'linear1.weight'",
+}
+UNUSABLE = """
+    from __future__ import annotations
+    from typing import TYPE_CHECKING
+    from synflow_bench import Pruner, hookimpl
+
+    if TYPE_CHECKING:
+        from typing import Literal
+
+    class Unread(Pruner):
+        norm: Literal["l1", "l2"] = "l2"
+
+    class Picky(Pruner):
+        share: float = 0.0
+
+        def __post_init__(self):
+            if not self.share:
+                raise ValueError("share must be above 0")
+
+    @hookimpl
+    def synflow_bench_pruners():
+        return {"unread": Unread, "picky": Picky}
+"""
+REASONS = {
+    "unread": "pruner 'unread' of lab_unusable.py sha256:{}: the type of a parameter cannot be read: "
+    "name 'Literal' is not defined; import it outside TYPE_CHECKING",
+    "picky": "pruner 'picky' of lab_unusable.py sha256:{} refuses its defaults: share must be above 0; "
+    "mend them, or set parameters that it takes",
 }
 TRUNCATED = """
     from synflow_bench import Dataset
@@ -219,14 +250,6 @@ def test_the_limit_itself_leaves_one_weight(run: Run) -> None:
     )
 
 
-def test_a_network_that_does_not_fit_the_images_fails_and_the_others_go_on(run: Run) -> None:
-    outcome = run(*ONE, "--model", "lottery/vgg16", "--model", "fc")
-    assert outcome.code == 1
-    message = "input 1x8x8 is too small for lottery/vgg16: it needs at least 1x16x16"
-    assert outcome.err.count(message) == 2
-    assert "cells: 2 run, 0 recorded before, 2 failed" in outcome.err
-
-
 def test_a_damaged_data_set_fails_and_the_others_go_on(run: Run, distribution: Any) -> None:
     distribution("truncated-data", TRUNCATED)
     outcome = run(*ONE, "--dataset", "truncated", "--dataset", "digits")
@@ -272,6 +295,45 @@ def test_a_pruner_that_does_not_import_is_left_out_of_all_with_a_line(run: Run, 
     assert outcome.err.endswith("; it is left out\n")
     assert {"dense 1", "random 10", "synflow 10"} <= cells_planned(outcome)
     assert "absent 10" not in cells_planned(outcome)
+
+
+@pytest.fixture
+def unusable(tmp_path: Path) -> Iterator[Path]:
+    """A plugin file whose pruners cannot be made by name alone."""
+    path = tmp_path / "lab_unusable.py"
+    path.write_text(dedent(UNUSABLE))
+    yield path
+    sys.modules.pop("lab_unusable", None)
+
+
+def told(name: str, file: Path) -> str:
+    return REASONS[name].format(sha256(file.read_bytes()).hexdigest()[:12])
+
+
+def test_pruners_that_cannot_be_made_are_left_out_of_all_with_a_line_each(run: Run, unusable: Path) -> None:
+    outcome = run("--all", "--compression", "10", "--dry-run", "--json", "--plugin", str(unusable))
+    assert outcome.code == 0, outcome.err
+    lines = [f"warning: {told(name, unusable)}; it is left out\n" for name in ("picky", "unread")]
+    assert outcome.err == "".join(lines)
+    assert {"dense 1", "random 10", "synflow 10"} <= cells_planned(outcome)
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_a_pruner_that_cannot_be_made_is_refused_where_it_is_named(
+    run: Run, unusable: Path, name: str
+) -> None:
+    outcome = run("--pruner", "random", "--pruner", name, "--dry-run", "--plugin", str(unusable))
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == f"error: {told(name, unusable)}\n"
+
+
+@pytest.mark.parametrize("name", REASONS)
+def test_a_pruner_that_cannot_be_made_breaks_the_contract(invoke: Run, unusable: Path, name: str) -> None:
+    outcome = invoke("check", name, "--json", "--plugin", str(unusable))
+    (report,) = json.loads(outcome.out)
+    assert (outcome.code, outcome.err) == (1, "")
+    assert report["findings"][0]["verdict"] == "fail"
+    assert report["findings"][0]["reason"] == told(name, unusable)
 
 
 def cells_planned(outcome: Any) -> set[str]:

@@ -19,17 +19,24 @@ class Faulty(Mine):
     def score(self, problem):
         return {}
 
+class Mistaken(Mine):
+    def score(self, problem):
+        import trch
+        return super().score(problem)
+
 @hookimpl
 def synflow_bench_pruners():
     return {
-        "mine": Mine, "faulty": Faulty, "both": Mine, "lazy": "mine_in_part:Lazy", "typo": "mine:None_"
+        "mine": Mine, "faulty": Faulty, "both": Mine, "lazy": "mine_in_part:Lazy", "typo": "mine:None_",
+        "mistaken": Mistaken, "function": synflow_bench_pruners,
     }
 """
 
 
 @pytest.fixture(autouse=True)
 def mine(distribution):
-    source = distribution("mine", PRUNERS)
+    extra = "A.Solver-nobody_has[fast]>=2; extra == 'solver'"
+    source = distribution("mine", PRUNERS, requires=f"synflow-bench\nRequires-Dist: {extra}")
     source.with_name("mine_in_part.py").write_text("import a_solver_nobody_has")
 
 
@@ -61,7 +68,33 @@ def test_json_is_alone_on_stdout(invoke):
     assert by_rule["cost"]["reason"] == "not asked: scores-fit failed"
 
 
-def test_a_missing_dependency_is_a_skip(invoke):
+def test_a_missing_module_that_nothing_declares_is_a_failure(invoke):
+    outcome = invoke("check", "mistaken", "--json")
+    (report,) = json.loads(outcome.out)
+    assert outcome.code == 1
+    (broken,) = (finding for finding in report["findings"] if finding["verdict"] == "fail")
+    assert broken["rule"] == "scores-fit"
+    assert broken["reason"].startswith("ModuleNotFoundError: No module named 'trch' (mine.py, line ")
+
+
+def test_in_a_plugin_file_nothing_is_declared(invoke, tmp_path):
+    file = tmp_path / "lab_lazy.py"
+    lines = ("from synflow_bench import hookimpl", "@hookimpl", "def synflow_bench_pruners():")
+    file.write_text("\n".join([*lines, "    return {'of-file': 'mine_in_part:Lazy'}"]))
+    outcome = invoke("check", "of-file", "--plugin", str(file))
+    assert outcome.code == 1
+    assert "ModuleNotFoundError: No module named 'a_solver_nobody_has'" in outcome.out
+
+
+def test_what_is_no_pruner_is_told_what_to_make_it(invoke):
+    outcome = invoke("check", "function")
+    assert outcome.code == 1
+    assert (
+        "function 'synflow_bench_pruners' is no subclass of synflow_bench.Pruner; make it one" in outcome.out
+    )
+
+
+def test_a_missing_optional_dependency_is_a_skip(invoke):
     outcome = invoke("check", "lazy", "--json")
     (report,) = json.loads(outcome.out)
     assert outcome.code == 0
@@ -84,9 +117,23 @@ def test_parameters_are_tried(invoke):
     ("arguments", "message"),
     [
         (["magntude"], "unknown pruner, model or dataset 'magntude'; did you mean 'magnitude'?"),
-        (["fc", "--kind", "dataset"], "unknown dataset 'fc'; known: "),
-        (["mine[round=3]"], "unknown parameter of pruner 'mine': 'round'; did you mean 'rounds'?"),
-        (["mine[rounds=many]"], "pruner 'mine': parameter rounds='many': input should be a valid integer"),
+        (
+            ["nonesuch"],
+            "unknown pruner, model or dataset 'nonesuch'; `synflow-bench list pruners`, "
+            "`synflow-bench list models`, `synflow-bench list datasets` name the installed\n",
+        ),
+        (
+            ["fc", "--kind", "dataset"],
+            "unknown dataset 'fc'; `synflow-bench list datasets` names the installed\n",
+        ),
+        (
+            ["mine[round=3]"],
+            "unknown parameter of pruner 'mine' of mine 1.0: 'round'; did you mean 'rounds'?",
+        ),
+        (
+            ["mine[rounds=many]"],
+            "pruner 'mine' of mine 1.0: parameter rounds='many': input should be a valid integer",
+        ),
         (["mine[rounds"], "pruner: cannot read pruner 'mine[rounds'; write it as name or name[key=value"),
         (["fc[width=3]"], "model 'fc' is checked without parameters; write 'fc'"),
         ([], "missing argument 'NAME...'"),

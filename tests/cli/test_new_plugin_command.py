@@ -6,9 +6,11 @@ import ast
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distribution
 
 import pytest
 
+from synflow_bench.errors import UsageError
 from synflow_bench.scaffold import KINDS, _write, names_of
 
 
@@ -77,6 +79,11 @@ def test_what_breaks_off_leaves_nothing(invoke, tmp_path, monkeypatch):
         (["synflow-bench-"], "'synflow-bench-' is not a name: "),
         (["x" * 65], f"'{'x' * 65}' is not a name: "),
         (["dense"], "the pruner name 'dense' stands for the unpruned network; choose another"),
+        (
+            ["pruners"],
+            "the module of 'pruners' would be 'synflow_bench_pruners', synflow-bench's own; choose",
+        ),
+        (["synflow-bench-models"], "the module of 'models' would be 'synflow_bench_models', synflow-bench's"),
         (["snip"], "pruner 'snip' is taken by synflow-bench "),
         (["digits", "--kind", "dataset"], "dataset 'digits' is taken by synflow-bench "),
         (["mine", "--kind", "suite"], "invalid value for '--kind'"),
@@ -90,6 +97,14 @@ def test_what_cannot_be_named_so_is_one_line(arguments, message, invoke, tmp_pat
     assert outcome.err.startswith(f"error: {message}")
     assert outcome.err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_package_of_ours_is_hidden():
+    packages = {point.module.partition(".")[0] for point in distribution("synflow-bench").entry_points}
+    assert len(packages) == 5
+    for package in packages - {"synflow_bench"}:
+        with pytest.raises(UsageError, match=f"'{package}', synflow-bench's own; choose another name"):
+            names_of(package.removeprefix("synflow_bench_"), "pruner")
 
 
 @pytest.mark.parametrize(

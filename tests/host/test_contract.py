@@ -7,6 +7,8 @@ import pytest
 from synflow_bench.errors import PluginError
 from synflow_bench.host import CONTRACT
 
+REMEDY = "mend it, or name it in SYNFLOW_BENCH_DISABLE"
+
 
 def pruners(value: str) -> str:
     return f"@hookimpl\ndef synflow_bench_pruners(): return {value}"
@@ -63,6 +65,7 @@ def test_a_breach_is_an_error_that_names_the_plugin(distribution, load, find, wa
     with pytest.raises(PluginError) as caught:
         host.check()
     assert str(caught.value).startswith(f"plugin 'faulty' of faulty 0.1: {cause}")
+    assert str(caught.value).endswith((f"; {REMEDY}", f"? {REMEDY}"))
     assert warnings == []
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import click
 import pytest
 
+from synflow_bench import __version__
 from synflow_bench.errors import PluginError, UsageError
 from synflow_bench.host import Host, PluginFile
 
@@ -161,7 +163,32 @@ def test_two_files_of_one_name_are_told_apart(write: Write) -> None:
 
 def test_a_name_that_is_taken_has_no_winner(write: Write) -> None:
     file = write("lab.py", PRUNER.replace('"mine"', '"snip"'))
-    assert f"pruner 'snip' is also claimed by plugin file {file.given!r}; rename one" in fault(file)
+    host = host_of(file)
+    way_out = "rename it in the file, or leave out --plugin"
+    ours = f"plugin 'pruners' of synflow-bench {__version__}"
+    assert [str(each) for each in host.faults] == [
+        f"plugin file {file.given!r}: pruner 'snip' is also claimed by {ours}; {way_out}",
+        f"{ours}: pruner 'snip' is also claimed by plugin file {file.given!r}; {way_out}",
+    ]
+    assert "snip" not in host.pruners
+
+
+def test_a_command_of_ours_is_not_taken_by_a_file(write: Write) -> None:
+    code = """
+        import click
+        from synflow_bench import hookimpl
+
+        @hookimpl
+        def synflow_bench_commands(group):
+            group.add_command(click.Command("run"))
+    """
+    file = write("lab.py", code)
+    host = host_of(file)
+    host.commands(click.Group(commands={"run": click.Command("run")}))
+    assert [str(each) for each in host.faults] == [
+        f"plugin file {file.given!r}: command 'run' is also claimed by synflow-bench itself; "
+        "rename it in the file, or leave out --plugin"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,37 @@ def test_what_is_no_pruner_class_is_a_plugin_error(kind: object) -> None:
         resolved("tuned", kind)
 
 
+def test_a_type_that_only_the_type_checker_imports_is_a_plugin_error() -> None:
+    class Unread(Pruner):
+        norm: Absent = "l2"  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(PluginError) as raised:
+        resolved("unread", Unread)
+    assert str(raised.value) == (
+        "pruner 'unread': the type of a parameter cannot be read: name 'Absent' is not defined; "
+        "import it outside TYPE_CHECKING"
+    )
+
+
+@pytest.mark.parametrize("error", [ValueError, UsageError, KeyError])
+def test_a_pruner_that_refuses_its_defaults_is_a_plugin_error_and_may_be_given_others(
+    error: type[Exception],
+) -> None:
+    class Picky(Pruner):
+        share: float = 0.0
+
+        def __post_init__(self) -> None:
+            if self.share <= 0:
+                raise error("share too small")
+
+    with pytest.raises(PluginError, match=r"pruner 'picky' refuses its defaults: .*share too small.*; mend"):
+        resolved("picky", Picky)
+    with pytest.raises(KeyError if error is KeyError else UsageError, match="share too small"):
+        resolved("picky[share=-1.0]", Picky)
+    pruner, spec = resolved("picky[share=0.5]", Picky)
+    assert (pruner, spec.label) == (Picky(share=0.5), "picky[share=0.5]")
+
+
 def test_a_parameter_without_default_is_refused_where_it_is_written() -> None:
     with pytest.raises(PluginError, match="parameter 'alpha' of pruner Bare has no default; give it one"):
 

@@ -32,6 +32,15 @@ def test_what_is_taken_and_refused_is_told() -> None:
     assert finding.reason == "takes 3x32x32, 3x64x64; refuses 1x28x28, 1x8x8"
 
 
+def test_a_failure_points_at_no_line_of_python_or_of_the_harness() -> None:
+    def narrow(input_shape):
+        raise NotImplementedError
+
+    (finding, *_) = check_model(narrow).failures
+    assert finding.reason.startswith("TypeError: ")
+    assert finding.reason.endswith("narrow() takes 1 positional argument but 2 were given")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name",

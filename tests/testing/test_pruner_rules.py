@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from types import ModuleType
+
 import pytest
 from faulty_pruners import FAULTY, Greedy, Raises, Slow, Sound, WithoutData
 
 from synflow_bench.host import Host
 from synflow_bench.testing import RULES, check_pruner, pruners
+from synflow_bench.testing._dependencies import Dependencies
 
 NAMES = [rule.name for rule in RULES["pruner"]]
 
@@ -69,17 +73,59 @@ def test_parameters_are_tried_in_place_of_the_defaults() -> None:
     assert not check_pruner(Sound, {"rounds": 0}).passed
 
 
-def test_a_pruner_that_needs_what_is_not_installed_is_skipped() -> None:
-    class NeedsSolver(WithoutData):
+SOLVING = """
+    from synflow_bench import Pruner
+
+    class NeedsSolver(Pruner):
+        needs_data = False
         def score(self, problem):
-            import a_solver_that_nobody_has  # noqa: F401
+            import a_solver_that_nobody_has
 
-            return super().score(problem)
+    class Whole(NeedsSolver):
+        def prune(self, problem, density):
+            import a_slover_that_nobody_has
 
-    report = check_pruner(NeedsSolver)
+    @hookimpl
+    def synflow_bench_pruners():
+        return {"solver": NeedsSolver}
+"""
+
+
+@pytest.fixture
+def solving(distribution) -> ModuleType:
+    """The module of a distribution with an extra for a solver."""
+    extra = "a-solver-that-nobody-has; extra == 'solver'"
+    distribution("solving", SOLVING, requires=f"synflow-bench\nRequires-Dist: {extra}")
+    return import_module("solving")
+
+
+def test_a_pruner_that_needs_an_extra_that_is_not_installed_is_skipped(solving) -> None:
+    report = check_pruner(solving.NeedsSolver)
+    assert report.passed
     reasons = {finding.rule: finding.reason for finding in report.findings if finding.verdict == "skip"}
     assert reasons["scores-fit"] == "needs 'a_solver_that_nobody_has', which is not installed"
     assert reasons["exact-density"] == reasons["scores-fit"]
+
+
+def test_a_misspelt_import_is_a_failure_of_one_rule(solving) -> None:
+    report = check_pruner(solving.Whole)
+    reasons = {finding.rule: finding.reason for finding in report.failures}
+    assert list(reasons) == ["exact-density"]
+    assert reasons["exact-density"].startswith(
+        "ModuleNotFoundError: No module named 'a_slover_that_nobody_has' (solving.py, line "
+    )
+
+
+def test_extras_of_the_harness_may_be_missing_anywhere() -> None:
+    for name, told in (("pyarrow", "pyarrow"), ("trch", None), ("torch.nn.functionl", None), (None, None)):
+        assert Dependencies("lab.py").missing(ModuleNotFoundError("no", name=name)) == told
+    assert Dependencies().missing(ImportError("no", name="pyarrow")) is None
+
+
+@pytest.mark.parametrize(("kind", "told"), [(len, "builtin_function_or_method 'len'"), ([], "a list")])
+def test_what_is_no_class_of_a_pruner_is_named_without_its_address(kind, told) -> None:
+    (finding,) = check_pruner(kind).failures
+    assert finding.reason == f"{told} is no subclass of synflow_bench.Pruner; make it one"
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The densities that `uniform-plus`, `erk`, `igq`, `balanced` and `smart-ratio` give, by closed forms."""
+"""The densities of `uniform`, `uniform-plus`, `erk`, `igq`, `balanced` and `smart-ratio`, by closed forms."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from synflow_bench_pruners.erk import Erk
 from synflow_bench_pruners.igq import Igq
 from synflow_bench_pruners.random_in_layers import RandomInLayers
 from synflow_bench_pruners.smart_ratio import SmartRatio
+from synflow_bench_pruners.uniform import Uniform
 from synflow_bench_pruners.uniform_plus import UniformPlus
 
 Pose = Callable[..., Problem]
@@ -62,6 +63,19 @@ def shares(pruner: RandomInLayers, problem: Problem, compression: float) -> Mapp
     found = pruner.shares(problem, total)
     assert sum(found.values()) == pytest.approx(total, rel=1e-12)
     return found
+
+
+@pytest.mark.parametrize("compression", [1, *COMPRESSIONS])
+@pytest.mark.parametrize("scope", ["global", "local"])
+def test_uniform_gives_every_layer_the_same_density_to_the_weight(
+    resnet: nn.Module, vgg: nn.Module, pose: Pose, compression: float, scope: str
+) -> None:
+    for model in (resnet, vgg):
+        problem = pose(model, (3, 32, 32), options=PruningOptions.model_validate({"scope": scope}))
+        masks = Uniform().prune(problem, 1 / compression)
+        assert masks.kept == round(masks.size / compression)
+        density = masks.kept / masks.size
+        assert all(abs(int(m.sum()) - density * m.numel()) < 1 for m in masks.values())
 
 
 def erk_by_elimination(shapes: Mapping[str, tuple[int, ...]], total: float) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -102,11 +103,26 @@ def test_keeps_exactly_as_many_as_asked(kind: object, compression: float, scope:
         assert all(abs(m.sum() - m.numel() / compression) <= 1 for m in masks.values())
 
 
-@pytest.mark.parametrize("k", [1, 4, 9])
+def ends(masks: Masks) -> list[tuple[list[int], list[int]]]:
+    """Of each linear layer the units that its kept entries come from, and those that they lead to."""
+    entries = (mask.nonzero().T.tolist() for mask in masks.values())
+    return [(inputs, outputs) for outputs, inputs in entries]
+
+
+@pytest.mark.parametrize("k", [1, 4, 5])
 def test_less_than_a_path_is_the_beginning_of_one(k: int, pose: Pose) -> None:
     problem = posed(pose, fc)
-    masks = run_pruner(Phew(), problem, k / problem.masks.size).masks
-    assert masks.kept == k
+    layers = ends(run_pruner(Phew(), problem, k / problem.masks.size).masks)
+    assert [len(inputs) for inputs, _ in layers] == [1] * k + [0] * (6 - k)
+    assert all(here[1] == after[0] for here, after in pairwise(layers[:k]))
+
+
+def test_a_path_and_a_half_are_one_and_the_beginning_of_one_back(pose: Pose) -> None:
+    problem = posed(pose, fc)
+    layers = ends(run_pruner(Phew(), problem, 9 / problem.masks.size).masks)
+    assert [len(inputs) for inputs, _ in layers] == [1, 1, 1, 2, 2, 2]
+    assert all(set(here[1]) <= set(after[0]) for here, after in pairwise(layers[:4]))
+    assert all(set(here[1]) == set(after[0]) for here, after in pairwise(layers[3:]))
 
 
 def test_steps_are_as_likely_as_the_weights_are_large(pose: Pose) -> None:
