@@ -21,8 +21,8 @@ COLOURS, CLASSES = 3, 1000
 def pretrained_network(builder: str, name: str, channels: int, num_classes: int) -> nn.Module:
     """torchvision's `builder` with its weights `IMAGENET1K_V1`, from the folder of `torch.hub`.
 
-    They are downloaded if they are not there; nothing but tensors is unpickled. Raises `ModelError` where
-    they do not fit, cannot be had or are damaged.
+    They are downloaded if they are not there; nothing but tensors is unpickled. On the meta device, which has
+    no values, none are loaded. Raises `ModelError` where they do not fit, cannot be had or are damaged.
     """
     if (channels, num_classes) != (COLOURS, CLASSES):
         raise ModelError(
@@ -30,6 +30,8 @@ def pretrained_network(builder: str, name: str, channels: int, num_classes: int)
             f"and {num_classes}; leave out `pretrained`"
         )
     model: nn.Module = get_model(builder, weights=None)
+    if next(model.parameters()).is_meta:
+        return model
     weights = get_model_weights(builder)["IMAGENET1K_V1"]
     path = Path(torch.hub.get_dir(), "checkpoints", Path(urlsplit(weights.url).path).name)
     try:

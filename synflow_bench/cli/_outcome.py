@@ -50,13 +50,14 @@ class Outcome:
         """Print the leaderboard of what was asked for, or JSON; how the run ended goes to stderr."""
         if as_json:
             click.echo(json.dumps(self._as_json(), indent=1))
-        elif self.records:
+        elif any(record.status == "ok" for record in self.records.values()):
             print_boards(build_boards(self.records.values()), Console())
         for line in self.unreadable:
             click.echo(f"warning: {line}", err=True)
-        click.echo(
-            f"{_end(self.summary)}; cells: {_counts(self.summary)}; records in {self.results}", err=True
-        )
+        click.echo(f"{_end(self.summary)}; cells: {_counts(self.summary)}{self._where()}", err=True)
+
+    def _where(self) -> str:
+        return f"; records in {self.results}" if self.results.is_dir() else ""
 
     def _as_json(self) -> dict[str, Any]:
         cells = [self._row(key, title) for key, title in self.cells]

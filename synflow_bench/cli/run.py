@@ -58,13 +58,14 @@ def command(
         host.loggers.entry(name.partition("=")[0])
     cells = _cells(choice, host)
 
-    from synflow_bench.execution import Resources, make_plan
+    from synflow_bench.execution import Resources, check_settings, make_plan
     from synflow_bench.records import Store
 
     factory = host.executors.get(executor)
     resources = Resources(data, device, workers or 0, threads, host.files)
     store = Store(results)
     plan = make_plan(cells, host, store, data, force=force, retry_failed=retry_failed)
+    check_settings(plan, host)
     _warn(plan, host, store)
     if dry_run:
         from synflow_bench.cli._forecast import forecast

@@ -7,6 +7,7 @@ from synflow_bench.execution._executor import Executor, ExecutorError, ExecutorF
 from synflow_bench.execution._plan import Plan, cells_of, make_plan
 from synflow_bench.execution._pruners import installed_pruners, resolve_pruners
 from synflow_bench.execution._run import Summary, run_plan
+from synflow_bench.execution._settings import check_settings
 
 __all__ = [
     "Crew",
@@ -21,6 +22,7 @@ __all__ = [
     "by_setting",
     "cells_of",
     "changed_files",
+    "check_settings",
     "estimate",
     "expected",
     "installed_pruners",

@@ -15,11 +15,13 @@ from synflow_bench.protocols._stages import (
     size_of,
     training_of,
 )
+from synflow_bench.protocols._trial import check_network
 
 __all__ = [
     "Bench",
     "Network",
     "build_network",
+    "check_network",
     "check_rewind",
     "everything",
     "examples_of",

@@ -55,4 +55,5 @@ class Bench:
         try:
             return LoadedData.load(dataset, self.data_root, self.device)
         except DataError as error:
-            raise type(error)(f"data set {name!r}: {error}") from error
+            named = f"data set {name!r}" in str(error)
+            raise type(error)(f"{error}" if named else f"data set {name!r}: {error}") from error

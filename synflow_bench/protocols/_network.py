@@ -11,7 +11,8 @@ from torch import nn
 
 from synflow_bench.errors import HandledError, ModelError, UnknownNameError, UsageError
 from synflow_bench.metrics import Connectivity, NotFollowed, trace, uses_of_weights
-from synflow_bench.suites import ModelSpec
+from synflow_bench.pruning import prunable_parameters
+from synflow_bench.suites import ModelSpec, Setting
 
 Factory = Callable[..., nn.Module]
 
@@ -39,29 +40,45 @@ def build_network(
 
     Raises `ModelError` where the network cannot take the input or does not give one logit a class.
     """
-    _check_options(factory, spec)
-    shape = "x".join(map(str, input_shape))
+    check_options(factory, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            model = factory(input_shape, num_classes, **spec.options)
-            example = torch.zeros(1, *input_shape)
-            uses, output = uses_of_weights(model, example)
-        except HandledError:
-            raise
-        except (RuntimeError, ValueError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ModelError(f"model {spec.name!r} cannot take an input of {shape}: {reason}") from error
+        model, uses = build_and_try(factory, spec, input_shape, num_classes)
+    connectivity = trace(model, torch.zeros(1, *input_shape))
+    return Network(model.to(device), uses, connectivity)
+
+
+def prunable_of(model: nn.Module, setting: Setting) -> dict[str, nn.Parameter]:
+    """The parameters of the setting's network `model` that may be pruned, by name."""
+    return prunable_parameters(model, setting.pruning, called=f"model {setting.model.name!r}")
+
+
+def build_and_try(
+    factory: Factory, spec: ModelSpec, input_shape: tuple[int, int, int], num_classes: int
+) -> tuple[nn.Module, dict[str, int]]:
+    """The network on the CPU, which has answered one example, and the uses of its weights.
+
+    Raises `ModelError` where it cannot take the input or does not give one logit a class.
+    """
+    shape = "x".join(map(str, input_shape))
+    try:
+        model = factory(input_shape, num_classes, **spec.options)
+        uses, output = uses_of_weights(model, torch.zeros(1, *input_shape))
+    except HandledError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"model {spec.name!r} cannot take an input of {shape}: {reason}") from error
     if tuple(output.shape) != (1, num_classes):
         raise ModelError(
             f"model {spec.name!r} gives {tuple(output.shape[1:])} outputs for an input of {shape}, "
             f"not one for each of {num_classes} classes"
         )
-    connectivity = trace(model, example)
-    return Network(model.to(device), uses, connectivity)
+    return model, uses
 
 
-def _check_options(factory: Factory, spec: ModelSpec) -> None:
+def check_options(factory: Factory, spec: ModelSpec) -> None:
+    """Raise `UsageError` for an option that the factory of `spec` does not take."""
     parameters = inspect.signature(factory).parameters.values()
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from synflow_bench.metrics import Size, measure_size
 from synflow_bench.protocols._bench import Bench
-from synflow_bench.protocols._network import Network, build_network
+from synflow_bench.protocols._network import Network, build_network, prunable_of
 from synflow_bench.pruning import Examples as ScoringData
 from synflow_bench.pruning import (
     Masks,
     Problem,
     Pruned,
-    prunable_parameters,
     random_inputs,
     random_labels,
     resolve_pruner,
@@ -74,7 +73,7 @@ def network_of(cell: Cell, bench: Bench, purpose: Purpose) -> Network:
 
 def everything(cell: Cell, network: Network) -> Masks:
     """Masks that keep every prunable weight."""
-    return Masks.ones(prunable_parameters(network.model, cell.setting.pruning))
+    return Masks.ones(prunable_of(network.model, cell.setting))
 
 
 def prune_network(

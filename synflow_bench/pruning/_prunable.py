@@ -13,17 +13,21 @@ from synflow_bench.pruning._residual import ResidualScale
 from synflow_bench.suites import PruningOptions
 
 
-def prunable_parameters(model: nn.Module, options: PruningOptions) -> dict[str, nn.Parameter]:
+def prunable_parameters(
+    model: nn.Module, options: PruningOptions, *, called: str | None = None
+) -> dict[str, nn.Parameter]:
     """The prunable parameters of `model` by name, in the order of its modules.
 
     Weights of `Linear` and `Conv` layers; `options` add biases, batch norm's scales and shifts and the scales
     of `ResidualScale`, or leave out the classifier, which is the last linear layer (the last convolution
     where there is none), and what shares its weights. A tensor that several modules share has the name of the
-    first. Raises `ModelError` when nothing is left, and for residual scales of a network that has none.
+    first. Raises `ModelError` when nothing is left, and for residual scales of a network that has none: it
+    names the network as it is `called`, or by its class.
     """
+    called = called or type(model).__name__
     if options.prune_residual and not any(isinstance(module, ResidualScale) for module in model.modules()):
         raise ModelError(
-            f"{type(model).__name__} has no residual scales to prune; leave out prune_residual, or build a "
+            f"{called} has no residual scales to prune; leave out prune_residual, or build a "
             "residual network with its option `residual = true`"
         )
     dense = {id(parameter) for parameter in _classifier(model)} if options.dense_classifier else set()
@@ -31,9 +35,7 @@ def prunable_parameters(model: nn.Module, options: PruningOptions) -> dict[str, 
     known = {name: p for name, p in model.named_parameters() if id(p) not in dense}
     parameters = {name: known[name] for name in names if name in known}
     if not parameters:
-        raise ModelError(
-            f"{type(model).__name__} has nothing to prune; it needs a linear or convolutional layer"
-        )
+        raise ModelError(f"{called} has nothing to prune; it needs a linear or convolutional layer")
     return parameters
 
 

@@ -106,5 +106,5 @@ def _short(recipe: Recipe, batch: int, steps: int) -> Recipe:
 
 def _random_masks(model: nn.Module, setting: Setting) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(0)
-    found = prunable_parameters(model, setting.pruning)
+    found = prunable_parameters(model, setting.pruning, called=f"model {setting.model.name!r}")
     return {name: (torch.rand(p.shape, generator=draw) < KEPT).to(p.device) for name, p in found.items()}

@@ -115,16 +115,14 @@ def _placed(
 
 
 def _check_images(split: Split, dataset: Dataset) -> None:
-    images, change, name = split.images, dataset.augmentation, type(dataset).__name__
+    images, change = split.images, dataset.augmentation
     if images.dtype is not torch.uint8 or tuple(images.shape[1:]) != tuple(dataset.input_shape):
         raise DataError(
-            f"data set {name} loads {images.dtype} images of shape "
-            f"{tuple(images.shape[1:])}; it declares uint8 of {tuple(dataset.input_shape)}"
+            f"it loads {images.dtype} images of shape {tuple(images.shape[1:])}; "
+            f"it declares uint8 of {tuple(dataset.input_shape)}"
         )
     if change is not None and (change.resized_crop or change.grayscale or change.jitter):
-        raise DataError(
-            f"data set {name} declares changes of colour or scale; only streamed images have them"
-        )
+        raise DataError("it declares changes of colour or scale; only streamed images have them")
 
 
 def _check_labels(split: Split | StreamedSplit, dataset: Dataset) -> None:
@@ -134,6 +132,4 @@ def _check_labels(split: Split | StreamedSplit, dataset: Dataset) -> None:
         labels.shape != (len(examples),)
         or not 0 <= int(labels.min()) <= int(labels.max()) < dataset.num_classes
     ):
-        raise DataError(
-            f"data set {type(dataset).__name__} needs one label below {dataset.num_classes} for every image"
-        )
+        raise DataError(f"it needs one label below {dataset.num_classes} for every image")

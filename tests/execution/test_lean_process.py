@@ -22,6 +22,18 @@ record = run_cell(cell, make_bench(Path(), "cpu", 1))
 assert record.status == "ok", record.error
 print(*(name for name in ("torch._dynamo", "sympy", "triton") if name in sys.modules))
 """
+TRIAL = """
+import sys
+from synflow_bench.host import Host
+from synflow_bench.protocols import check_network
+from synflow_bench.suites import Setting
+
+host = Host.load()
+for name in sys.argv[1:]:
+    setting = Setting.model_validate({"dataset": "cifar10", "model": name, "recipe": {"epochs": 1}})
+    check_network(host.models.get(name), setting, (3, 32, 32), 10)
+print(*(name for name in ("torch._dynamo", "sympy", "triton") if name in sys.modules))
+"""
 
 
 @pytest.mark.slow
@@ -31,5 +43,14 @@ print(*(name for name in ("torch._dynamo", "sympy", "triton") if name in sys.mod
 def test_a_cell_does_not_load_the_compiler(model: str, optimizer: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", dedent(CODE), model, optimizer], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []
+
+
+@pytest.mark.slow
+def test_trying_networks_before_a_run_does_not_load_it_either() -> None:
+    names = ["fc", "conv", "lottery/resnet20", "lottery/vgg16-bn", "tinyimagenet/wide-resnet18"]
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(TRIAL), *names], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == []

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from synflow_bench.data import Split, Splits
 from synflow_bench.host import Host
 from synflow_bench.protocols import Bench, run_cell
 from synflow_bench.suites import Cell
@@ -67,10 +68,26 @@ def test_a_missing_data_set_skips_the_cell_and_says_what_fetches_it(
     make_cell: MakeCell, tmp_path: Path
 ) -> None:
     bench = Bench(Host.load(), tmp_path, torch.device("cpu"), threads=1)
-    record = run_cell(make_cell(dataset="mnist"), bench)
+    record = run_cell(make_cell(dataset="cifar10"), bench)
     assert record.status == "skipped"
     assert record.error is not None
-    assert "synflow-bench data download mnist" in record.error.message
+    assert record.error.message == (
+        f"data set 'cifar10' is not in {tmp_path}; "
+        f"fetch it with: synflow-bench data download cifar10 --data {tmp_path}"
+    )
+
+
+def test_what_a_data_set_loads_wrongly_names_it_as_the_user_did(
+    make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = Split(torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))
+    host = Host.load()
+    monkeypatch.setattr(host.datasets.get("digits"), "load", lambda *_: Splits(split, split))
+    record = run_cell(make_cell(), Bench(host, tmp_path, torch.device("cpu"), threads=1))
+    assert record.error is not None
+    assert record.error.message == (
+        "data set 'digits': it loads torch.float32 images of shape (1, 8, 8); it declares uint8 of (1, 8, 8)"
+    )
 
 
 def test_an_unknown_option_of_a_model_is_named(bench: Bench, make_cell: MakeCell) -> None:

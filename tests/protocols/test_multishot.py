@@ -93,6 +93,65 @@ def test_kept_weights_go_back_to_what_a_training_cut_off_at_the_step_has(
         assert call["first_step"] == step
 
 
+class Tiny(nn.Module):
+    """Notes its parameters and buffers before every step of its training."""
+
+    def __init__(self, normalised: bool) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(64, 6)
+        self.norm = nn.BatchNorm1d(6) if normalised else nn.Identity()
+        self.classifier = nn.Linear(6, 10)
+        self.before: list[dict[str, torch.Tensor]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.before.append({name: t.detach().clone() for name, t in self.state_dict().items()})
+        logits: torch.Tensor = self.classifier(self.norm(self.hidden(x.flatten(1))).relu())
+        return logits
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rewind=st.one_of(st.just("init"), st.integers(1, 7)),
+    levels=st.integers(1, 3),
+    pruner=st.sampled_from(["magnitude", "random"]),
+    normalised=st.booleans(),
+    optimizer=st.sampled_from(["sgd", "adam"]),
+)
+def test_after_rewinding_kept_weights_and_buffers_are_those_of_the_checkpoint_to_the_bit(
+    bench: Bench,
+    make_cell: MakeCell,
+    seen: Seen,
+    rewind: Any,
+    levels: int,
+    pruner: str,
+    normalised: bool,
+    optimizer: str,
+) -> None:
+    model = Tiny(normalised)
+
+    def tiny(*_: Any) -> Network:
+        return build_network(lambda *_: model, ModelSpec(name="tiny"), (1, 8, 8), 10, 0, bench.device)
+
+    seen.clear()
+    cell = make_cell(
+        pruner,
+        10.0,
+        protocol=Multishot(levels=levels, rewind=rewind),
+        recipe={"epochs": 2, "optimizer": optimizer, "lr": 0.01, "batch_size": 400},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("synflow_bench.protocols._multishot.network_of", tiny)
+        ok(run_cell(cell, bench))
+    checkpoint = model.before[0 if rewind == "init" else rewind]
+    trained = {**seen[0]["final_weights"], **seen[0]["final_buffers"]}
+    assert len(seen) == levels + 1
+    for call in seen[1:]:
+        found = kept({**call["weights"], **call["buffers"]}, call["masks"])
+        assert equal(found, kept(checkpoint, call["masks"]))
+        assert not equal(found, kept(trained, call["masks"]))
+
+
 def written_out(bench: Bench, call: dict[str, Any], steps: int) -> dict[str, torch.Tensor]:
     """The weights of `fc` after so many plain SGD steps, computed by hand: equal but for rounding."""
     model, split = bench.host.models.get("fc")((1, 8, 8), 10), call["examples"].train
@@ -154,9 +213,10 @@ def test_learning_rate_rewinding_keeps_weights_and_begins_the_schedule_again(
     assert rates[0] == rates[1] == rates[2]
 
 
+@pytest.mark.parametrize("rewind", ["init", 7, "lr"])
 @pytest.mark.parametrize("optimizer", ["momentum", "adam"])
 def test_every_training_has_a_fresh_optimizer(
-    bench: Bench, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch, optimizer: str
+    bench: Bench, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch, optimizer: str, rewind: Any
 ) -> None:
     built = []
 
@@ -167,8 +227,10 @@ def test_every_training_has_a_fresh_optimizer(
 
     monkeypatch.setattr("synflow_bench.training.step.build_optimizer", spy)
     recipe = {"optimizer": optimizer, "lr": 0.01}
-    ok(run_cell(make_cell(protocol=Multishot(levels=2), recipe=recipe), bench))
-    assert len(built) == 3
+    protocol = Multishot(levels=2, rewind=rewind)
+    ok(run_cell(make_cell(protocol=protocol, recipe=recipe), bench))
+    assert len({id(optimizer) for optimizer in built}) == len(built) == 3
+    assert all(optimizer.state for optimizer in built), "each has gathered its own"
 
 
 @pytest.mark.parametrize("pruner", ["magnitude", "snip"])

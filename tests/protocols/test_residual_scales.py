@@ -66,7 +66,10 @@ def test_a_network_that_has_none_is_one_line(bench: Bench, make_cell: MakeCell) 
     assert record.status == "failed"
     assert record.error is not None
     assert record.error.traceback is None
-    assert "has no residual scales to prune; leave out prune_residual" in record.error.message
+    assert record.error.message == (
+        "model 'fc' has no residual scales to prune; leave out prune_residual, or build a residual network "
+        "with its option `residual = true`"
+    )
 
 
 def test_a_model_without_options_says_so(bench: Bench, make_cell: MakeCell) -> None:

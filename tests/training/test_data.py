@@ -54,9 +54,9 @@ def test_normalisation_is_pixel_over_255_less_mean_over_std() -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "says"),
     [
-        (torch.zeros(4, 2, 3, 3), torch.zeros(4, dtype=torch.int64), "float32"),
+        (torch.zeros(4, 2, 3, 3), torch.zeros(4, dtype=torch.int64), r"^it loads torch\.float32 images"),
         (torch.zeros(4, 1, 3, 3, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), r"\(1, 3, 3\)"),
-        (torch.zeros(4, 2, 3, 3, dtype=torch.uint8), torch.full((4,), 2), "one label below 2"),
+        (torch.zeros(4, 2, 3, 3, dtype=torch.uint8), torch.full((4,), 2), "^it needs one label below 2 for"),
         (torch.zeros(4, 2, 3, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), "for every image"),
     ],
 )

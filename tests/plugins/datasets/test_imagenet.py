@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from PIL import Image
 
 from synflow_bench import StreamedSplit
 from synflow_bench.errors import DataError, DataMissingError
+from synflow_bench.training import LoadedData
+from synflow_bench.training.decoders import DECODERS_VARIABLE
 from synflow_bench_datasets.imagenet import Imagenet
 from synflow_bench_datasets.photographs import ReadPhotograph
 
@@ -104,6 +107,24 @@ def test_what_reads_goes_to_other_processes_and_is_one_for_both_splits(home: Pat
     read(splits.train.items[0], augmented=True)
     assert pickle.loads(pickle.dumps(read)) == read == splits.test.read  # noqa: S301  our own
     assert hash(read) == hash(splits.test.read)
+
+
+@pytest.mark.slow
+def test_decoder_processes_give_the_images_that_this_one_reads(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_by(decoders: int) -> list[torch.Tensor]:
+        monkeypatch.setenv(DECODERS_VARIABLE, str(decoders))
+        data = LoadedData.load(Small(), home.parent, torch.device("cpu"))
+        draw = torch.Generator().manual_seed(5)
+        order = torch.randperm(len(data.train), generator=draw)
+        epochs = (data.train.shuffled(5, order, data.augmentation, draw) for _ in range(2))
+        batches = [*chain.from_iterable(epochs), *data.test.batches(4)]
+        return [tensor for batch in batches for tensor in batch]
+
+    here, there = read_by(0), read_by(2)
+    assert len(here) == len(there) == 2 * (2 * 3 + 2)
+    assert all(torch.equal(one, other) for one, other in zip(here, there, strict=True))
 
 
 def test_without_a_folder_the_line_says_which_layout_is_expected(tmp_path: Path) -> None:

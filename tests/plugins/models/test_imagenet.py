@@ -79,11 +79,12 @@ def test_vgg_refuses_an_input_that_its_pools_would_use_up() -> None:
     assert str(refusal.value) == "input 3x28x28 is too small for imagenet/vgg19: it needs at least 3x32x32"
 
 
-def test_initial_weights_are_those_of_torchvision() -> None:
+@pytest.mark.parametrize("name", ["resnet18", pytest.param("vgg11", marks=pytest.mark.slow)])
+def test_initial_weights_are_those_of_torchvision(name: str) -> None:
     torch.manual_seed(3)
-    ours = resnet18(SHAPE, 10).state_dict()
+    ours = factory_of(f"imagenet/{name}")(SHAPE, 10).state_dict()
     torch.manual_seed(3)
-    theirs = torchvision.models.resnet18(num_classes=10).state_dict()
+    theirs = torchvision.models.get_model(name, num_classes=10).state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
@@ -169,6 +170,12 @@ def test_pretrained_weights_come_from_torch_hub(hub: Path) -> None:
     assert sorted(name for name in loaded if name not in published) == sorted(
         f"layer{stage}.{block}.downsample.scale" for stage, block in ((1, 0), (1, 1), (2, 1), (3, 1), (4, 1))
     )
+
+
+def test_without_memory_for_them_no_pretrained_weights_are_asked_for(hub: Path) -> None:
+    with torch.device("meta"):
+        model = resnet18(SHAPE, CLASSES, pretrained=True)
+    assert all(parameter.is_meta for parameter in model.parameters())
 
 
 def test_pretrained_weights_that_cannot_be_had_are_one_line_with_a_way_out(
