@@ -11,10 +11,10 @@ import click
 from synflow_bench.charts import CHART_SUFFIXES
 from synflow_bench.cli._figures import Files
 from synflow_bench.cli._loading import load_host
-from synflow_bench.cli.options import data_option, results_option
+from synflow_bench.cli.options import data_option, refuse, results_option
 from synflow_bench.cli.study import show
 from synflow_bench.errors import UsageError
-from synflow_bench.studies import FIGURES, SCALES, find_figure
+from synflow_bench.studies import FIGURES, SCALES, Figure, find_figure
 
 _NAMES = ", ".join(FIGURES)
 _HELP = f"""Reproduce a figure of the SynFlow paper, at its scale or a small one.
@@ -56,21 +56,35 @@ def command(
     chart: Path | None,
     output: Path | None,
     force: bool,
+    dry_run: bool,
     as_json: bool,
     **where: Any,
 ) -> int:
     """Make the rows of a figure, write them and draw them."""
     figure = find_figure(name)
-    if where["dry_run"] and figure.study:
-        raise UsageError(f"{name} is a study and has no cells to foresee; leave out --dry-run")
+    _refuse(ctx, figure, dry_run)
     files = Files(output, chart or Path(f"{name}-{scale}.svg"), force)
-    if not where["dry_run"]:
+    if not dry_run:
         files.check()
-    from synflow_bench.cli._reproduce import from_records, from_study
+    from synflow_bench.cli._reproduce import Where, from_study
+    from synflow_bench.cli._reproduce_records import foresee, from_records
 
+    host, place = load_host(ctx), Where(**where)
+    if dry_run:
+        foresee(figure, scale, host, place).show(as_json)
+        return 0
     make = from_study if figure.study else from_records
-    drawn = make(figure, scale, load_host(ctx), **where)
-    if drawn.rows:
-        files.write(drawn.rows, drawn.chart)
-        show(drawn.rows, as_json, files)
+    drawn = make(figure, scale, host, place)
+    files.write(drawn.rows, drawn.chart)
+    show(drawn.rows, as_json, files)
     return drawn.exit_code
+
+
+def _refuse(ctx: click.Context, figure: Figure, dry_run: bool) -> None:
+    """Refuse what has no effect on `figure`; raises `UsageError`."""
+    if figure.study and dry_run:
+        raise UsageError(f"{figure.name} is a study and has no cells to foresee; leave out --dry-run")
+    if figure.study:
+        refuse(ctx, ("executor", "workers", "results"), f"{figure.name} is a study and runs no cells")
+    if dry_run:
+        refuse(ctx, ("chart", "output", "force"), "--dry-run draws nothing")

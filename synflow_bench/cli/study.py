@@ -13,9 +13,9 @@ from synflow_bench.charts import CHART_SUFFIXES
 from synflow_bench.cli._figures import Files
 from synflow_bench.cli._loading import load_host
 from synflow_bench.cli._study import request_of
-from synflow_bench.cli.options import data_option
+from synflow_bench.cli.options import data_option, refuse
 from synflow_bench.cli.plugin_option import plugin_option
-from synflow_bench.studies import STUDIES, Row, find_study, read_table
+from synflow_bench.studies import STUDIES, Row, aligned, find_study
 
 Decorator = Callable[[Any], Any]
 
@@ -86,9 +86,13 @@ def command(
     study = find_study(name)
     files = Files(output, chart, force)
     files.check()
-    rows = [row for path in earlier for row in read_table(path)]
-    if not earlier or chosen["models"]:
+    anew = not earlier or chosen["models"]
+    if not anew:
+        refuse(ctx, (*chosen, "plugin"), "--from alone computes nothing", ", or name a network with --model")
+    rows = [row for path in earlier for row in study.read(path)]
+    if anew:
         rows += study.rows(request_of(study, load_host(ctx), **chosen))
+    rows = aligned(rows)
     files.write(rows, lambda: study.chart(rows))
     show(rows, as_json, files)
 
@@ -101,11 +105,19 @@ def show(rows: list[Row], as_json: bool, files: Files) -> None:
         from synflow_bench.cli._tables import print_table
 
         print_table(list(rows[0]), [[_text(value) for value in row.values()] for row in rows])
-    errors = [abs(row["relative_error"]) for row in rows if row.get("relative_error") is not None]
-    if errors:
-        click.echo(f"largest relative error: {max(errors):.2e}", err=True)
+    for pruner, error in _largest_errors(rows).items():
+        click.echo(f"largest relative error of {pruner}: {error:.2e}", err=True)
     for path in files.named:
         click.echo(f"written: {path}", err=True)
+
+
+def _largest_errors(rows: list[Row]) -> dict[str, float]:
+    """By pruner, of those rows that have one."""
+    largest: dict[str, float] = {}
+    for row in rows:
+        if isinstance(error := row.get("relative_error"), float | int):
+            largest[row["pruner"]] = max(abs(error), largest.get(row["pruner"], 0.0))
+    return largest
 
 
 def _text(value: Any) -> str:

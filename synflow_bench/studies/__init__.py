@@ -5,7 +5,7 @@ A study gives a tidy table and a chart of it. Importing this package imports no 
 
 from synflow_bench.studies._catalogue import STUDIES, Study, find_study
 from synflow_bench.studies._figures import FIGURES, SCALES, Figure, Scale, find_figure
-from synflow_bench.studies._table import Row, check_table_path, read_table, table_bytes
+from synflow_bench.studies._table import Row, aligned, check_table_path, read_table, table_bytes
 
 __all__ = [
     "FIGURES",
@@ -15,6 +15,7 @@ __all__ = [
     "Row",
     "Scale",
     "Study",
+    "aligned",
     "check_table_path",
     "find_figure",
     "find_study",

@@ -9,11 +9,9 @@ from typing import Any
 from synflow_bench.charts import HEIGHT, PALETTE, SHAPES, WIDTH
 from synflow_bench.records import Record
 from synflow_bench.studies._panels import log_axis, network
-from synflow_bench.studies._published import published_accuracy, published_critical_compressions
-from synflow_bench.studies._table import Row
+from synflow_bench.studies._published import published_accuracy
+from synflow_bench.studies._table import Row, aligned
 from synflow_bench.suites import Multishot
-
-ALIVE = "largest compression without an empty layer"
 
 METRIC = "final"
 """Of our accuracies: test top-1 after the last epoch."""
@@ -23,7 +21,7 @@ def accuracy_rows(records: Iterable[Record]) -> list[Row]:
     """A row a cell of ours, then the published means of the same data sets and networks."""
     ours = [row for record in records for row in _ours(record)]
     settings = dict.fromkeys((row["dataset"], row["model"]) for row in ours)
-    return ours + [row for setting in settings for row in published_accuracy(*setting)]
+    return aligned(ours + [row for setting in settings for row in published_accuracy(*setting)])
 
 
 def _ours(record: Record) -> Iterator[Row]:
@@ -41,6 +39,7 @@ def _ours(record: Record) -> Iterator[Row]:
         "seed": cell.seed,
         "top1": record.metrics.test_top1,
         "collapsed": bool(record.metrics.collapsed_layers),
+        "empty": any(layer.kept == 0 for layer in record.layers),
         "suspect": False,
     }
 
@@ -117,44 +116,3 @@ def _panel(rows: Sequence[Row], dense: Sequence[Row], everything: Sequence[Row])
         height=HEIGHT,
         title=alt.TitleParams(rows[0]["setting"], fontSize=12, anchor="middle", offset=6),
     )
-
-
-def critical_rows(rows: Sequence[Row], *, published: bool) -> list[Row]:
-    """The largest compression at which no layer collapsed, a row a pruner and seed; published ones too."""
-    best: dict[tuple[str, int], float] = {}
-    for row in rows:
-        if row["source"] == "ours" and row["pruner"] != "dense" and not row["collapsed"]:
-            key = (row["pruner"], row["seed"])
-            best[key] = max(best.get(key, 1.0), row["compression"])
-    ours = [{"source": "ours", "pruner": pruner, "critical": value} for (pruner, _), value in best.items()]
-    return ours + (list(published_critical_compressions()) if published else [])
-
-
-def critical(rows: Sequence[Row]) -> Any:
-    """Where each pruner's layers collapse, a dot a run."""
-    import altair as alt
-
-    data = alt.Data(values=list(rows))  # type: ignore[no-untyped-call]
-    axis = log_axis(row["critical"] for row in rows)
-    domain = ["ours", "published"] if any(row["source"] == "published" for row in rows) else ["ours"]
-    source = alt.Color(
-        "source:N", title=None, scale=alt.Scale(domain=domain, range=list(PALETTE[: len(domain)]))
-    )
-    encoded = (
-        alt.Chart(data)
-        .mark_point(filled=True, size=60, opacity=0.8)
-        .encode(
-            x=alt.X(
-                "critical:Q",
-                title=ALIVE,
-                scale=alt.Scale(type="log"),
-                axis=axis,
-            ),
-            y=alt.Y("pruner:N", title=None, sort=list(dict.fromkeys(row["pruner"] for row in rows))),
-            color=source,
-            shape=alt.Shape(
-                "source:N", title=None, scale=alt.Scale(domain=domain, range=list(SHAPES[: len(domain)]))
-            ),
-        )
-    )
-    return encoded.properties(width=int(WIDTH * 1.25), height=120)

@@ -18,17 +18,26 @@ _FOLDER = Path(__file__).parent / "published"
 
 
 def published_accuracy(dataset: str, model: str) -> Iterator[Row]:
-    """The mean accuracies of a data set and network, a row a pruner and compression."""
+    """The mean accuracies of a data set and network, a row a pruner and compression; none of `misnamed`."""
     for table in published_tables():
-        if (table.dataset, table.reported_model) == (dataset, model):
+        if (table.dataset, table.model, table.reported_model) == (dataset, model, model):
             yield from _accuracies(table)
+
+
+def misnamed(dataset: str, model: str) -> str | None:
+    """Why what is published under the name of a network is not of it; None where it is."""
+    for table in published_tables():
+        if (table.dataset, table.reported_model) == (dataset, model) and table.model != model:
+            why = f"the authors' block ignored its width, so it was {table.model}"
+            return f"left out: what is published as {model}; {why}"
+    return None
 
 
 def _accuracies(table: PublishedTable) -> Iterator[Row]:
     names = {"source": "published", "metric": table.metric, "dataset": table.dataset, "levels": 0}
     for row in table.rows:
         for compression, accuracy in row.accuracy.items():
-            shared = {**names, "model": table.reported_model, "pruner": row.pruner, "suspect": row.suspect}
+            shared = {**names, "model": table.model, "pruner": row.pruner, "suspect": row.suspect}
             yield {**shared, "compression": compression, "seed": None, "top1": accuracy.mean}
 
 

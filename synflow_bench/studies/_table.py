@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,17 +32,35 @@ def check_table_path(path: Path) -> str:
 
 
 def read_table(path: Path) -> list[Row]:
-    """The rows that `table_bytes` wrote; raises `UsageError` for a file that cannot be read."""
+    """The rows that `table_bytes` wrote; raises `UsageError` for a file that has none or cannot be read."""
     suffix = check_table_path(path)
     try:
-        return _READERS[suffix](path.read_bytes())
-    except (OSError, ValueError) as error:
+        rows = _READERS[suffix](path.read_bytes())
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"cannot read table {str(path)!r}: {error}") from error
+    if not rows:
+        raise UsageError(f"table {str(path)!r} has no rows; leave it out")
+    return rows
+
+
+def aligned(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the columns of them all, None where a row has no value."""
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [{name: row.get(name) for name in columns} for row in rows]
 
 
 def _from_csv(content: bytes) -> list[Row]:
-    lines = csv.DictReader(io.StringIO(content.decode()))
-    return [{name: _value(text) for name, text in line.items()} for line in lines]
+    lines = csv.reader(io.StringIO(content.decode()))
+    columns = next(lines, [])
+    return [
+        {name: _value(text) for name, text in _pairs(columns, line, lines.line_num)} for line in lines if line
+    ]
+
+
+def _pairs(columns: list[str], line: list[str], number: int) -> Iterator[tuple[str, str]]:
+    if len(line) != len(columns):
+        raise ValueError(f"line {number} has {len(line)} values for {len(columns)} columns")
+    return zip(columns, line, strict=True)
 
 
 def _value(text: str) -> Any:
@@ -53,7 +71,9 @@ def _value(text: str) -> Any:
 
 
 def _from_json(content: bytes) -> list[Row]:
-    rows: list[Row] = json.loads(content)
+    rows = json.loads(content)
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError("it is no JSON list of objects, one a row")
     return rows
 
 

@@ -73,10 +73,13 @@ class _Watched(Problem):
 
 
 def chart(rows: Sequence[Row], lines: Sequence[str] = ()) -> Any:
-    """Cut ratio by rounds, a colour a compression, a panel a schedule and pruner; dotted: all that flows."""
+    """Cut ratio by rounds, a colour a compression, a panel a schedule and pruner; dotted: all that flows.
+
+    A point is hollow where the flow ended before the rounds did.
+    """
     import altair as alt
 
-    drawn = [{**row, "pruner": f"{row['pruner']}, {row['schedule']}"} for row in rows if row["cut_ratio"]]
+    drawn = _drawn(rows)
     x_axis = log_axis((row["rounds"] for row in drawn), grid=False)
     ratios = [1.0, *(row["cut_ratio"] for row in drawn)]
     title = "largest cut / total flow"
@@ -86,6 +89,30 @@ def chart(rows: Sequence[Row], lines: Sequence[str] = ()) -> Any:
         color=alt.Color("compression:O", title="compression", scale=alt.Scale(scheme=RAMP)),
     )
     rule = alt.Chart().mark_rule(strokeDash=[2, 3], color=INK).encode(y=alt.datum(1.0))
-    layered = alt.layer(rule, base.mark_line(point=True)).properties(width=WIDTH, height=HEIGHT)
-    note = "the largest over the rounds of a pruning; dotted: a round cuts as much as flows in all"
-    return titled(panels(layered, drawn), f"{TITLE}: {by_network(rows)}", [*lines, note])
+    whole = base.mark_point(filled=True).transform_filter("!datum.ended")
+    ended = base.mark_point(filled=False, fill="white", opacity=1).transform_filter("datum.ended")
+    layered = alt.layer(rule, base.mark_line(), whole, ended).properties(width=WIDTH, height=HEIGHT)
+    return titled(panels(layered, drawn), f"{TITLE}: {by_network(rows)}", [*lines, *_notes(rows, drawn)])
+
+
+def _drawn(rows: Sequence[Row]) -> list[Row]:
+    """The rows with a ratio, by panel; `ended` where the flow of any seed died before the last round."""
+    ended = {_point(row) for row in rows if row["rounds_with_flow"] < row["rounds"]}
+    return [
+        {**row, "pruner": f"{row['pruner']}, {row['schedule']}", "ended": _point(row) in ended}
+        for row in rows
+        if row["cut_ratio"]
+    ]
+
+
+def _point(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("dataset", "model", "pruner", "schedule", "rounds", "compression"))
+
+
+def _notes(rows: Sequence[Row], drawn: Sequence[Row]) -> list[str]:
+    notes = ["the largest over the rounds of a pruning; dotted: a round cuts as much as flows in all"]
+    if any(row["ended"] for row in drawn):
+        notes.append("hollow: the flow died on the way; rounds in which nothing flows do not count")
+    if len(drawn) < len(rows):
+        notes.append(f"not drawn: {len(rows) - len(drawn)} of {len(rows)} prunings, which cut no flow")
+    return notes

@@ -36,7 +36,7 @@ def chart(rows: Sequence[Row], lines: Sequence[str] = ()) -> Any:
 
     floor = min((row["density"] for row in rows if row["density"]), default=1e-3) / 3
     drawn = [{**row, "shown": max(row["density"], floor), "empty": row["density"] == 0} for row in rows]
-    layers = list(range(1, max(row["index"] for row in rows) + 1))
+    layers = list(range(1, int(max(row["index"] for row in rows)) + 1))
     scale = alt.Scale(type="log", domain=[floor / 1.5, 1])
     base = alt.Chart().encode(
         x=alt.X("index:Q", title="layer", axis=alt.Axis(values=layers, format="d", grid=False)),

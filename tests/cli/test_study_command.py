@@ -18,6 +18,7 @@ Invoke = Callable[..., Any]
 
 pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
+FIGURES_DRAWN = Path(__file__).parents[2] / "docs" / "figures"
 FC = ("--model", "fc", "--input-shape", "1x8x8")
 CUT = (
     "study",
@@ -95,8 +96,16 @@ def test_every_study_runs_without_data_and_draws(name: str, invoke: Invoke, tmp_
         (["study", "cut-ratio", *FC, "--chart", "x.gif"], "no chart has the suffix of 'x.gif'"),
         (["study", "cut-ratio", *FC, "--force"], "--force has no effect without --output or --chart"),
         (["study", "cut-ratio", "--from", "nowhere.csv"], "cannot read table 'nowhere.csv'"),
+        (["study", "cut-ratio", *FC, "--from", "nowhere.csv"], "cannot read table 'nowhere.csv'"),
+        (
+            ["study", "cut-ratio", "--from", "t.csv", "--pruner", "snp", "--rounds", "9"],
+            "--from alone computes nothing, so --pruner and --rounds have no effect; leave them out, or name",
+        ),
+        (
+            ["study", "cut-ratio", "--from", "t.csv", "--dataset", "digits"],
+            "--from alone computes nothing, so --dataset has no effect; leave it out, or name a network",
+        ),
         (["reproduce", "fig8"], "unknown figure 'fig8'; did you mean 'fig"),
-        (["reproduce", "fig7", "--dry-run"], "fig7 is a study and has no cells to foresee"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -108,6 +117,102 @@ def test_bad_input_is_one_line(
     assert outcome.err.startswith(f"error: {line}"), outcome.err
     assert outcome.err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+DENSITIES = "dataset,model,seed,pruner,rounds,schedule,compression,index,layer,size,kept,density\n"
+ROW = ",fc,0,random,1,exponential,10,1,linear1.weight,6400,640,0.1\n"
+"""A table of `layer-density`."""
+
+
+@pytest.mark.parametrize(
+    ("study", "name", "content", "line"),
+    [
+        (
+            "cut-ratio",
+            "t.csv",
+            DENSITIES + ROW,
+            "'t.csv' is no table of cut-ratio: row 1 lacks rounds_with_flow, cut_ratio; "
+            "it is one of layer-density",
+        ),
+        (
+            "cut-ratio",
+            "t.json",
+            '[{"a": 1}]',
+            "'t.json' is no table of cut-ratio: row 1 lacks dataset, model, seed, pruner, rounds, schedule, "
+            "compression, rounds_with_flow, cut_ratio; make one with `synflow-bench study cut-ratio`",
+        ),
+        ("cut-ratio", "t.json", "[]", "table 't.json' has no rows; leave it out"),
+        ("cut-ratio", "t.csv", "", "table 't.csv' has no rows; leave it out"),
+        ("layer-density", "t.csv", DENSITIES, "table 't.csv' has no rows; leave it out"),
+        ("cut-ratio", "t.json", '{"a": 1}', "cannot read table 't.json': it is no JSON list of objects"),
+        ("cut-ratio", "t.json", "[1, 2]", "cannot read table 't.json': it is no JSON list of objects"),
+        (
+            "layer-density",
+            "t.csv",
+            DENSITIES + ",fc\n",
+            "cannot read table 't.csv': line 2 has 2 values for 12 columns",
+        ),
+        (
+            "layer-density",
+            "t.csv",
+            DENSITIES + ROW + ROW.replace("0.1", "most"),
+            "'t.csv' is no table of layer-density: in row 2, density is 'most', not a number; mend or",
+        ),
+        (
+            "layer-density",
+            "t.csv",
+            DENSITIES + ROW.replace("0.1", ""),
+            "'t.csv' is no table of layer-density: in row 1, density is None, not a number",
+        ),
+        (
+            "layer-density",
+            "t.csv",
+            DENSITIES + ROW.replace("6400", "0"),
+            "'t.csv' is no table of layer-density: in row 1, size is 0, and no layer is without weights",
+        ),
+    ],
+)
+def test_what_is_no_table_of_the_study_is_refused_in_one_line(
+    study: str,
+    name: str,
+    content: str,
+    line: str,
+    invoke: Invoke,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text(content)
+    outcome = invoke("study", study, "--from", name, "--chart", "c.svg", "--output", "o.csv")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.startswith(f"error: {line}"), outcome.err
+    assert outcome.err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_the_tables_of_the_figures_are_tables_of_their_studies() -> None:
+    for path in FIGURES_DRAWN.glob("fig*.csv"):
+        name = FIGURES[path.stem.partition("-")[0]].study
+        assert name is None or STUDIES[name].read(path)
+
+
+def test_a_column_of_the_user_s_own_stays_beside_new_rows(invoke: Invoke, tmp_path: Path) -> None:
+    earlier, joined = tmp_path / "t.csv", tmp_path / "o.json"
+    earlier.write_text(DENSITIES.replace("density", "density,note") + ROW.replace("0.1", "0.1,mine"))
+    new = ("--pruner", "random", "--compression", "10")
+    outcome = invoke("study", "layer-density", "--from", str(earlier), *FC, *new, "--output", str(joined))
+    assert outcome.code == 0, outcome.err
+    assert [row["note"] for row in json.loads(joined.read_text())] == ["mine", *[None] * 6]
+
+
+def test_relative_errors_are_said_of_each_pruner(invoke: Invoke) -> None:
+    outcome = invoke("study", "layer-conservation", *FC, "--set", "pruning.prune_bias=true", "--json")
+    said = [line for line in outcome.err.splitlines() if line.startswith("largest relative error of ")]
+    errors = {line.split()[4].rstrip(":"): float(line.split()[5]) for line in said}
+    assert list(errors) == ["random", "magnitude", "synflow"]
+    for pruner, error in errors.items():
+        own = [abs(row["relative_error"]) for row in json.loads(outcome.out) if row["pruner"] == pruner]
+        assert error == pytest.approx(max(own), rel=0.01)
 
 
 def test_an_existing_file_is_not_written_over(invoke: Invoke, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from synflow_bench.errors import UsageError
+from synflow_bench.studies import find_study
 from synflow_bench.studies._request import Request
 
 LINEAR = """
@@ -87,3 +88,31 @@ def test_biases_are_part_of_the_total_flow(study: Study, request_of: Callable[..
 def test_a_pruner_without_rounds_of_scores_is_refused(study: Study) -> None:
     with pytest.raises(UsageError, match="pruner 'erk' has no rounds of scores"):
         study("cut-ratio", "fc", "erk", shape=(1, 8, 8))
+
+
+def ratio(rounds: int, with_flow: int, cut_ratio: float | None = 0.5, seed: int = 0) -> dict[str, Any]:
+    names = {"dataset": "digits", "model": "fc", "seed": seed, "pruner": "synflow", "schedule": "linear"}
+    return {
+        **names,
+        "compression": 10,
+        "rounds": rounds,
+        "cut_ratio": cut_ratio,
+        "rounds_with_flow": with_flow,
+    }
+
+
+def test_a_point_whose_flow_died_in_any_seed_is_hollow_and_the_chart_says_so() -> None:
+    rows = [ratio(1, 1), ratio(3, 3), ratio(3, 1, seed=1), ratio(10, 0, None)]
+    chart = find_study("cut-ratio").chart(rows).to_dict()
+    marked = {(row["rounds"], row["seed"]): row["ended"] for row in chart["data"]["values"]}
+    assert marked == {(1, 0): False, (3, 0): True, (3, 1): True}
+    marks = [layer["mark"] for layer in chart["spec"]["layer"] if layer["mark"]["type"] == "point"]
+    assert [mark["filled"] for mark in marks] == [True, False]
+    assert chart["title"]["subtitle"][1:] == [
+        "hollow: the flow died on the way; rounds in which nothing flows do not count",
+        "not drawn: 1 of 4 prunings, which cut no flow",
+    ]
+
+
+def test_a_chart_without_such_a_point_says_nothing_of_them() -> None:
+    assert len(find_study("cut-ratio").chart([ratio(1, 1)]).to_dict()["title"]["subtitle"]) == 1
