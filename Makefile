@@ -52,13 +52,16 @@ leaderboard-check: $(VENV)/.installed-dev ## the committed board is what its rec
 fashion-board: $(VENV)/.installed ## run what is missing of the project's own board, write its records and board again
 	[ ! -e $(FASHION)/records.tar.gz ] || $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/fc.toml --results build/fashion
+	$(BIN)/synflow-bench run --suite $(FASHION)/fc-ablations.toml --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/conv.toml --results build/fashion
 	$(BIN)/synflow-bench results export $(FASHION)/records.tar.gz --results build/fashion --force
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench leaderboard --results build/fashion --output $(FASHION)/board.md --force
 
-site: docs ## the pages of the documentation with the board, as they are published
-	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --format html --output site/leaderboard --force
+site: docs ## the pages of the documentation with the project's board and the small one, as they are published
+	rm -rf build/site-fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/site-fashion
+	$(BIN)/synflow-bench leaderboard --results build/site-fashion --format html --output site/leaderboard --force
+	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --format html --output site/smoke --force
 
 bench: $(VENV)/.installed-dev ## the benchmarks, as ratios within one run
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only

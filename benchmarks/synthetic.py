@@ -13,7 +13,7 @@ from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Revisions,
 COMPRESSIONS = tuple(round(10 ** (step / 4), 4) for step in range(1, 13))
 PRUNERS = 12
 EPOCHS = 12
-LAYERS = 6
+LAYERS, WEIGHTS = 6, 10_000
 
 
 def write_records(root: Path, count: int, seeds: int = 5) -> None:
@@ -44,12 +44,13 @@ def _cells(seeds: int) -> Iterator[Cell]:
 def _record(cell: Cell) -> Record:
     draw = random.Random(key_of(cell))  # noqa: S311
     top1 = 0.9 - 0.1 * draw.random() - min(0.5, cell.compression / 2000)
+    layers = _layers(cell)
     return Record(
         key=key_of(cell),
         status="ok",
         cell=cell,
-        metrics=_metrics(cell, top1),
-        layers=tuple(_layer(number, cell) for number in range(LAYERS)),
+        metrics=_metrics(layers, top1),
+        layers=layers,
         curve=tuple(_point(epoch, top1 * draw.random()) for epoch in range(EPOCHS + 1)),
         timing=Timing(prune_seconds=draw.random(), train_seconds=draw.random(), total_seconds=2.0),
         provenance=_PROVENANCE,
@@ -57,7 +58,8 @@ def _record(cell: Cell) -> Record:
     )
 
 
-def _metrics(cell: Cell, top1: float) -> Metrics:
+def _metrics(layers: tuple[Layer, ...], top1: float) -> Metrics:
+    size, kept = sum(layer.size for layer in layers), sum(layer.kept for layer in layers)
     return Metrics(
         test_top1=top1,
         test_top5=0.99,
@@ -65,23 +67,29 @@ def _metrics(cell: Cell, top1: float) -> Metrics:
         val_top1=top1,
         max_test_top1=min(1.0, top1 + 0.01),
         init_top1=0.1,
-        density=1 / cell.compression,
-        compression=cell.compression,
-        compression_all=cell.compression * 0.99,
-        effective_compression=cell.compression * 1.01,
-        theoretical_speedup=cell.compression,
+        density=kept / size,
+        compression=size / kept,
+        compression_all=1 + 0.99 * (size / kept - 1),
+        effective_compression=size / kept,
+        theoretical_speedup=size / kept,
     )
 
 
-def _layer(number: int, cell: Cell) -> Layer:
-    kept = round(10_000 / cell.compression)
+def _layers(cell: Cell) -> tuple[Layer, ...]:
+    """Layers that keep equal shares; the first has what is left over."""
+    total = round(cell.density * WEIGHTS * LAYERS)
+    each, rest = divmod(total, LAYERS)
+    return tuple(_layer(number, each + rest * (number == 0)) for number in range(LAYERS))
+
+
+def _layer(number: int, kept: int) -> Layer:
     return Layer(
         name=f"linear{number}.weight",
         shape=(100, 100),
-        size=10_000,
+        size=WEIGHTS,
         kept=kept,
         effective_kept=kept,
-        macs=10_000,
+        macs=WEIGHTS,
     )
 
 

@@ -49,12 +49,13 @@ def _record(
         revisions=revisions or Revisions(),
     )
     ok = status == "ok"
+    layer = pruned_layer(cell.density, metrics.get("effective_compression"))
     return Record(
         key=key_of(cell),
         status=status,
         cell=cell,
-        metrics=measured(cell, top1, **metrics) if ok else None,
-        layers=(Layer(name="fc1", shape=(100, 64), size=6400, kept=640, macs=6400),) if ok else (),
+        metrics=measured(layer, top1, **metrics) if ok else None,
+        layers=(layer,) if ok else (),
         curve=(curve_point(0, 0.1), curve_point(1, top1)) if ok else (),
         timing=Timing(prune_seconds=prune_seconds, train_seconds=1.0, total_seconds=1.5) if ok else None,
         provenance=provenance(),
@@ -70,7 +71,20 @@ def digits(**recipe: Any) -> Setting:
     )
 
 
-def measured(cell: Cell, top1: float, **changes: Any) -> Metrics:
+def pruned_layer(density: float, effective_compression: float | None) -> Layer:
+    """A layer that keeps exactly this density; its size divides by the compressions that tests ask for."""
+    size = 1100 * 780
+    while not round(density * size):
+        size *= 1000
+    effective = round(size / effective_compression) if effective_compression else None
+    kept = round(density * size)
+    return Layer(
+        name="fc1", shape=(size // 780, 780), size=size, kept=kept, effective_kept=effective, macs=size
+    )
+
+
+def measured(layer: Layer, top1: float, **changes: Any) -> Metrics:
+    compression = layer.size / layer.kept
     values = {
         "test_top1": top1,
         "test_top5": 0.99,
@@ -78,10 +92,10 @@ def measured(cell: Cell, top1: float, **changes: Any) -> Metrics:
         "val_top1": top1,
         "max_test_top1": top1,
         "init_top1": 0.1,
-        "density": 1 / cell.compression,
-        "compression": cell.compression,
-        "compression_all": cell.compression,
-        "theoretical_speedup": cell.compression,
+        "density": layer.kept / layer.size,
+        "compression": compression,
+        "compression_all": compression,
+        "theoretical_speedup": compression,
     }
     return Metrics.model_validate({**values, **changes})
 

@@ -19,6 +19,8 @@ a value of the wrong type and an option without effect are refused by name. `--s
 a field of every setting for one run.
 """
 VALUES = (Suite, Setting, Recipe, PruningOptions, Singleshot, Multishot)
+WIDEST = 2**63 - 1
+"""Whole numbers go no further, which says nothing of what a field means."""
 WORDS = {"Suite": "the file", "Setting": "`[[settings]]`", "Recipe": "`[settings.recipe]`"}
 WORDS |= {"PruningOptions": "`[settings.pruning]`"}
 WORDS |= {
@@ -65,7 +67,8 @@ def _word(said: dict[str, Any]) -> str:
 
 def _bounds(said: dict[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    found = [f"{sign} {said[key]:g}" for key, sign in signs.items() if key in said]
+    limits = {sign: said[key] for key, sign in signs.items() if key in said}
+    found = [f"{sign} {limit:g}" for sign, limit in limits.items() if abs(limit) < WIDEST]
     return f" {', '.join(found)}" if found else ""
 
 

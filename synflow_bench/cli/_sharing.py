@@ -19,6 +19,7 @@ from synflow_bench.records.sharing import Comparison, compare, pack, take
 
 _SHOWN = 20
 """Lines of a kind at most; the rest is counted."""
+_OURS_STAYS = "ours stays, unless --force is given"
 _path = click.Path(path_type=Path)
 _sources = click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=_path)
 _json = click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
@@ -61,10 +62,12 @@ def import_(
     store = Store(results)
     comparison = compare(sources, store)
     replaced = [*comparison.conflicts] if force else []
-    taken = 0 if dry_run else take(sources, store, [*comparison.new, *replaced])
-    _report(
-        comparison, as_json, {"taken": taken, "replaced": len(replaced)}, _unknown(ctx, comparison), force
-    )
+    wanted = [*comparison.new, *replaced]
+    taken = len(wanted) if dry_run else take(sources, store, wanted)
+    would = "would_be_" if dry_run else ""
+    done = {f"{would}taken": taken, f"{would}replaced": len(replaced)}
+    verdict = f"{_words(would)}taken in place of ours" if force else _OURS_STAYS
+    _report(comparison, as_json, done, _unknown(ctx, comparison), verdict)
     return int(bool(comparison.contested or comparison.refused or (comparison.conflicts and not force)))
 
 
@@ -120,12 +123,11 @@ def _report(
     as_json: bool,
     done: Mapping[str, int],
     unknown: Mapping[str, int],
-    force: bool = False,
+    verdict: str = _OURS_STAYS,
 ) -> None:
     if as_json:
         click.echo(json.dumps({**done, **_summary(comparison), "unknown_pruners": unknown}, indent=1))
         return
-    verdict = "taken in place of ours" if force else "ours stays, unless --force is given"
     differing = [
         f"{key} from {where} differs from ours: {verdict}" for key, where in comparison.conflicts.items()
     ]
@@ -136,7 +138,11 @@ def _report(
         names = ", ".join(f"{name} ({count})" for name, count in unknown.items())
         click.echo(f"note: of pruners that are not installed here: {names}", err=True)
     others = {what: count for what, count in _counts(comparison).items() if count}
-    click.echo(", ".join(f"{count} {what}" for what, count in {**done, **others}.items()))
+    click.echo(", ".join(f"{count} {_words(what)}" for what, count in {**done, **others}.items()))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _say(lines: Sequence[str]) -> None:

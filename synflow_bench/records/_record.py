@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from synflow_bench.suites import Cell, canonical
+from synflow_bench.records._agreement import Weights, disagreement, total
+from synflow_bench.suites import Cell, Count, Positive, canonical
 
 SCHEMA: Literal[1] = 1
 """The version of the record's layout; part of every key."""
@@ -30,6 +31,9 @@ Loss = Annotated[float | None, BeforeValidator(_finite_or_none)]
 """A loss; `None` where the training diverged."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Times = Annotated[float, Field(ge=1)]
+"""How many times smaller, or quicker."""
+Seconds = Annotated[float, Field(ge=0)]
 
 
 class Metrics(_Part):
@@ -49,31 +53,48 @@ class Metrics(_Part):
     max_test_top1: Share
     init_top1: Share
     density: Share
-    compression: float
-    compression_all: float
-    effective_compression: float | None = None
+    compression: Times
+    compression_all: Times
+    effective_compression: Times | None = None
     not_followed: str | None = None
-    theoretical_speedup: float | None
+    theoretical_speedup: Times | None
     collapsed_layers: tuple[str, ...] = ()
     diverged: bool = False
+
+    @model_validator(mode="after")
+    def _best_is_no_less_than_the_last(self) -> Self:
+        if self.max_test_top1 < self.test_top1:
+            raise ValueError(f"max_test_top1 {self.max_test_top1} is below test_top1 {self.test_top1}")
+        return self
 
 
 class Layer(_Part):
     """One prunable tensor: `macs` are those of its dense form for one example."""
 
     name: str
-    shape: tuple[int, ...]
-    size: int
-    kept: int
-    effective_kept: int | None = None
-    macs: int
+    shape: tuple[Count, ...]
+    size: Count
+    kept: Count
+    effective_kept: Count | None = None
+    macs: Count
+
+    @model_validator(mode="after")
+    def _keeps_what_there_is(self) -> Self:
+        if fault := self.weights.fault:
+            raise ValueError(fault)
+        return self
+
+    @property
+    def weights(self) -> Weights:
+        """The numbers of its weights."""
+        return Weights(self.size, self.kept, self.effective_kept)
 
 
 class Epoch(_Part):
     """One point of the training curve, measured after epoch `epoch` (from 1; 0 is before training)."""
 
-    epoch: int
-    lr: float
+    epoch: Count
+    lr: Annotated[float, Field(ge=0)]
     train_loss: Loss
     val_top1: Share | None
     test_top1: Share
@@ -86,7 +107,7 @@ class Level(_Part):
     `density` is that of the weights trained, the accuracies are those of its last epoch.
     """
 
-    level: int
+    level: Count
     density: Share
     val_top1: Share | None
     test_top1: Share
@@ -95,9 +116,9 @@ class Level(_Part):
 class Timing(_Part):
     """Wall-clock seconds of the parts of a cell, on the machine that its provenance names."""
 
-    prune_seconds: float
-    train_seconds: float
-    total_seconds: float
+    prune_seconds: Seconds
+    train_seconds: Seconds
+    total_seconds: Seconds
 
 
 class Provenance(_Part):
@@ -114,7 +135,7 @@ class Provenance(_Part):
     python: str
     platform: str
     device: str
-    threads: int
+    threads: Positive
     score_dtype: str | None = None
     engine: Engine | None = None
     plugins: dict[str, str] = {}
@@ -152,6 +173,15 @@ class Record(BaseModel):
             raise ValueError("status 'ok' needs metrics")
         if self.status != "ok" and self.error is None:
             raise ValueError(f"status {self.status!r} needs an error")
+        if self.status != "ok" and self.metrics is not None:
+            raise ValueError(f"status {self.status!r} has no metrics")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_agree(self) -> Self:
+        weights = total(layer.weights for layer in self.layers)
+        if self.metrics and (fault := disagreement(self.cell, self.metrics, weights)):
+            raise ValueError(fault)
         return self
 
     def to_json(self) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired
 
 from pydantic import ConfigDict, TypeAdapter, with_config
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
+from synflow_bench.records._agreement import Weights, disagreement, total
 from synflow_bench.records._read import read_record
 from synflow_bench.records._record import (
     SCHEMA,
@@ -24,7 +26,7 @@ from synflow_bench.records._record import (
     canonical_identity,
     key_of_text,
 )
-from synflow_bench.suites import Cell, canonical
+from synflow_bench.suites import Cell, Count, canonical
 
 _NUMBERS = re.compile(rb'\n  "compression": ([0-9.eE+-]+),\n  "seed": ([0-9]+),')
 _GAP = "\x00"
@@ -58,12 +60,20 @@ class Result:
 
 
 @with_config(ConfigDict(extra="ignore"))
+class _Layer(TypedDict):
+    size: Count
+    kept: Count
+    effective_kept: NotRequired[Count | None]
+
+
+@with_config(ConfigDict(extra="ignore"))
 class _Head(TypedDict):
     # What is not named here never becomes Python objects.
     schema: int
     key: str
     status: Status
     metrics: Metrics | None
+    layers: list[_Layer]
     timing: Timing | None
     error: Failure | None
 
@@ -78,8 +88,8 @@ class ResultReader:
     def read(self, path: str) -> Result:
         """The result in the file `path`.
 
-        The file must be of our schema, under its own name and key; its layers, curve and provenance are not
-        checked. Raises `RecordError`.
+        The file must be of our schema, under its own name and key, and keep the weights that its cell asks
+        for; its curve and provenance are not checked. Raises `RecordError`.
         """
         data = b""
         try:
@@ -89,7 +99,7 @@ class ResultReader:
             result = self._result(data)
         except (OSError, ValueError, KeyError):
             result = None
-        if result is None or not path.endswith(f"{result.key}.json"):
+        if result is None or not path.endswith(f"{os.sep}{result.key}.json"):
             # The full reader takes every layout, and says best what is wrong.
             return Result.of(read_record(Path(path)), sha256(data).hexdigest())
         return result
@@ -101,6 +111,8 @@ class ResultReader:
         status, metrics, error = head["status"], head["metrics"], head["error"]
         complete = metrics if status == "ok" else error
         if head["schema"] != SCHEMA or head["key"] != key or complete is None:
+            return None
+        if metrics is not None and (status != "ok" or not _agrees(cell, metrics, head["layers"])):
             return None
         return Result(key, status, cell, metrics, head["timing"], error, sha256(data).hexdigest())
 
@@ -116,7 +128,7 @@ class ResultReader:
 
 
 class _Parts(NamedTuple):
-    """A record's text: without cell, layers and curve; its cell; and the cell without its own numbers."""
+    """A record's text: without cell and curve; its cell; and the cell without its own numbers."""
 
     head: bytes
     cell: bytes
@@ -134,18 +146,23 @@ def _split(data: bytes) -> _Parts:
     numbers = data.index(b'\n  "compression": ', cell)
     after = data.index(b'\n  "ablation": ', numbers)
     metrics = data.index(b'\n "metrics": ', after)
-    layers = data.index(b'\n "layers": ', metrics)
-    timing = data.index(b'\n "timing": ', layers)
+    curve = data.index(b'\n "curve": ', metrics)
+    timing = data.index(b'\n "timing": ', curve)
     found = _NUMBERS.fullmatch(data, numbers, after)
     if found is None:
         raise ValueError("the numbers of the cell are not where they should be")
     return _Parts(
-        head=data[:cell] + data[metrics:layers] + data[timing:],
+        head=data[:cell] + data[metrics:curve] + data[timing:],
         cell=data[cell : metrics - 1],
         alike=data[cell:numbers] + data[after:metrics],
         compression=float(found[1]),
         seed=int(found[2]),
     )
+
+
+def _agrees(cell: Cell, metrics: Metrics, layers: list[_Layer]) -> bool:
+    weights = [Weights(layer["size"], layer["kept"], layer.get("effective_kept")) for layer in layers]
+    return not any(each.fault for each in weights) and not disagreement(cell, metrics, total(weights))
 
 
 def _key_function(like: Cell) -> Callable[[Cell], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -75,12 +75,19 @@ class Store:
         return sorted(self.records.rglob("*.json"))
 
     def __iter__(self) -> Iterator[Record]:
-        return (read_record(path) for path in self.paths())
+        """Every record, in a fixed order; raises `RecordError`, also for a key in two files."""
+        paths = self.paths()
+        _refuse_twins(map(str, paths))
+        return (read_record(path) for path in paths)
 
     def results(self) -> list[Result]:
-        """What a leaderboard needs of every record, in a fixed order; raises `RecordError`."""
-        read = ResultReader().read
-        return [read(path) for path in sorted(_json_files(str(self.records)))]
+        """What a leaderboard needs of every record, in a fixed order.
+
+        Raises `RecordError`, also for a key in two files.
+        """
+        read, paths = ResultReader().read, sorted(_json_files(str(self.records)))
+        _refuse_twins(paths)
+        return [read(path) for path in paths]
 
     def find(self, key: str) -> Record:
         """The record whose key starts with `key`."""
@@ -89,6 +96,7 @@ class Store:
             raise RecordError(
                 f"no record {key!r} in {str(self.root)!r}; `synflow-bench results list` names them"
             )
+        _refuse_twins(map(str, found))
         if len(found) > 1:
             raise RecordError(
                 f"{len(found)} records start with {key!r} in {str(self.root)!r}; give more digits"
@@ -130,6 +138,18 @@ def _json_files(folder: str) -> Iterator[str]:
     """What `Path.rglob` finds, without a Path for each."""
     for directory, _, names in os.walk(folder):
         yield from (os.path.join(directory, name) for name in names if name.endswith(".json"))  # noqa: PTH118
+
+
+def _refuse_twins(paths: Iterable[str]) -> None:
+    """Raise `RecordError` where two files have one name, which is their records' key."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        name = path.rpartition(os.sep)[2]
+        if seen.setdefault(name, path) != path:
+            raise RecordError(
+                f"two records have the key {name.removesuffix('.json')!r}: {seen[name]!r} and {path!r}; "
+                "keep one, move the other out of the folder (`synflow-bench results verify` compares them)"
+            )
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

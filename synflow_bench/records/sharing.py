@@ -21,7 +21,10 @@ Verdict = Literal["new", "same", "conflict"]
 
 @dataclass(frozen=True)
 class Incoming:
-    """A record that was offered, or the `fault` for which it is refused; `where` says where it was read."""
+    """A record that was offered, or the `fault` for which it is refused; `where` says where it was read.
+
+    A record that has a fault all the same is in a wrong place.
+    """
 
     where: str
     record: Record | None
@@ -69,9 +72,14 @@ def _from_file(path: Path, store: Store) -> Incoming:
     except RecordError as error:
         return Incoming(where, None, str(error))
     place = store.path(record.cell)
-    return Incoming(
-        where, record, "" if path == place else f"record {where} belongs at {str(place)!r}; move it"
-    )
+    return Incoming(where, record, "" if path == place else _misplaced(where, place))
+
+
+def _misplaced(where: str, place: Path) -> str:
+    belongs = f"record {where} belongs at {str(place)!r}"
+    if place.exists():
+        return f"{belongs}, where another record is; keep one, move the other out of the folder"
+    return f"{belongs}; move it"
 
 
 def _from_member(where: str, data: bytes) -> Incoming:
@@ -99,15 +107,20 @@ class _Tally:
         self._places: dict[str, str] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._contested: dict[str, str] = {}
+        self._misplaced: list[tuple[str, str, str]] = []
         self._refused: list[str] = []
         self._pruners = Counter[str]()
 
     def add(self, each: Incoming) -> None:
         """Count one more record, or one more fault."""
-        if each.record is None or each.fault:
+        if each.fault:
             self._refused.append(each.fault)
+        if each.record is None:
             return
         key, content = each.record.key, _content(each.record)
+        if each.fault:
+            self._misplaced.append((key, content, each.where))
+            return
         self._pruners[each.record.cell.pruner.name] += 1
         if key not in self._contents:
             self._contents[key], self._places[key] = content, each.where
@@ -124,8 +137,15 @@ class _Tally:
             return "new"
         return "same" if _content(ours) == content else "conflict"
 
+    def _contest(self) -> None:
+        """Count what is in a wrong place as a voice against what is in the right one."""
+        for key, content, where in self._misplaced:
+            if self._contents.get(key, content) != content:
+                self._contested[key] = f"{self._places[key]} and {where}"
+
     def comparison(self) -> Comparison:
         """The verdicts, in the order of keys."""
+        self._contest()
         agreed = {key: self._verdicts[key] for key in sorted(self._verdicts) if key not in self._contested}
         return Comparison(
             new=tuple(key for key, verdict in agreed.items() if verdict == "new"),

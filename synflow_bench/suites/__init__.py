@@ -5,7 +5,7 @@ from synflow_bench.suites._canonical import canonical, digest
 from synflow_bench.suites._cell import Ablation, Cell, Revisions, dense_cell
 from synflow_bench.suites._expand import expand
 from synflow_bench.suites._load import faults, load_suite, validate
-from synflow_bench.suites._model import Value
+from synflow_bench.suites._model import Count, Positive, Value
 from synflow_bench.suites._override import override
 from synflow_bench.suites._protocol import Multishot, Protocol, Rewind, Singleshot
 from synflow_bench.suites._recipe import Recipe
@@ -20,8 +20,10 @@ __all__ = [
     "NAME_RULE",
     "Ablation",
     "Cell",
+    "Count",
     "ModelSpec",
     "Multishot",
+    "Positive",
     "Protocol",
     "PrunerSpec",
     "PruningOptions",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from synflow_bench.names import DENSE
-from synflow_bench.suites._model import Value
+from synflow_bench.suites._model import Count, Integer, Value
 from synflow_bench.suites._setting import Setting
 from synflow_bench.suites._spec import PrunerSpec
 
@@ -18,9 +18,9 @@ Ablation = Literal["none", "shuffle", "reinit", "invert", "random-labels", "rand
 class Revisions(Value):
     """The revisions of what a cell uses: raised by authors when results change."""
 
-    pruner: int = 1
-    model: int = 1
-    dataset: int = 1
+    pruner: Integer = 1
+    model: Integer = 1
+    dataset: Integer = 1
 
     @cached_property
     def identity(self) -> dict[str, int]:
@@ -37,7 +37,7 @@ class Cell(Value):
     setting: Setting
     pruner: PrunerSpec
     compression: Annotated[float, Field(ge=1)]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Count
     ablation: Ablation = "none"
     revisions: Revisions = Revisions()
 

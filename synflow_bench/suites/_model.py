@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from synflow_bench.names import NAME_RULE, is_plain_name
+
+_LARGEST = 2**63 - 1
+
+Integer = Annotated[int, Field(ge=-_LARGEST - 1, le=_LARGEST)]
+"""A whole number of 64 bits: a column of a table can hold it."""
+Count = Annotated[int, Field(ge=0, le=_LARGEST)]
+"""None or some of something."""
+Positive = Annotated[int, Field(ge=1, le=_LARGEST)]
+"""One or more of something."""
 
 
 class Value(BaseModel):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import BeforeValidator, Discriminator, Tag, model_validator
 
-from synflow_bench.suites._model import Value
+from synflow_bench.suites._model import Count, Positive, Value
 
 
 def _rewind(value: Any) -> Any:
@@ -16,7 +16,7 @@ def _rewind(value: Any) -> Any:
     raise ValueError(f"rewind is 'init', 'lr' or an optimizer step such as 500, not {value!r}")
 
 
-Rewind = Annotated[Literal["init", "lr"] | Annotated[int, Field(ge=1)], BeforeValidator(_rewind)]
+Rewind = Annotated[Literal["init", "lr"] | Positive, BeforeValidator(_rewind)]
 """Where weights go back to after a pruning: initialization, an optimizer step or, with `lr`, nowhere."""
 
 
@@ -24,7 +24,7 @@ class Singleshot(Value):
     """Train `pre_epochs`, prune once, train the recipe's epochs; zero is pruning at initialization."""
 
     name: Literal["singleshot"] = "singleshot"
-    pre_epochs: Annotated[int, Field(ge=0)] = 0
+    pre_epochs: Count = 0
 
     @model_validator(mode="before")
     @classmethod
@@ -49,9 +49,9 @@ class Multishot(Value):
     """
 
     name: Literal["multishot"] = "multishot"
-    levels: Annotated[int, Field(ge=1)]
+    levels: Positive
     rewind: Rewind = "init"
-    pre_epochs: Annotated[int, Field(ge=1)] | None = None
+    pre_epochs: Positive | None = None
 
     @model_validator(mode="before")
     @classmethod

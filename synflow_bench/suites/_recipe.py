@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from synflow_bench.suites._model import Value
+from synflow_bench.suites._model import Count, Positive, Value
 
 Optimizer = Literal["sgd", "momentum", "adam", "rmsprop"]
 Schedule = Literal["constant", "step", "cosine"]
@@ -25,16 +25,16 @@ class Recipe(Value):
     start of each training; `cuda-graphs` also starts all its kernels as one, on CUDA devices only.
     """
 
-    epochs: Annotated[int, Field(ge=0)]
+    epochs: Count
     optimizer: Optimizer = "momentum"
     lr: Annotated[float, Field(gt=0)] = 0.1
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     schedule: Schedule = "constant"
-    milestones: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    milestones: tuple[Positive, ...] = ()
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
-    warmup_epochs: Annotated[int, Field(ge=0)] = 0
-    batch_size: Annotated[int, Field(ge=1)] = 128
+    warmup_epochs: Count = 0
+    batch_size: Positive = 128
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     gradient_clip: Annotated[float, Field(gt=0)] | None = None
     augment: bool = True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from synflow_bench.suites._canonical import digest
-from synflow_bench.suites._model import Name, Value
+from synflow_bench.suites._model import Integer, Name, Positive, Value
 from synflow_bench.suites._protocol import Multishot, Protocol, Singleshot
 from synflow_bench.suites._recipe import Recipe
 from synflow_bench.suites._spec import ModelSpec
@@ -29,7 +29,7 @@ class PruningOptions(Value):
     prune_batchnorm: bool = False
     prune_residual: bool = False
     dense_classifier: bool = False
-    examples_per_class: Annotated[int, Field(ge=1)] = 10
+    examples_per_class: Positive = 10
 
 
 class Setting(Value):
@@ -40,7 +40,7 @@ class Setting(Value):
     recipe: Recipe
     protocol: Protocol = Singleshot()
     pruning: PruningOptions = PruningOptions()
-    root_seed: int = 0
+    root_seed: Integer = 0
 
     @model_validator(mode="after")
     def _trains_in_levels(self) -> Self:

@@ -7,14 +7,13 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from synflow_bench.suites._cell import Ablation
-from synflow_bench.suites._model import Name, Value
+from synflow_bench.suites._model import Count, Name, Value
 from synflow_bench.suites._protocol import Multishot
 from synflow_bench.suites._setting import Setting
 from synflow_bench.suites._spec import PrunerSpec
 from synflow_bench.suites._sweep import expand_pruners
 
 Compression = Annotated[float, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
 
 
 class Suite(Value):
@@ -27,7 +26,7 @@ class Suite(Value):
     name: Name
     description: str = ""
     compressions: Annotated[tuple[Compression, ...], Field(min_length=1)]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
     pruners: tuple[PrunerSpec, ...] = ()
     ablations: Annotated[tuple[Ablation, ...], Field(min_length=1)] = ("none",)
     settings: Annotated[tuple[Setting, ...], Field(min_length=1)]

@@ -59,8 +59,60 @@ def test_a_conflict_is_reported_and_ours_stays_without_force(
 
 
 def test_a_dry_run_writes_nothing(invoke: Any, archive: str, tmp_path: Path) -> None:
-    assert invoke("results", "import", archive, "--results", str(tmp_path / "new"), "--dry-run").code == 0
+    done = invoke("results", "import", archive, "--results", str(tmp_path / "new"), "--dry-run")
+    assert (done.code, done.out) == (0, "4 would be taken, 0 would be replaced\n")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_dry_run_by_force_says_what_would_be_replaced(
+    invoke: Any, archive: str, tmp_path: Path, make_record: Any
+) -> None:
+    store = Store(tmp_path / "new")
+    path = store.put(make_record("snip", seed=0, top1=0.1))
+    before = path.read_bytes()
+    command = ("results", "import", archive, "--results", str(store.root), "--force")
+    dry = invoke(*command, "--dry-run")
+    assert dry.out == "4 would be taken, 1 would be replaced, 1 in conflict\n"
+    assert "differs from ours: would be taken in place of ours" in dry.err
+    assert path.read_bytes() == before
+    assert json.loads(invoke(*command, "--dry-run", "--json").out)["would_be_taken"] == 4
+    done = invoke(*command)
+    assert (done.out, "differs from ours: taken in" in done.err) == (
+        "4 taken, 1 replaced, 1 in conflict\n",
+        True,
+    )
+
+
+def test_a_key_in_two_files_is_neither_exported_nor_ranked(
+    invoke: Any, results: Path, tmp_path: Path
+) -> None:
+    path = Store(results).paths()[0]
+    copy = path.parent.with_name("elsewhere") / path.name
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    for words in (("results", "export", str(tmp_path / "b.tar.gz")), ("leaderboard",)):
+        refused = invoke(*words, "--results", str(results))
+        assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1)
+        assert all(repr(str(each)) in refused.err for each in (path, copy))
+    assert not (tmp_path / "b.tar.gz").exists()
+
+
+def test_dense_records_under_another_name_are_neither_valid_nor_ranked(
+    invoke: Any, tmp_path: Path, make_record: Any
+) -> None:
+    store = Store(tmp_path / "results")
+    record = make_record("miracle", 2)
+    path = store.put(record)
+    text = (
+        path.read_text().replace('"kept": 429000', '"kept": 858000').replace('"density": 0.5', '"density": 1')
+    )
+    path.write_text(text)
+    verified = invoke("results", "verify", str(store.root))
+    assert (verified.code, verified.out) == (1, "0 valid, 1 refused\n")
+    ranked = invoke("leaderboard", "--results", str(store.root))
+    assert (ranked.code, ranked.out, ranked.err.count("\n")) == (2, "", 1)
+    for said in (verified.err, ranked.err):
+        assert "858000 of 858000 weights are kept, where compression 2 asks for 429000" in said
 
 
 def test_merging_makes_a_folder_and_refuses_one_that_exists(

@@ -36,7 +36,7 @@ def test_show_tells_everything_about_a_record(
         "pruner.parameters.rounds",
         "0.8125",
         "fc3",
-        "100x64",
+        "1100x780",
         "0.1000",
         "train_seconds",
         "2000-01-01T00:00:00Z",

@@ -1,4 +1,4 @@
-"""What is printed in the documentation: code blocks, files and commands."""
+"""What is printed in the documentation: code blocks, files and commands, and whether they are taken."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+
+import click
+
+from synflow_bench.cli._app import NAME, command_line
+from synflow_bench.cli._group import LazyCommand
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -42,3 +47,20 @@ def commands(page: Path) -> list[list[str]]:
     found = [part.strip() for line in lines for part in line.split("&&")]
     found += _INLINE.findall(_BLOCK.sub("", text))
     return [shlex.split(line, comments=True) for line in found if line.startswith("synflow-bench ")]
+
+
+def parse(words: list[str]) -> None:
+    """Read the words as the command line would, and run nothing."""
+    command: click.Command = command_line()
+    context = click.Context(command, info_name=NAME)
+    left = words[1:]
+    while isinstance(command, click.Group) and left and not left[0].startswith("-"):
+        name, *left = left
+        found = command.get_command(context, name)
+        assert found is not None, f"there is no command {name!r}"
+        command = found.load() if isinstance(found, LazyCommand) else found
+        context = click.Context(command, info_name=name, parent=context)
+    if isinstance(command, click.Group):
+        assert {option for word in left for option in [word.partition("=")[0]]} <= {"--help", "--version"}
+    elif left and left != ["--help"]:  # a name alone is a mention
+        command.parse_args(context, left)

@@ -8,29 +8,9 @@ from pathlib import Path
 
 import click
 import pytest
-from pages import PAGES, ROOT, commands
-
-from synflow_bench.cli._app import NAME, command_line
-from synflow_bench.cli._group import LazyCommand
+from pages import PAGES, ROOT, commands, parse
 
 PRINTED = [(page, words) for page in PAGES for words in commands(page)]
-
-
-def parse(words: list[str]) -> None:
-    """Read the words as the command line would, and run nothing."""
-    command: click.Command = command_line()
-    context = click.Context(command, info_name=NAME)
-    left = words[1:]
-    while isinstance(command, click.Group) and left and not left[0].startswith("-"):
-        name, *left = left
-        found = command.get_command(context, name)
-        assert found is not None, f"there is no command {name!r}"
-        command = found.load() if isinstance(found, LazyCommand) else found
-        context = click.Context(command, info_name=name, parent=context)
-    if isinstance(command, click.Group):
-        assert {option for word in left for option in [word.partition("=")[0]]} <= {"--help", "--version"}
-    elif left and left != ["--help"]:  # a name alone is a mention
-        command.parse_args(context, left)
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from pages import ROOT
+from pages import ROOT, parse
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 PINNED = re.compile(r"[\w-]+/[\w./-]+@(v\d+\.\d+\.\d+|[0-9a-f]{40})")
 MAKE = re.compile(r"make (?:-C \w+ )?([a-z-]+)")
+READ_HERE = ["bench-smoke", "leaderboard", "site"]
 
 workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 
@@ -75,10 +79,54 @@ def test_a_plugin_can_call_the_reusable_workflow() -> None:
     assert {name for name, about in inputs.items() if about.get("required")} <= set(given)
 
 
-def test_ci_runs_what_the_test_workflow_runs() -> None:
+def called(path: Path) -> set[str]:
+    """The targets that a workflow calls."""
+    found = (MAKE.fullmatch(step["run"]) for step in steps(path) if "run" in step)
+    return {match[1] for match in found if match}
+
+
+def run_by_ci() -> set[str]:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    here = set(re.findall(r"^make ([a-z-]+)$", script, re.MULTILINE))
-    there = {MAKE.fullmatch(step["run"])[1] for step in steps(WORKFLOWS[-1]) if "run" in step}  # type: ignore[index]
+    return set(re.findall(r"^make ([a-z-]+)$", script, re.MULTILINE))
+
+
+def printed(target: str) -> list[list[str]]:
+    """The commands of ours that a target would run, as words; nothing runs."""
+    command = ["make", "--dry-run", target, "NAME=snip"]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    words = [shlex.split(part) for line in lines for part in re.split(r"&&|\|\|", line)]
+    return [["synflow-bench", *each[1:]] for each in words if each and each[0].endswith("/synflow-bench")]
+
+
+def test_ci_runs_what_the_test_workflow_runs() -> None:
     # `make example` runs tests that `make test` runs too.
-    assert there - here == {"example"}
-    assert here <= targets()
+    assert called(WORKFLOWS[-1]) - run_by_ci() == {"example"}
+    assert run_by_ci() <= targets()
+
+
+def test_what_other_workflows_run_is_run_by_ci_or_by_a_test() -> None:
+    # `plugin` has a test of its own; of the others the tests here read every command.
+    others = set().union(*(called(path) for path in WORKFLOWS[:-1])) - run_by_ci()
+    assert others == {"plugin", *READ_HERE}
+
+
+@pytest.mark.parametrize("target", READ_HERE)
+def test_what_only_a_workflow_runs_has_commands_that_are_taken(target: str) -> None:
+    for words in printed(target):
+        parse(words)
+
+
+def test_the_site_shows_the_board_with_ranks_and_the_small_one_beside_it() -> None:
+    commands = printed("site")
+    boards = [options(words) for words in commands if words[1] == "leaderboard"]
+    assert {each["--output"]: each["--results"] for each in boards} == {
+        "site/leaderboard": "build/site-fashion",
+        "site/smoke": "leaderboard/smoke/results",
+    }
+    archive = "leaderboard/fashion/records.tar.gz"
+    assert ["synflow-bench", "results", "import", archive, "--results", "build/site-fashion"] in commands
+
+
+def options(words: list[str]) -> dict[str, str]:
+    """Options with the word after each."""
+    return {word: after for word, after in pairwise(words) if word.startswith("--")}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from synflow_bench.pruning._selection import count
 from synflow_bench.records import Epoch, Record, json_schema, key_of
 from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Revisions, Setting
 
@@ -120,6 +122,120 @@ def test_a_status_without_its_part_is_refused(make_record: Any, status: str, mis
     data = json.loads(make_record(status=status).to_json()) | {missing: None}
     with pytest.raises(ValidationError, match=f"status '{status}' needs"):
         Record.model_validate(data)
+
+
+def test_a_cell_that_did_not_go_well_has_no_metrics(make_record: Any) -> None:
+    data = json.loads(make_record().to_json()) | {"status": "failed", "error": {"kind": "E", "message": "m"}}
+    with pytest.raises(ValidationError, match="status 'failed' has no metrics"):
+        Record.model_validate(data)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("cell.compression", -5),
+        ("cell.seed", -1),
+        ("cell.seed", 10**30),
+        ("cell.revisions.pruner", 10**30),
+        ("cell.setting.root_seed", 10**30),
+        ("cell.setting.recipe.epochs", 10**30),
+        ("metrics.test_top1", 1.1),
+        ("metrics.test_top5", -0.1),
+        ("metrics.density", -0.1),
+        ("metrics.compression", -5),
+        ("metrics.compression_all", 0.5),
+        ("metrics.effective_compression", 0.5),
+        ("metrics.theoretical_speedup", -1),
+        ("layers.0.size", 10**30),
+        ("layers.0.kept", -1),
+        ("layers.0.effective_kept", -1),
+        ("layers.0.macs", -1),
+        ("curve.0.epoch", -1),
+        ("curve.0.lr", -0.1),
+        ("timing.prune_seconds", -1),
+        ("provenance.threads", 0),
+    ],
+)
+def test_a_number_out_of_range_is_refused_here_and_by_the_json_schema(
+    make_record: Any, path: str, value: float
+) -> None:
+    data = json.loads(make_record().to_json())
+    *outer, last = (int(part) if part.isdecimal() else part for part in path.split("."))
+    part = data
+    for name in outer:
+        part = part[name]
+    part[last] = value
+    with pytest.raises(ValidationError, match=r"should be (greater|less) than or equal to"):
+        Record.model_validate_json(json.dumps(data))
+    assert list(jsonschema.Draft202012Validator(json_schema()).iter_errors(data))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("metrics", {"max_test_top1": 0.7}, "max_test_top1 0.7 is below test_top1 0.8"),
+        ("layers", {"kept": 10**9}, "1000000000 weights are kept of 858000"),
+        ("layers", {"effective_kept": 85801}, "85801 weights are on a path, where 85800 are kept"),
+        (
+            "layers",
+            {"kept": 85801},
+            "85801 of 858000 weights are kept, where compression 10 asks for 85800",
+        ),
+        ("layers", {"size": 0, "kept": 0}, "0 of 0 weights are kept, where compression 10 leaves none"),
+        ("metrics", {"density": 0.2}, "metrics.density is 0.2, where the weights of the layers give 0.1"),
+        (
+            "metrics",
+            {"compression": 2},
+            "metrics.compression is 2.0, where the weights of the layers give 10",
+        ),
+        ("metrics", {"effective_compression": 99}, "metrics.effective_compression is 99.0, where"),
+        ("layers", {"effective_kept": 85800}, "metrics.effective_compression is None, where"),
+    ],
+)
+def test_numbers_that_do_not_agree_are_refused(
+    make_record: Any, part: str, changes: dict[str, Any], said: str
+) -> None:
+    data = json.loads(make_record().to_json())
+    (data[part][0] if part == "layers" else data[part]).update(changes)
+    with pytest.raises(ValidationError, match=re.escape(said)):
+        Record.model_validate(data)
+
+
+@pytest.mark.parametrize("compression", [2.0, 10.0, 1000.0])
+def test_a_dense_record_under_another_name_is_refused(make_record: Any, compression: float) -> None:
+    dense = make_record("dense")
+    pruner = dense.cell.pruner.model_copy(update={"name": "miracle"})
+    cell = dense.cell.model_copy(update={"pruner": pruner, "compression": compression})
+    data = json.loads(dense.to_json()) | {"cell": cell.model_dump(mode="json"), "key": key_of(cell)}
+    asked = f"compression {compression:g} asks for {round(858000 / compression)}"
+    with pytest.raises(ValidationError, match=f"858000 of 858000 weights are kept, where {asked}"):
+        Record.model_validate(data)
+
+
+def test_the_dense_network_keeps_everything(make_record: Any) -> None:
+    data = json.loads(make_record("snip", 2).to_json())
+    data["cell"]["pruner"]["name"] = "dense"
+    with pytest.raises(ValidationError, match="the dense network keeps all of its 858000 weights"):
+        Record.model_validate(data)
+
+
+@few
+@given(st.floats(1, 1e4), st.integers(1, 10**5))
+def test_a_record_may_keep_what_the_harness_keeps_and_no_other_number(
+    make_record: Any, compression: float, size: int
+) -> None:
+    data = json.loads(make_record("snip", compression).to_json())
+    density = 1 / compression
+    assume(round(density * size))
+    kept = count(density, size)
+    data["layers"][0] |= {"size": size, "kept": kept}
+    data["metrics"] |= {"density": kept / size, "compression": size / kept}
+    assert Record.model_validate(data).layers[0].kept == kept
+    for other in {kept - 1, kept + 1} & set(range(1, size + 1)):
+        data["layers"][0]["kept"] = other
+        data["metrics"] |= {"density": other / size, "compression": size / other}
+        with pytest.raises(ValidationError, match="weights are kept, where compression"):
+            Record.model_validate(data)
 
 
 @pytest.mark.parametrize("status", ["ok", "failed", "skipped"])

@@ -83,6 +83,16 @@ def test_cells_of_one_setting_share_it(store: Store, make_record: Any) -> None:
         ('"compression": 10.0', '"compression": 0.5', "cell.compression: "),
         ('"status": "ok"', '"status": "fine"', "status: "),
         ('"status": "ok"', '"status": "failed"', "needs an error"),
+        (
+            '"kept": 85800',
+            '"kept": 858000',
+            "858000 of 858000 weights are kept, where compression 10 asks for",
+        ),
+        ('"kept": 85800', '"kept": 858001', "layers[0]: 858001 weights are kept of 858000"),
+        ('"effective_kept": null', '"effective_kept": 85801', "layers[0]: 85801 weights are on a path"),
+        ('"density": 0.1', '"density": 0.3', "metrics.density is 0.3"),
+        ('"max_test_top1": 0.8', '"max_test_top1": 0.7', "max_test_top1 0.7 is below"),
+        ('"compression_all": 10.0', '"compression_all": -5', "metrics.compression_all: "),
         ('"schema": 1', '"schema": 2', "it is of schema 2, this synflow-bench reads schema 1"),
         ('"cell": {', '"cell": [', "unreadable record"),
     ],
@@ -104,8 +114,10 @@ def test_what_is_not_in_order_is_said_as_the_full_reader_says_it(
 
 def test_a_file_under_another_name_or_cut_short_is_refused(store: Store, make_record: Any) -> None:
     path = store.put(make_record())
-    other = path.with_name("0123456789abcdef.json")
-    path.rename(other)
+    other = path.rename(path.with_name(f"copy-{path.name}"))
+    with pytest.raises(RecordError, match="says that its key is"):
+        store.results()
+    other.rename(other := path.with_name("0123456789abcdef.json"))
     with pytest.raises(RecordError, match="says that its key is"):
         store.results()
     other.write_text(other.read_text()[:-200])

@@ -98,6 +98,7 @@ def test_a_key_that_is_not_the_cells_own_is_refused(ours: Store, make_record: An
     [
         ('"schema": 1', '"schema": 2', "it is of schema 2"),
         ('"test_top1": 0.8', '"test_top1": NaN', "test_top1"),
+        ('"kept": 85800', '"kept": 858000', "weights are kept, where compression 10 asks for 85800"),
     ],
 )
 def test_another_schema_and_numbers_that_are_none_are_refused_by_name_and_the_rest_is_taken(
@@ -153,4 +154,32 @@ def test_a_record_in_the_wrong_folder_is_a_fault(theirs: Store, make_record: Any
     place = path.parent.with_name("synflow") / path.name
     place.parent.mkdir()
     path.rename(place)
-    assert "belongs at" in compare([theirs.root]).refused[0]
+    (fault,) = compare([theirs.root]).refused
+    assert fault == f"record {str(place)!r} belongs at {str(path)!r}; move it"
+
+
+@pytest.mark.parametrize("folder", ["aaa", "zzz"])
+@pytest.mark.parametrize("top1", [0.5, 0.6])
+def test_a_record_in_the_wrong_folder_is_compared_with_the_one_in_the_right_folder(
+    ours: Store, theirs: Store, make_record: Any, folder: str, top1: float
+) -> None:
+    path = theirs.put(make_record("snip", top1=0.5))
+    misplaced = path.parent.with_name(folder) / path.name
+    misplaced.parent.mkdir()
+    misplaced.write_text(make_record("snip", top1=top1).to_json())
+    comparison = compare([theirs.root], ours)
+    (fault,) = comparison.refused
+    assert fault.endswith("where another record is; keep one, move the other out of the folder")
+    assert "move it" not in fault
+    differs = {make_record("snip").key: f"{str(path)!r} and {str(misplaced)!r}"}
+    assert comparison.contested == ({} if top1 == 0.5 else differs)
+    assert len(comparison.new) == (top1 == 0.5)
+
+
+def test_a_record_of_another_schema_is_named_with_the_version_that_reads_it(
+    ours: Store, make_record: Any, tmp_path: Path
+) -> None:
+    text = make_record().to_json().replace('"schema": 1', '"schema": 2')
+    (fault,) = compare([archive(tmp_path / "a.tar.gz", {"x.json": text.encode()})], ours).refused
+    assert "read it with the version that wrote it ('0.1.0'), or keep it in another folder" in fault
+    assert "delete" not in fault
