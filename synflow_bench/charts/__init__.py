@@ -1,6 +1,7 @@
 """One look for all charts, and one way to write them. Imports no torch, and altair only to draw."""
 
 from synflow_bench.charts._files import CHART_SUFFIXES, chart_bytes, check_chart_path
+from synflow_bench.charts._page import script_json, vega_library
 from synflow_bench.charts._style import (
     FAINT,
     HEIGHT,
@@ -25,5 +26,7 @@ __all__ = [
     "WIDTH",
     "chart_bytes",
     "check_chart_path",
+    "script_json",
     "titled",
+    "vega_library",
 ]

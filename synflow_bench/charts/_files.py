@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from synflow_bench.charts._page import chart_page
 from synflow_bench.errors import UsageError
 
 _PIXELS = 2.0
@@ -45,9 +46,7 @@ def _pdf(spec: str) -> bytes:
 
 
 def _html(spec: str) -> bytes:
-    import vl_convert
-
-    return vl_convert.vegalite_to_html(spec, bundle=True).encode()
+    return chart_page(json.loads(spec)).encode()
 
 
 _WRITERS: dict[str, Callable[[str], bytes]] = {".svg": _svg, ".png": _png, ".pdf": _pdf, ".html": _html}

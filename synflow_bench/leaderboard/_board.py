@@ -10,11 +10,12 @@ from synflow_bench.leaderboard._statistics import Estimate
 from synflow_bench.suites import DENSE, Ablation, Scalar, Setting
 
 Standing = Literal["best", "tie", "worse", "undecided"]
-"""How a row stands at one compression; `undecided` has fewer than two seeds in common with the best."""
+"""How a row stands at one compression; `undecided` has fewer than two seeds in common with the best, or is
+better over them."""
 
 PUBLISHED_SEEDS = 3
 PUBLISHED_COMPRESSIONS = 5
-"""What a board needs at least; with fewer it is labelled a smoke run."""
+"""What some row of a board needs at least; with fewer it is labelled a smoke run."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ class Row:
     """One pruner with its parameters.
 
     `area` is the area under accuracy against log compression, divided by its width: a mean accuracy over
-    all compressions above 1; None unless some seed has them all; `areas` has it by seed. `intact_to` is the
-    largest compression up to which no seed lost a layer. `rank` is 1 for the largest area, None in a smoke
-    run. What compares areas is named as in `Entry`.
+    the board's `area_compressions`; None unless some seed has them all; `areas` has it by seed. `intact_to`
+    is the largest compression up to which no seed lost a layer. `rank` is 1 for the largest area, None in a
+    smoke run. What compares areas is named as in `Entry`.
     """
 
     label: str
@@ -108,9 +109,10 @@ class Incident:
 class Board:
     """The records of one setting, aggregated over seeds; `heading` tells boards of equal titles apart.
 
-    `ablated` are the rows of ablations that became columns (`Entry.gaps`) of their plain rows. `baseline` is
-    the label of the row that all others are compared with, if one was chosen. `digest` changes when any of
-    the `records` does: the first 12 hex digits of the sha256 over their keys and the sha256 of their files.
+    `area_compressions` are those that most rows share, which areas are over. `ablated` are the rows of
+    ablations that became columns (`Entry.gaps`) of their plain rows. `baseline` is the label of the row that
+    all others are compared with, if one was chosen. `digest` changes when any of the `records` does: the
+    first 12 hex digits of the sha256 over their keys and the sha256 of their files.
     """
 
     id: str
@@ -118,6 +120,7 @@ class Board:
     heading: str
     setting: Setting
     compressions: tuple[float, ...]
+    area_compressions: tuple[float, ...]
     seeds: tuple[int, ...]
     rows: tuple[Row, ...]
     incidents: tuple[Incident, ...]
@@ -135,10 +138,20 @@ class Board:
         return tuple(name for name in get_args(Ablation) if name in present)
 
     @property
+    def complete_seeds(self) -> int:
+        """The most seeds that a competing row has finished at all of the `area_compressions`."""
+        return max((self._complete(row) for row in self.rows if row.competes), default=0)
+
+    def _complete(self, row: Row) -> int:
+        finished = {entry.compression: entry.top1.keys() for entry in row.entries}
+        curves = [set(finished.get(compression, ())) for compression in self.area_compressions]
+        return len(set[int].intersection(*curves)) if curves else 0
+
+    @property
     def is_smoke_run(self) -> bool:
-        """Whether there are too few seeds or compressions to publish, or to rank."""
-        pruned = [compression for compression in self.compressions if compression > 1]
-        return len(self.seeds) < PUBLISHED_SEEDS or len(pruned) < PUBLISHED_COMPRESSIONS
+        """Whether no row has enough seeds and compressions to publish, or to rank."""
+        few = len(self.area_compressions) < PUBLISHED_COMPRESSIONS
+        return few or self.complete_seeds < PUBLISHED_SEEDS
 
 
 @dataclass(frozen=True)

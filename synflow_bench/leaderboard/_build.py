@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
+from synflow_bench.leaderboard._areas import with_areas
 from synflow_bench.leaderboard._baseline import with_baseline
 from synflow_bench.leaderboard._board import Board, Incident, Leaderboard, Row
 from synflow_bench.leaderboard._entries import build_row
@@ -58,13 +59,15 @@ def _board(records: Sequence[Result], heading: str) -> Board:
     grouped, outdated = rows_of(records)
     current = [record for row in grouped.values() for record in row]
     compressions = tuple(sorted({record.cell.compression for record in current}))
-    rows, ablated = with_gaps(build_row(label, row, compressions) for label, row in grouped.items())
+    measured, area_compressions = with_areas(build_row(label, row) for label, row in grouped.items())
+    rows, ablated = with_gaps(measured)
     board = Board(
         id=setting.id,
         title=setting.title,
         heading=heading,
         setting=setting,
         compressions=compressions,
+        area_compressions=area_compressions,
         seeds=tuple(sorted({record.cell.seed for record in current if record.status == "ok"})),
         rows=tuple(sorted(with_standings(rows, compressions), key=_order)),
         incidents=tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, get_args
 
 from synflow_bench.leaderboard._board import Board, Entry, Leaderboard, Overall, Row
@@ -58,6 +59,10 @@ COLUMNS = (
     "skipped",
     "row_area_mean",
     "row_area_t95_half_width",
+    "row_area_to_best_mean",
+    "row_area_to_best_t95_half_width",
+    "row_area_to_baseline_mean",
+    "row_area_to_baseline_t95_half_width",
     "row_intact_to",
     "smoke_run",
     "row_rank",
@@ -115,7 +120,8 @@ def _numbers(entry: Entry) -> list[Any]:
 
 
 def _summary(board: Board, row: Row) -> list[Any]:
-    return [*_estimate(row.area), row.intact_to, str(board.is_smoke_run).lower()]
+    areas = (row.area, row.area_to_best, row.area_to_baseline)
+    return [*chain(*map(_estimate, areas)), row.intact_to, str(board.is_smoke_run).lower()]
 
 
 def _estimate(value: Estimate | None) -> list[float | None]:

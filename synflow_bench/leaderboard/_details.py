@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from synflow_bench.leaderboard._board import Board, Entry, Row
 from synflow_bench.leaderboard._text import BLANK, compression, factor, points_estimate, seconds
 
-OPTIONAL = frozenset({"effective", "to best", "collapsed", "notes"})
-"""Columns that are left out where they would be empty throughout."""
+_ALWAYS = frozenset({"pruner", "asked", "n"})
+"""Columns that are there even where they are empty throughout."""
 
 TEXT = frozenset({"pruner", "collapsed", "notes"})
 """Columns of words, not numbers."""
@@ -17,7 +17,7 @@ TEXT = frozenset({"pruner", "collapsed", "notes"})
 def detail_table(board: Board) -> tuple[list[str], list[list[str]]]:
     """Headers and rows, one a pruner and compression; columns that would be empty throughout are left out."""
     rows = [dict(_details(board, row, entry)) for row in board.rows for entry in row.entries]
-    headers = [name for name in _headers(board) if name not in OPTIONAL or _is_used(name, rows)]
+    headers = [name for name in _headers(board) if name in _ALWAYS or _is_used(name, rows)]
     return headers, [[row[header] for header in headers] for row in rows]
 
 

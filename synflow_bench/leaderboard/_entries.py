@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
 
 from synflow_bench.leaderboard._board import Collapse, Entry, Row
 from synflow_bench.leaderboard._statistics import estimate, mean
 from synflow_bench.records import Metrics, Result, printable
 
 
-def build_row(label: str, records: Sequence[Result], compressions: Sequence[float]) -> Row:
-    """The row of `records`, which share pruner, parameters and revision; `compressions` are the board's."""
+def build_row(label: str, records: Sequence[Result]) -> Row:
+    """The row of `records`, which share pruner, parameters and revision, without its area."""
     cell = records[0].cell
     entries = tuple(_entries(records))
-    areas = _areas(entries, [compression for compression in compressions if compression > 1])
     return Row(
         label=printable(label),
         pruner=cell.pruner.name,
@@ -24,8 +21,8 @@ def build_row(label: str, records: Sequence[Result], compressions: Sequence[floa
         ablation=cell.ablation,
         revision=cell.revisions.pruner,
         entries=entries,
-        areas=areas,
-        area=estimate(list(areas.values())) if areas else None,
+        areas={},
+        area=None,
         intact_to=_intact_to(entries),
     )
 
@@ -69,24 +66,6 @@ def _mean_of(values: Iterable[float | None]) -> float | None:
 def _collapsed(metrics: Iterable[Metrics]) -> tuple[Collapse, ...]:
     count = Counter(layer for each in metrics for layer in each.collapsed_layers)
     return tuple(Collapse(printable(layer), seeds) for layer, seeds in sorted(count.items()))
-
-
-def _areas(entries: Sequence[Entry], compressions: Sequence[float]) -> dict[int, float]:
-    by_compression = {entry.compression: entry.top1 for entry in entries}
-    if len(compressions) < 2 or any(compression not in by_compression for compression in compressions):
-        return {}
-    curves = [by_compression[compression] for compression in compressions]
-    seeds = sorted(set[int].intersection(*(set(curve) for curve in curves)))
-    return {seed: _trapezoid(compressions, [curve[seed] for curve in curves]) for seed in seeds}
-
-
-def _trapezoid(compressions: Sequence[float], accuracies: Sequence[float]) -> float:
-    """The area under `accuracies` against log compression, divided by the width of the range."""
-    widths = [math.log(after / before) for before, after in pairwise(compressions)]
-    heights = [(before + after) / 2 for before, after in pairwise(accuracies)]
-    return math.fsum(width * height for width, height in zip(widths, heights, strict=True)) / math.fsum(
-        widths
-    )
 
 
 def _intact_to(entries: Sequence[Entry]) -> float | None:

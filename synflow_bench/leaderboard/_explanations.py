@@ -1,15 +1,16 @@
-"""The definition of every number on a board, for `leaderboard --explain`."""
+"""The definition of every number on a board or a record's page, for `leaderboard --explain`."""
 
 from __future__ import annotations
 
 from synflow_bench.errors import UnknownNameError
+from synflow_bench.leaderboard._record_terms import OF_A_RECORD
 
 _GAP = (
     "Accuracy (or area) of the plain row minus that of the same pruner {what}, in points: the mean "
     "difference over the seeds that both have ± half-width of its 95 % t-interval. {reading}"
 )
 
-EXPLANATIONS = {
+_OF_A_BOARD = {
     "accuracy": (
         "Test top-1 after the final epoch, never the best epoch. Mean over the seeds that finished, ± "
         "the half-width of its 95 % t-interval: t(n - 1) s / sqrt(n), with s the standard deviation over "
@@ -22,30 +23,45 @@ EXPLANATIONS = {
         "weights, data order and augmentation, so that differences are paired."
     ),
     "best": (
-        "The highest mean accuracy at that compression among rows with two seeds or more. Claimed only "
-        "where two such rows exist. The dense network and ablations do not compete."
+        "The highest mean accuracy at that compression among rows with the same seeds: of all sets of two "
+        "seeds or more that two rows or more have finished, the one for which rows times seeds is largest. "
+        "Where there is no such set no best is claimed. The dense network and ablations do not compete."
     ),
     "tie": (
         "Not distinguishable from the best: the 95 % t-interval of the difference, paired by seed, "
         "contains zero. Without correction for many comparisons: of twenty rows as good as the best, one "
         "is expected to be called worse."
     ),
-    "undecided": "Fewer than two seeds in common with the best, so nothing can be said.",
+    "undecided": (
+        "Fewer than two seeds in common with the best, so nothing can be said; or the 95 % t-interval of the "
+        "difference from the best, paired by seed, lies above zero, in a row that lacks seeds which the best "
+        "was chosen by, or has more of them."
+    ),
     "worse": "The 95 % t-interval of the difference from the best, paired by seed, lies below zero.",
     "to best": (
-        "Accuracy (or area) of the row minus that of the best at the same compression, in points: the "
-        "mean difference over the seeds that both have ± half-width of its 95 % t-interval."
+        "Accuracy of the row minus that of the best at the same compression, in points: the mean difference "
+        "over the seeds that both have ± half-width of its 95 % t-interval."
     ),
     "to baseline": (
-        "Accuracy (or area) of the row minus that of the row which --baseline names, at the same "
-        "compression, in points: the mean difference over the seeds that both have ± half-width of its "
-        "95 % t-interval. The dense network as baseline is compared at its only compression, 1."
+        "Accuracy of the row minus that of the row which --baseline names, at the same compression, in "
+        "points: the mean difference over the seeds that both have ± half-width of its 95 % t-interval. The "
+        "dense network as baseline is compared at its only compression, 1."
     ),
     "area": (
-        "The area under accuracy against log compression by the trapezoidal rule, over all compressions "
-        "of the board above 1, divided by the width of that range: an accuracy averaged over log "
-        "compression. Computed for each seed that has all of them; mean ± half-width of its 95 % "
-        "t-interval over those seeds."
+        "The area under accuracy against log compression by the trapezoidal rule, divided by the width of "
+        "the range: an accuracy averaged over log compression. It is over the compressions above 1 that most "
+        "competing rows have with three seeds or more, all of them together; what others have besides is "
+        "named below the board. Computed for each seed that has all of these compressions; mean ± "
+        "half-width of its 95 % t-interval over those seeds."
+    ),
+    "area to best": (
+        "Area of the row minus the best area, in points: the mean difference over the seeds that both have "
+        "± half-width of its 95 % t-interval. The best area is chosen as the best accuracy is. Which ranks "
+        "are noise is read here: where the interval contains zero, the order of the two may be chance."
+    ),
+    "area to baseline": (
+        "Area of the row minus that of the row which --baseline names, in points: the mean difference over "
+        "the seeds that both have ± half-width of its 95 % t-interval. The dense network has no area."
     ),
     "rank": (
         "One plus the number of rows with a larger mean area. Only rows that compete and have the area "
@@ -62,6 +78,10 @@ EXPLANATIONS = {
         "The largest compression up to which no seed lost a whole layer: neither at it nor at any "
         "smaller one on the board is a layer without weights on a path of kept weights from input to "
         "output."
+    ),
+    "compression": (
+        "Prunable weights over kept weights: 10 keeps a tenth. The columns of a board are what was asked for "
+        "(asked); the masks have achieved, and effective counts only what is connected."
     ),
     "asked": "The compression that the cell asked for: prunable weights over weights to keep.",
     "achieved": "Prunable weights over kept weights, as counted in the masks; mean over seeds.",
@@ -103,8 +123,9 @@ EXPLANATIONS = {
         reading="About zero: the inputs do not matter. Su et al. 2020, arXiv 2009.11094.",
     ),
     "smoke run": (
-        "A board with fewer than three seeds, or fewer than five compressions above 1: too little to "
-        "publish. It has no ranks and takes no part in the overall rank."
+        "A board of which no competing row has three seeds at all of the compressions that areas are over, "
+        "or where these are fewer than five: too little to publish. It has no ranks and takes no part in the "
+        "overall rank."
     ),
     "published": (
         "Numbers from a paper, shown apart and never ranked with ours. Their metric is named: max_test "
@@ -119,13 +140,14 @@ EXPLANATIONS = {
     "revision": "The revision that the pruner's author gave it; records of older revisions are left out.",
     "setting": "Data set, network, recipe, protocol and pruning options; eight hex digits of their sha256.",
 }
-"""Term -> its definition."""
+EXPLANATIONS = {**_OF_A_BOARD, **OF_A_RECORD}
+"""Term -> its definition: those of boards, then those of single records."""
 
 
 def explain(name: str) -> str:
     """The definition of one term; a word for a column will do. Raises `UnknownNameError`."""
     wanted = name.strip().lower().replace("_", " ")
     for term in EXPLANATIONS:
-        if wanted in {term, term.replace("-", " ")}:
+        if wanted in {term.lower(), term.lower().replace("-", " ")}:
             return EXPLANATIONS[term]
     raise UnknownNameError("number", name, EXPLANATIONS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from synflow_bench.leaderboard._board import Board, Row, Standing
@@ -37,7 +36,14 @@ class Line:
 def summary_headers(board: Board) -> list[str]:
     """The columns after those of the compressions; a smoke run has no rank."""
     rank = [] if board.is_smoke_run else ["rank"]
-    return [*rank, "area", "intact to", *(f"{name} gap" for name in _area_ablations(board))]
+    gaps = (f"{name} gap" for name in _area_ablations(board))
+    return [*rank, "area", *_area_differences(board), "intact to", *gaps]
+
+
+def _area_differences(board: Board) -> list[str]:
+    """Which differences of areas some row has."""
+    best = ["area to best"] if any(row.area_to_best for row in board.rows) else []
+    return [*best, *(["area to baseline"] if any(row.area_to_baseline for row in board.rows) else [])]
 
 
 def _area_ablations(board: Board) -> list[str]:
@@ -72,12 +78,15 @@ def _summary(board: Board, row: Row) -> tuple[Mark, ...]:
         return tuple(Mark("") for _ in summary_headers(board))
     rank = [] if board.is_smoke_run else [Mark(str(row.rank) if row.rank else BLANK)]
     area = _estimate(board, row.area, row.area_standing) if row.area else Mark(BLANK)
-    gaps = (_gap(row.area_gaps, name) for name in _area_ablations(board))
-    return (*rank, area, Mark(compression(row.intact_to)), *gaps)
+    best = Mark("best") if row.area_standing == "best" else _difference(row.area_to_best)
+    marks = {"area to best": best, "area to baseline": _difference(row.area_to_baseline)}
+    differences = (marks[name] for name in _area_differences(board))
+    gaps = (_difference(row.area_gaps.get(name)) for name in _area_ablations(board))
+    return (*rank, area, *differences, Mark(compression(row.intact_to)), *gaps)
 
 
-def _gap(gaps: Mapping[str, Estimate], name: str) -> Mark:
-    gap = gaps.get(name)
-    if gap is None:
+def _difference(estimate: Estimate | None) -> Mark:
+    if estimate is None:
         return Mark(BLANK)
-    return Mark(points(gap.mean), "" if gap.half_width is None else f"±{percent(gap.half_width)}")
+    spread = "" if estimate.half_width is None else f"±{percent(estimate.half_width)}"
+    return Mark(points(estimate.mean), spread)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synflow_bench.leaderboard._board import PUBLISHED_SEEDS, Board, Overall, OverallRank, Row
+from synflow_bench.leaderboard._text import count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,29 +40,58 @@ def _rank(row: Row, areas: Sequence[float]) -> int | None:
 
 
 def overall(boards: Sequence[Board]) -> Overall | None:
-    """Ranks over all boards that are no smoke runs; None below two of them, or two rows that all have."""
-    ranked = [board for board in boards if any(row.rank for row in board.rows)]
-    labels = [{row.label for row in board.rows if row.rank} for board in ranked]
-    common = sorted(set[str].intersection(*labels)) if labels else []
-    if len(ranked) < 2 or len(common) < 2:
+    """Ranks over all boards that are no smoke runs, of the rows that all have; None where something lacks."""
+    if overall_lacks(boards):
         return None
-    tables = [_table(board, common) for board in ranked]
-    if not all(table.shape[1] for table in tables):
-        return None
+    ranked, labels = _ranked(boards), _labels(boards)
+    common = _common(labels)
     return Overall(
         settings=tuple(board.heading for board in ranked),
-        rows=_rows(common, tables),
+        rows=_rows(common, [_table(board, common) for board in ranked]),
         left_out=tuple(sorted(set[str]().union(*labels) - set(common))),
     )
+
+
+def overall_lacks(boards: Sequence[Board]) -> str | None:
+    """What there is too little of for ranks over settings, in words; None where there is enough."""
+    ranked = _ranked(boards)
+    if len(ranked) < 2:
+        return f"two settings with ranks, and of {count(len(boards), 'setting')} {len(ranked)} has them"
+    common = _common(_labels(boards))
+    if len(common) < 2:
+        return f"two rows with ranks in every setting, and {len(common)} has them"
+    for board in ranked:
+        if not _seeds(board, common):
+            return f"a seed that all its rows have in common, which {board.heading} lacks"
+    return None
+
+
+def _ranked(boards: Sequence[Board]) -> list[Board]:
+    return [board for board in boards if any(row.rank for row in board.rows)]
+
+
+def _labels(boards: Sequence[Board]) -> list[set[str]]:
+    return [{row.label for row in board.rows if row.rank} for board in _ranked(boards)]
+
+
+def _common(labels: Sequence[set[str]]) -> list[str]:
+    return sorted(set[str].intersection(*labels)) if labels else []
+
+
+def _areas(board: Board, labels: Sequence[str]) -> list[dict[int, float]]:
+    return [next(row.areas for row in board.rows if row.label == label) for label in labels]
+
+
+def _seeds(board: Board, labels: Sequence[str]) -> list[int]:
+    return sorted(set[int].intersection(*(set(area) for area in _areas(board, labels))))
 
 
 def _table(board: Board, labels: Sequence[str]) -> Matrix:
     """The areas of the rows over the seeds that all of them have: (rows, seeds)."""
     import numpy as np
 
-    areas = [next(row.areas for row in board.rows if row.label == label) for label in labels]
-    seeds = sorted(set[int].intersection(*(set(area) for area in areas)))
-    return np.array([[area[seed] for seed in seeds] for area in areas], dtype=np.float64)
+    seeds = _seeds(board, labels)
+    return np.array([[area[seed] for seed in seeds] for area in _areas(board, labels)], dtype=np.float64)
 
 
 def _rows(labels: Sequence[str], tables: Sequence[Matrix]) -> tuple[OverallRank, ...]:

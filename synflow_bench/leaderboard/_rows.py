@@ -16,7 +16,7 @@ def unique(records: Iterable[Result]) -> list[Result]:
     ordered = sorted(records, key=lambda record: record.key)
     for before, after in pairwise(ordered):
         if before.key == after.key:
-            raise RecordError(f"two records have the key {after.key!r}; delete one of them")
+            raise RecordError(f"two records have the key {after.key!r}; leave one of them out")
     return ordered
 
 

@@ -20,7 +20,7 @@ from synflow_bench.leaderboard._sheets import Sheet, overall_sheet, published_sh
 from synflow_bench.leaderboard._text import compression
 from synflow_bench.leaderboard._words import BEST, TIE, UNDECIDED, definitions, facts, footnotes, source
 
-_SHORT = {"rank": "#"}
+_SHORT = {"rank": "#", "area to best": "Δ best", "area to baseline": "Δ baseline"}
 """Headers for which a terminal of 80 columns has no room."""
 FILE_WIDTH = 120
 """Columns of a table that goes to a file."""

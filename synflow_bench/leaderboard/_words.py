@@ -12,9 +12,12 @@ from synflow_bench.leaderboard._board import (
     Leaderboard,
 )
 from synflow_bench.leaderboard._explanations import EXPLANATIONS
-from synflow_bench.leaderboard._text import count, numbers
+from synflow_bench.leaderboard._text import compression, count, numbers
 from synflow_bench.records import printable
 from synflow_bench.suites import Multishot, PruningOptions, Recipe, Setting
+
+_NAMED = 3
+"""Rows up to which a footnote names them."""
 
 BEST, TIE, UNDECIDED = "*", "≈", "?"
 
@@ -23,16 +26,22 @@ DEFINITIONS = {
         "test top-1 after the final epoch, in percent: mean over seeds ± half-width of its 95 % t-interval"
     ),
     "best": (
-        "best: highest mean at that compression, claimed only among two or more pruners with two or more "
-        "seeds each"
+        "best: highest mean at that compression, claimed only among two or more pruners with the same two or "
+        "more seeds"
     ),
     "tie": (
         "not distinguishable from the best: the 95 % t-interval of the difference, paired by seed, contains "
         "zero (no correction for many comparisons)"
     ),
-    "undecided": "fewer than two seeds in common with the best, so not compared",
+    "undecided": (
+        "fewer than two seeds in common with the best, or better than it over those in common, so not decided"
+    ),
     "rank": "1 for the largest area, among rows with the area of three seeds or more",
-    "area": "area under accuracy against log compression, over all above 1, divided by its width",
+    "area": (
+        "area under accuracy against log compression, over those above 1 that most pruners share, divided by "
+        "its width"
+    ),
+    "area to best": "area minus that of the row with the best area, in points: compared as accuracies are",
     "intact to": "largest compression up to which no seed lost a whole layer",
     "compression": (
         "prunable weights over kept weights; achieved is what the masks have, effective counts a kept weight "
@@ -63,7 +72,7 @@ def _occasional(page: Leaderboard) -> Iterator[tuple[str, str]]:
     if page.overall:
         yield "overall rank", EXPLANATIONS["overall rank"]
     if any(board.baseline for board in page.boards):
-        yield "to baseline", EXPLANATIONS["to baseline"]
+        yield from ((term, EXPLANATIONS[term]) for term in ("to baseline", "area to baseline"))
     yield from ((f"{name} gap", EXPLANATIONS[f"{name} gap"]) for name in _ablations(page.boards))
 
 
@@ -82,15 +91,40 @@ def facts(board: Board) -> list[str]:
 
 def _smoke(board: Board) -> Iterator[str]:
     if board.is_smoke_run:
-        yield (
-            f"smoke run: fewer than {PUBLISHED_SEEDS} seeds or {PUBLISHED_COMPRESSIONS} compressions "
-            "above 1; too little to publish, and no rank is given"
-        )
+        short = " and ".join(_short_of(board))
+        yield f"smoke run: {short}; too little to publish, and no rank is given"
+
+
+def _short_of(board: Board) -> Iterator[str]:
+    if board.complete_seeds < PUBLISHED_SEEDS:
+        yield f"fewer than {PUBLISHED_SEEDS} seeds in every row (at most {board.complete_seeds})"
+    if len(board.area_compressions) < PUBLISHED_COMPRESSIONS:
+        yield f"fewer than {PUBLISHED_COMPRESSIONS} compressions above 1 ({len(board.area_compressions)})"
 
 
 def footnotes(board: Board) -> list[str]:
     """What is not in the averages, and why."""
-    return [*map(_incident, board.incidents), *_outdated(board)]
+    return [*_outside_areas(board), *map(_incident, board.incidents), *_outdated(board)]
+
+
+def _outside_areas(board: Board) -> Iterator[str]:
+    """Compressions that areas leave out, each with the rows that have it."""
+    outside = [value for value in board.compressions if value > 1 and value not in board.area_compressions]
+    if outside:
+        told = "; ".join(f"compression {compression(value)}: {_having(board, value)}" for value in outside)
+        yield f"left out of the areas, which are over {_list(board.area_compressions)}: {told}"
+
+
+def _list(compressions: Iterable[float]) -> str:
+    return ", ".join(map(compression, compressions)) or "nothing"
+
+
+def _having(board: Board, value: float) -> str:
+    rows = [row.label for row in board.rows if row.competes and (entry := row.at(value)) and entry.top1]
+    if not rows:
+        return "no finished cell"
+    named = f"{', '.join(rows)}" if len(rows) <= _NAMED else count(len(rows), "row")
+    return f"{named} alone"
 
 
 def source(board: Board) -> str:

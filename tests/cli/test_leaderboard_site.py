@@ -102,3 +102,28 @@ def test_what_cannot_be_done_is_one_line(leaderboard: Any, arguments: list[str],
 def test_a_folder_is_no_file_for_other_formats(leaderboard: Any, tmp_path: Path) -> None:
     done = leaderboard("--format", "markdown", "--output", str(tmp_path), "--force")
     assert (done.code, "is a folder; name a file" in done.err) == (2, True)
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png", "pdf", "html"])
+@pytest.mark.parametrize("kind", ["failed", "dense"])
+def test_a_chart_of_nothing_is_one_line(
+    invoke: Any, make_record: Any, tmp_path: Path, kind: str, suffix: str
+) -> None:
+    store = Store(tmp_path / "results")
+    store.put(make_record(seed=0, status="failed") if kind == "failed" else make_record("dense"))
+    file = tmp_path / f"chart.{suffix}"
+    done = invoke("leaderboard", "--results", str(store.root), "--chart", str(file))
+    assert (done.code, done.out, file.exists()) == (2, "", False)
+    assert "no cell of a pruner has finished, so there is nothing to draw" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_chart_against_effective_compression_that_no_record_has_is_one_line(
+    invoke: Any, make_record: Any, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "results")
+    store.put(make_record())
+    chart = ("--chart", str(tmp_path / "chart.png"), "--axis", "effective")
+    done = invoke("leaderboard", "--results", str(store.root), *chart)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "leave out --axis" in done.err

@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from synflow_bench.errors import RecordError, UnknownNameError
 from synflow_bench.leaderboard import Board, Collapse, Entry, Row, build_boards, choose, render
+from synflow_bench.leaderboard._words import facts, footnotes
 from synflow_bench.suites import ModelSpec, PrunerSpec, Recipe, Revisions, Setting
 
+COMPRESSIONS = (2, 5, 10, 20, 50)
+EXAMPLE = {
+    name: dict.fromkeys(COMPRESSIONS, (top1, top1 + 0.01, top1 + 0.02))
+    for name, top1 in {"snip": 0.5, "random": 0.4, "synflow": 0.6}.items()
+}
 SEEDS = (0.8, 0.81, 0.82)
 
 
@@ -142,6 +150,52 @@ def test_a_row_with_one_seed_is_neither_best_nor_worse(make_board: Any) -> None:
     assert standings(board, 10) == {"snip": "best", "grasp": "worse", "lucky": "undecided"}
 
 
+def test_a_row_that_is_better_over_the_seeds_in_common_is_not_called_worse(make_board: Any) -> None:
+    """Seeds 2 to 4 are lucky: over seeds 0 and 1, which snip has too, it is better by a steady margin."""
+    board = make_board({"snip": {10: (0.81, 0.82)}, "synflow": {10: (0.80, 0.81, 0.95, 0.96, 0.97)}})
+    assert standings(board, 10) == {"snip": "best", "synflow": "worse"}
+
+
+def test_where_most_rows_have_more_seeds_a_better_row_of_few_is_undecided(make_board: Any) -> None:
+    many = (0.80, 0.81, 0.95, 0.96, 0.97)
+    board = make_board({"snip": {10: (0.85, 0.86)}, "synflow": {10: many}, "random": {10: many}})
+    assert sorted(map(str, standings(board, 10).values())) == ["best", "tie", "undecided"]
+    assert standings(board, 10)["snip"] == "undecided"
+
+
+def test_a_poor_row_of_more_seeds_than_all_others_is_not_the_best(make_board: Any) -> None:
+    board = make_board(
+        {"snip": {10: SEEDS}, "synflow": {10: (0.9, 0.91, 0.92)}, "random": {10: (0.1,) * 3 + (0.99,) * 9}}
+    )
+    assert standings(board, 10) == {"snip": "worse", "synflow": "best", "random": "worse"}
+
+
+def test_rows_without_two_seeds_in_common_have_no_best(make_record: Any) -> None:
+    seeds = {"snip": (0, 1), "random": (2, 3)}
+    (board,) = build_boards(make_record(row, seed=seed) for row, own in seeds.items() for seed in own)
+    assert standings(board, 10) == {"snip": None, "random": None}
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["snip", "grasp", "random", "synflow"]),
+        st.dictionaries(st.integers(0, 5), st.sampled_from([0.1, 0.5, 0.51, 0.9]), min_size=1),
+        min_size=2,
+    )
+)
+def test_no_row_is_worse_whose_difference_from_the_best_is_positive(
+    make_record: Any, accuracies: dict[str, dict[int, float]]
+) -> None:
+    (board,) = build_boards(
+        make_record(row, seed=seed, top1=top1)
+        for row, own in accuracies.items()
+        for seed, top1 in own.items()
+    )
+    found = [entry for row in board.rows for entry in row.entries]
+    assert [entry.standing for entry in found].count("best") <= 1
+    assert all(entry.to_best and entry.to_best.mean < 0 for entry in found if entry.standing == "worse")
+
+
 def test_rows_of_equal_accuracy_tie(make_board: Any) -> None:
     found = standings(make_board({"snip": {10: SEEDS}, "grasp": {10: SEEDS}}), 10)
     assert sorted(map(str, found.values())) == ["best", "tie"]
@@ -158,6 +212,63 @@ def test_a_board_with_too_little_is_a_smoke_run(
         "snip": {2.0**c: (0.5,) * seeds for c in range(1, compressions + 1)},
     }
     assert make_board(table).is_smoke_run is smoke
+
+
+def test_three_rows_of_one_seed_each_are_a_smoke_run(make_record: Any) -> None:
+    rows = enumerate(("snip", "random", "synflow"))
+    (board,) = build_boards(make_record(row, c, seed) for seed, row in rows for c in (2, 5, 10, 20, 50))
+    assert board.is_smoke_run
+    assert "fewer than 3 seeds in every row (at most 1);" in " ".join(facts(board))
+
+
+def test_a_row_with_five_compressions_over_different_seeds_is_no_reason_to_rank(make_record: Any) -> None:
+    (board,) = build_boards(
+        make_record("snip", c, seed)
+        for start, c in enumerate((2, 5, 10, 20, 50))
+        for seed in (start, start + 1)
+    )
+    assert board.is_smoke_run
+
+
+@pytest.mark.parametrize(
+    ("seeds", "compressions", "said"),
+    [
+        (2, 5, "smoke run: fewer than 3 seeds in every row (at most 2);"),
+        (3, 4, "smoke run: fewer than 5 compressions above 1 (4);"),
+        (1, 1, "fewer than 3 seeds in every row (at most 1) and fewer than 5 compressions above 1 (1);"),
+    ],
+)
+def test_a_smoke_run_says_what_was_short(make_board: Any, seeds: int, compressions: int, said: str) -> None:
+    board = make_board({"snip": {2.0**c: (0.5,) * seeds for c in range(1, compressions + 1)}})
+    assert said in " ".join(facts(board))
+
+
+def test_a_compression_of_one_row_alone_takes_no_area_from_the_others(make_board: Any) -> None:
+    plain = make_board(EXAMPLE)
+    for seeds in ((0.5,), SEEDS):
+        board = make_board(EXAMPLE | {"ghost": {3: seeds}})
+        assert {row.label: row.area for row in board.rows if row.label != "ghost"} == {
+            row.label: row.area for row in plain.rows
+        }
+        assert {row.rank for row in board.rows} == {None, 1, 2, 3}
+        assert row(board, "ghost").area is None
+        assert footnotes(board) == [
+            "left out of the areas, which are over 2, 5, 10, 20, 50: compression 3: ghost alone"
+        ]
+    assert footnotes(plain) == []
+
+
+def test_a_row_that_has_a_compression_besides_keeps_its_area(make_board: Any) -> None:
+    one, other = dict.fromkeys(COMPRESSIONS, SEEDS), dict.fromkeys((*COMPRESSIONS, 3), SEEDS)
+    board = make_board({"snip": one, "random": other})
+    assert board.area_compressions == COMPRESSIONS
+    assert {row.rank for row in board.rows} == {1}
+
+
+def test_rows_that_could_not_go_as_far_do_not_shorten_the_areas_of_most(make_board: Any) -> None:
+    far, near = dict.fromkeys(COMPRESSIONS, SEEDS), dict.fromkeys(COMPRESSIONS[:4], SEEDS)
+    board = make_board({"snip": far, "synflow": far, "random": near})
+    assert {row.label: row.rank for row in board.rows} == {"snip": 1, "synflow": 1, "random": None}
 
 
 def test_an_ablation_becomes_a_column_of_its_plain_row(make_record: Any) -> None:

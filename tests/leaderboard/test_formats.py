@@ -17,7 +17,16 @@ import pytest
 from rich.console import Console
 
 from synflow_bench.errors import UnknownNameError, UsageError
-from synflow_bench.leaderboard import FORMATS, build_boards, format_of, print_boards, render
+from synflow_bench.leaderboard import (
+    FORMATS,
+    build_boards,
+    build_leaderboard,
+    format_of,
+    print_boards,
+    render,
+)
+from synflow_bench.leaderboard._details import detail_table
+from synflow_bench.leaderboard._latex import PACKAGES
 from synflow_bench.leaderboard._words import summary
 from synflow_bench.suites import ModelSpec, PruningOptions, Recipe, Setting, Singleshot
 
@@ -70,7 +79,8 @@ def test_failed_cells_are_in_the_footer(text_of: Any, form: str) -> None:
 @pytest.mark.parametrize("form", [*PROSE])
 def test_a_smoke_run_is_called_one(make_board: Any, form: str) -> None:
     text = render([make_board({"snip": {10: (0.5,)}})], form)
-    assert "smoke run: fewer than 3 seeds or 5 compressions" in " ".join(text.split())
+    said = "smoke run: fewer than 3 seeds in every row (at most 1) and fewer than 5 compressions above 1 (1)"
+    assert said in " ".join(text.split())
 
 
 @pytest.mark.parametrize("form", [*PROSE])
@@ -97,7 +107,7 @@ def test_markdown_has_the_best_in_bold_and_ties_marked(text_of: Any) -> None:
 def test_markdown_columns_are_the_compressions(text_of: Any) -> None:
     header = next(line for line in text_of("markdown").splitlines() if line.startswith("| pruner"))
     assert [cell.strip() for cell in header.strip("|").split("|")] == [
-        "pruner", "1", "2", "5", "10", "20", "50", "rank", "area", "intact to",
+        "pruner", "1", "2", "5", "10", "20", "50", "rank", "area", "area to best", "intact to",
     ]  # fmt: skip
 
 
@@ -124,14 +134,49 @@ def test_latex_escapes_what_tex_would_obey(make_board: Any, make_record: Any) ->
     assert text.isascii()
 
 
+def typeset(body: str, folder: Path) -> str:
+    """What pdflatex says of a document; fails where it does not compile."""
+    (folder / "board.tex").write_text(
+        rf"\documentclass{{article}}{PACKAGES}\begin{{document}}{body}\end{{document}}"
+    )
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "board.tex"]
+    done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    return done.stdout
+
+
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex on this machine")
 def test_latex_compiles(tmp_path: Path, make_board: Any, make_record: Any) -> None:
-    body = render([make_board(more=[make_record(label=EVIL, pruner="evil")])], "latex")
-    preamble = r"\documentclass{article}\usepackage{booktabs,longtable}"
-    (tmp_path / "board.tex").write_text(rf"{preamble}\begin{{document}}{body}\end{{document}}")
-    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "board.tex"]
-    done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout[-2000:]
+    typeset(render([make_board(more=[make_record(label=EVIL, pruner="evil")])], "latex"), tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex on this machine")
+@pytest.mark.parametrize("much", [False, True])
+def test_latex_of_nineteen_pruners_at_seven_compressions_is_no_wider_than_the_page(
+    tmp_path: Path, make_record: Any, much: bool
+) -> None:
+    """Also with long names, ablations, a baseline, many collapsed layers and failures."""
+    layers = tuple(f"layer{number}.0.downsample.weight" for number in range(5))
+    names = [f"pruner-{n}[rounds={n},schedule=exponential]" if much else f"pruner-{n}" for n in range(19)]
+    records = [
+        make_record(
+            name, c, seed, 0.9 - n / 100, collapsed_layers=layers if c > 100 else (), ablation=ablation
+        )
+        for n, name in enumerate(names)
+        for c in (2, 10, 50, 100, 500, 1000, 10000)
+        for seed in range(2)
+        for ablation in (("none", "shuffle", "reinit", "invert") if much else ("none",))
+    ]
+    failed = [make_record(names[0], 10, 9, status="failed")] if much else []
+    page = build_leaderboard([*records, *failed], baseline=names[1] if much else None)
+    said = typeset(render(page, "latex"), tmp_path)
+    assert "Overfull \\hbox" not in said
+
+
+def test_details_have_no_column_that_is_empty_throughout(make_record: Any) -> None:
+    bare = {"theoretical_speedup": None}
+    headers, _ = detail_table(build_boards([make_record(seed=seed, **bare) for seed in range(2)])[0])
+    assert headers == ["pruner", "asked", "achieved", "prune s", "n"]
 
 
 def test_csv_has_a_line_for_every_row_and_compression_in_full_precision(text_of: Any) -> None:
@@ -142,6 +187,37 @@ def test_csv_has_a_line_for_every_row_and_compression_in_full_precision(text_of:
     assert (line["n"], line["seeds"], line["standing"]) == ("3", "0;1;2", "best")
     (failed,) = (each for each in lines if each["failed"] == "1")
     assert (failed["row"], failed["compression"]) == ("snip", "50.0")
+
+
+def test_csv_has_the_differences_of_areas_from_the_best_and_the_baseline(example: list[Any]) -> None:
+    page = build_leaderboard(example, baseline="random")
+    lines = {line["row"]: line for line in csv.DictReader(io.StringIO(render(page, "csv")))}
+    (board,) = page.boards
+    for row in board.rows:
+        for name, found in (("best", row.area_to_best), ("baseline", row.area_to_baseline)):
+            mean, half_width = (
+                lines[row.label][f"row_area_to_{name}_{part}"] for part in ("mean", "t95_half_width")
+            )
+            assert (mean, half_width) == ((repr(found.mean), repr(found.half_width)) if found else ("", ""))
+    assert lines["snip"]["row_area_to_best_mean"].startswith("-0.03")
+
+
+@pytest.mark.parametrize(
+    ("form", "cells"),
+    [
+        ("markdown", [" best |", "-3.0 ±0.1"]),
+        ("table", ["best ", "-3.0 ±0.1"]),
+        ("latex", ["& best &", r"-3.0$_{\pm 0.1}$"]),
+        ("html", ["best<", '-3.0 <span class="spread">±0.1</span>']),
+    ],
+)
+def test_prose_has_the_difference_of_the_area_from_the_best(
+    text_of: Any, form: str, cells: list[str]
+) -> None:
+    text = text_of(form)
+    assert "area to best" in text
+    table = text.split("asked")[0]
+    assert all(cell in table for cell in cells)
 
 
 def test_json_has_every_seed_and_what_the_terms_mean(text_of: Any) -> None:
@@ -210,7 +286,7 @@ def printed(board: Any, width: int, **options: Any) -> str:
 def test_a_narrow_terminal_gets_the_intervals_below_the_means_and_a_very_narrow_one_several_tables(
     make_board: Any,
 ) -> None:
-    wide, narrow, slim = (printed(make_board(), width, details=False) for width in (120, 70, 40))
+    wide, narrow, slim = (printed(make_board(), width, details=False) for width in (130, 80, 40))
     assert "89.0 ±2.6*" in wide
     assert "89.0*" in narrow
     assert "89.0*" in slim

@@ -9,7 +9,8 @@ import pytest
 from scipy import integrate, stats
 
 from synflow_bench.leaderboard import build_boards, build_leaderboard, render
-from synflow_bench.leaderboard._ranks import bootstrap, mean_ranks
+from synflow_bench.leaderboard._ranks import bootstrap, mean_ranks, overall, overall_lacks
+from synflow_bench.leaderboard._sheets import overall_sheet
 from synflow_bench.suites import ModelSpec, Recipe, Setting
 
 COMPRESSIONS = (2, 5, 10, 20, 50)
@@ -119,6 +120,50 @@ def test_prose_has_the_overall_ranks_with_their_definition(settings: Any, form: 
     )
     assert "Overall rank over 2 settings" in text
     assert "bootstrap" in text
+
+
+def test_the_overall_ranks_name_their_settings_and_say_that_few_are_too_few(settings: Any) -> None:
+    heights = {"snip": (0.9,) * 10, "random": (0.1,) * 10}
+    few, enough = (
+        overall_sheet(found)
+        for number in (2, 10)
+        if (found := build_leaderboard(settings({k: v[:number] for k, v in heights.items()})).overall)
+    )
+    assert few.notes[0] == "settings: data0 / fc; data1 / fc"
+    assert few.notes[1].startswith("the bootstrap interval over 2 settings is too narrow")
+    assert len(enough.notes) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "shift", "said"),
+    [
+        ({"snip": (0.5, 0.5), "random": (0.4, 0.4)}, 0, None),
+        ({"snip": (0.5,), "random": (0.4,)}, 0, "two settings with ranks, and of 1 setting 1 has them"),
+        ({"snip": (0.5, 0.5)}, 0, "two rows with ranks in every setting, and 1 has them"),
+        (
+            {"snip": (0.5, 0.5), "random": (0.4, 0.4)},
+            3,
+            "a seed that all its rows have in common, which data0 / fc lacks",
+        ),
+    ],
+)
+def test_what_overall_ranks_lack_is_said(
+    settings: Any, make_record: Any, rows: Any, shift: int, said: str | None
+) -> None:
+    """With a shift, random has other seeds than snip."""
+    records = [
+        make_record(
+            each.cell.row,
+            each.cell.compression,
+            each.cell.seed + (shift if each.cell.row == "random" else 0),
+            each.metrics.test_top1,
+            setting=each.cell.setting,
+        )
+        for each in settings(rows)
+    ]
+    boards = build_boards(records)
+    assert overall_lacks(boards) == said
+    assert (overall(boards) is None) is bool(said)
 
 
 def test_equal_areas_share_their_ranks() -> None:

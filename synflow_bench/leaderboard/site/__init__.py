@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from synflow_bench.leaderboard._board import Leaderboard
-from synflow_bench.leaderboard.site._charts import AXES, accuracy_figure
+from synflow_bench.leaderboard.site._figure import AXES, accuracy_figure
 from synflow_bench.leaderboard.site._folder import MARKER, check_folder, write_folder
 from synflow_bench.leaderboard.site._pages import site_files
 from synflow_bench.records import Record, Result

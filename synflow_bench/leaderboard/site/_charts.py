@@ -1,4 +1,4 @@
-"""Accuracy against compression, described once: the site draws it, and papers get it as a file."""
+"""Accuracy against compression, described once: pages draw it, and figures for papers."""
 
 from __future__ import annotations
 
@@ -6,44 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synflow_bench.charts import SOFT, titled
-from synflow_bench.leaderboard._board import Board, Leaderboard
-from synflow_bench.leaderboard._text import count
+from synflow_bench.leaderboard._board import Board
 from synflow_bench.leaderboard.site._chart_values import accuracy_values, dense_values, span, ticks
-from synflow_bench.leaderboard.site._looks import Look, looks
+from synflow_bench.leaderboard.site._looks import Look
 
-AXES = {"compression": "compression", "effective": "effective compression"}
-"""What accuracy may be drawn against, and how the axis is called."""
-_WIDTH, _HEIGHT = 380, 260
-_COLUMNS = 2
 _REACH = 350
 """Square pixels around a point in which the pointer finds it."""
 _INK_OF_BANDS = 0.7
 """Opacity that all bands share: of many, each is faint until its row is pointed at."""
-
-
-def accuracy_figure(page: Leaderboard, axis: str = "compression") -> Any:
-    """The boards side by side, still, with a legend: an altair chart for a paper."""
-    import altair as alt
-
-    drawn = looks(page.boards)
-    panels = [_panel(board, drawn, axis) for board in page.boards]
-    if len(panels) == 1:
-        (board,) = page.boards
-        seeds = f"{count(len(board.seeds), 'seed')}, mean and 95 % t-interval; setting {board.id}"
-        return titled(panels[0], board.heading, [seeds])
-    named = [panel.properties(title=board.heading) for panel, board in zip(panels, page.boards, strict=True)]
-    return titled(
-        alt.concat(*named, columns=_COLUMNS), "Accuracy against " + AXES[axis], ["mean and 95 % t-interval"]
-    )
-
-
-def _panel(board: Board, drawn: Mapping[str, Look], axis: str) -> Any:
-    import altair as alt
-
-    values = [value | {"x": value[axis]} for value in accuracy_values(board) if value[axis] is not None]
-    base = alt.Chart(alt.InlineData(values=values))
-    legend = alt.Legend(title=None, orient="right", symbolOpacity=1)
-    return _accuracy(board, base, drawn, AXES[axis], legend).properties(width=_WIDTH, height=_HEIGHT)
 
 
 def accuracy_chart(board: Board, drawn: Mapping[str, Look]) -> Any:
@@ -62,11 +32,11 @@ def accuracy_chart(board: Board, drawn: Mapping[str, Look]) -> Any:
     shown = alt.param(name="shown", value=list(dict.fromkeys(value["row"] for value in values)))
     axis = alt.param(name="axis", value="compression")
     hover = alt.selection_point(name="hover", fields=["row"], on="pointerover", clear="pointerout")
-    chart = _accuracy(board, base, drawn, None, None, hover).add_params(shown, axis)
+    chart = accuracy_layers(board, base, drawn, None, None, hover).add_params(shown, axis)
     return titled(chart.properties(width="container", height=340), "")
 
 
-def _accuracy(
+def accuracy_layers(
     board: Board,
     base: Any,
     drawn: Mapping[str, Look],
@@ -74,6 +44,7 @@ def _accuracy(
     legend: Any,
     hover: Any = None,
 ) -> Any:
+    """The curves, bands and points of `base`, whose values have `x`; `title` is that of the axis."""
     import altair as alt
 
     values = accuracy_values(board)
@@ -98,16 +69,19 @@ def _accuracy(
 
 
 def _by_row(labels: Sequence[str], drawn: Mapping[str, Look], legend: Any) -> tuple[Any, Any, Any]:
-    """The channels that tell rows apart; with equal legends, which become one."""
+    """The channels that tell rows apart; the legends of colour and shape become one.
+
+    Dashes have a domain of their own: in one legend with the rest they would tear the outlines of symbols.
+    """
     import altair as alt
 
     own = [drawn[label] for label in labels]
     colours = alt.Scale(domain=labels, range=[look.colour for look in own])
-    dashes = alt.Scale(domain=labels, range=[list(look.dash) for look in own])
+    dashes = alt.Scale(domain=[*labels, ""], range=[*(list(look.dash) for look in own), [1, 0]])
     shapes = alt.Scale(domain=labels, range=[look.shape for look in own])
     return (
         alt.Color("row:N", legend=legend, scale=colours),
-        alt.StrokeDash("row:N", legend=legend, scale=dashes),
+        alt.StrokeDash("row:N", legend=None, scale=dashes),
         alt.Shape("row:N", legend=legend, scale=shapes),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from synflow_bench.charts import script_json
 from synflow_bench.leaderboard._board import Board
 from synflow_bench.leaderboard._details import TEXT, detail_table
 from synflow_bench.leaderboard._grid import accuracy_lines, summary_headers
+from synflow_bench.leaderboard._ranks import overall_lacks
 from synflow_bench.leaderboard._sheets import overall_sheet, published_sheet
 from synflow_bench.leaderboard._text import compression
 from synflow_bench.leaderboard._words import TIE, UNDECIDED, facts, footnotes, source
@@ -55,7 +56,8 @@ def environment(boards: Iterable[Board]) -> Environment:
     pages.filters |= {"overall_sheet": overall_sheet, "published_sheet": published_sheet}
     pages.filters |= {"compression": compression, "density": density_cell, "share": share, "short": short}
     pages.filters |= {"charted": charted, "has_effective": has_effective, "row_path": row_path}
-    pages.filters |= {"line": printable, "lines": printable_lines, "json": script_json}
+    pages.filters |= {"overall_lacks": overall_lacks}
+    pages.filters |= {"line": printable, "lines": printable_lines, "json": _escaped_json}
     # A board is drawn on two pages, and altair takes its time.
     specification = cache(lambda number: accuracy_chart(by_number[number], drawn).to_dict())
     by_number = {id(board): board for board in boards}
@@ -69,9 +71,5 @@ def row_path(board: Board, label: str) -> str:
     return f"rows/{board.id}-{labels.index(label)}.html"
 
 
-def script_json(value: Any) -> Markup:
-    """JSON that may stand in a script element: nothing in it can close one, or begin a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for sign in "<>&\u2028\u2029":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)  # noqa: S704  every sign that HTML reads is escaped above
+def _escaped_json(value: Any) -> Markup:
+    return Markup(script_json(value))  # noqa: S704  every sign that HTML reads is escaped

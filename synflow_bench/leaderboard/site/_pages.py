@@ -9,11 +9,13 @@ from typing import Any
 
 from jinja2 import Environment
 
+from synflow_bench.charts import script_json, vega_library
 from synflow_bench.leaderboard import _csv, _json
 from synflow_bench.leaderboard._board import Board, Leaderboard, Row
+from synflow_bench.leaderboard._explanations import EXPLANATIONS
 from synflow_bench.leaderboard._text import count
 from synflow_bench.leaderboard.site._chart_values import curve_values
-from synflow_bench.leaderboard.site._environment import environment, row_path, script_json
+from synflow_bench.leaderboard.site._environment import environment, row_path
 from synflow_bench.leaderboard.site._layers import LayerMeans, layer_values
 from synflow_bench.leaderboard.site._records import (
     Line,
@@ -25,15 +27,12 @@ from synflow_bench.leaderboard.site._records import (
     timing_pairs,
 )
 from synflow_bench.leaderboard.site._shared_charts import shared_charts
-from synflow_bench.leaderboard.site._terms import MEANINGS
 from synflow_bench.records import Record, Result
 
 File = tuple[str, str]
 CHARTS_ON_INDEX = 12
 """Boards up to which the index draws them all; of more it has the tables."""
 _ASSETS = Path(__file__).parent / "assets"
-_LIBRARY = "(() => {{\n{}\n}})();\n"
-"""Names of the bundle stay its own."""
 
 
 def site_files(page: Leaderboard, results: Sequence[Result], records: Iterable[Record]) -> Iterator[File]:
@@ -45,7 +44,7 @@ def site_files(page: Leaderboard, results: Sequence[Result], records: Iterable[R
     lines = lines_of(results)
     yield from _assets()
     yield "index.html", _render(pages, "index", page=page, boards=page.boards, **_index(page, lines))
-    yield "definitions.html", _render(pages, "definitions", meanings=MEANINGS)
+    yield "definitions.html", _render(pages, "definitions", meanings=EXPLANATIONS)
     if page.boards:
         yield "leaderboard.csv", _csv.render(page)
         yield "leaderboard.json", _json.render(page)
@@ -66,19 +65,8 @@ def site_files(page: Leaderboard, results: Sequence[Result], records: Iterable[R
 def _assets() -> Iterator[File]:
     for path in sorted(_ASSETS.iterdir()):
         yield f"assets/{path.name}", path.read_text(encoding="utf-8")
-    yield "assets/vega.js", _library()
+    yield "assets/vega.js", vega_library()
     yield "assets/charts.js", _shared()
-
-
-@cache
-def _library() -> str:
-    """Vega, Vega-Lite and their embedding in one script, of the version that altair writes for."""
-    import altair
-    import vl_convert
-
-    version = altair.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
-    return _LIBRARY.format(bundle)
 
 
 @cache

@@ -50,7 +50,7 @@ def _curve(title: str) -> Any:
     colour = alt.Color("series:N", sort=None, legend=legend, scale=alt.Scale(range=list(PALETTE[:2])))
     dash = alt.StrokeDash("series:N", sort=None, legend=legend)
     y = alt.Y("value:Q", title=title, scale=alt.Scale(zero=False))
-    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False, format="~g"))
+    x = alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1, grid=False, format="d"))
     tips = [alt.Tooltip("series:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", format=".4~g")]
     line = alt.Chart(alt.NamedData("values")).mark_line(point=alt.OverlayMarkDef(size=25))
     return line.encode(x, y, colour, dash, tooltip=tips).properties(width="container", height=220)

@@ -20,6 +20,7 @@ from synflow_bench.suites import ModelSpec, Recipe, Setting
 
 EVIL = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
 COMPRESSIONS = (2.0, 5.0, 10.0, 20.0, 50.0)
+LAYERS = tuple(f"linear{number}.weight" for number in range(1, 7))
 HEIGHTS = {"synflow": 0.9, "snip": 0.8, "random": 0.6, "snip[rounds=2]": 0.7}
 """Row -> its accuracy at compression 1, before a little noise."""
 
@@ -40,10 +41,11 @@ def records(make_record: Callable[..., Record]) -> list[Record]:
         for (row, height), value in product(HEIGHTS.items(), COMPRESSIONS):
             top1 = height - value / 200 + seed * (1 + len(row)) / 1000
             label = EVIL if row.startswith("snip[") else None
-            effective = value * 1.5 if row == "snip" else value
-            made.append(
-                make_record(row, value, top1=top1, label=label, effective_compression=effective, **where)
-            )
+            numbers = {
+                "effective_compression": value * 1.5 if row == "snip" else value,
+                "collapsed_layers": LAYERS if row == "random" and value == 50 else (),
+            }
+            made.append(make_record(row, value, top1=top1, label=label, **numbers, **where))
         made.append(make_record("snip", 10, top1=0.7, ablation="shuffle", **where))
     made += [make_record("snip", 5, setting=setting("smoke"), top1=0.5)]
     failed = make_record("grasp", 5, setting=setting("smoke"), status="failed", message=EVIL)

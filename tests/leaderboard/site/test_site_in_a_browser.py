@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 KINDS = ("index", "definitions", "board", "row", "record", "failed")
 TABLE = "main section:nth-of-type(2) table.accuracies"
+DETAILS = "h2:not([id]) + .filter + .scroll"
 LINES = "figure.chart[data-drawn] .mark-line path[aria-roledescription='line mark']"
 
 
@@ -33,6 +34,26 @@ def test_a_page_asks_for_files_alone_and_says_nothing_on_the_console(
 def test_a_page_is_no_wider_than_a_phone(browser: Any, page_of: Callable[[str], str], kind: str) -> None:
     browser.open(page_of(kind), width=390)
     assert browser.run("return document.documentElement.scrollWidth") <= 390
+
+
+def test_on_a_phone_names_break_between_words_and_lines_of_many_layers_stay_low(
+    browser: Any, page_of: Callable[[str], str]
+) -> None:
+    browser.open(page_of("board"), width=390)
+    boxes = "return [...document.querySelectorAll(arguments[0])].map(each => each.getBoundingClientRect())"
+    (cell,) = browser.run(boxes, f"{DETAILS} tbody td.text:not(:empty)")
+    assert cell["height"] < 120, "six layers, two on a line"
+    assert min(each["width"] for each in browser.run(boxes, "tbody th")) >= 96
+    assert max(each["right"] for each in browser.run(boxes, "caption > span")) <= 390
+
+
+def test_the_rank_stands_beside_the_pruner(browser: Any, page_of: Callable[[str], str]) -> None:
+    browser.open(page_of("board"))
+    headers = browser.texts(".accuracies thead th")
+    assert headers[:4] == ["pruner", "rank", "1", "2"]
+    assert headers[-3:] == ["area", "area to best", "intact to"]
+    first = browser.texts(".accuracies tbody tr:nth-child(2) > *")
+    assert first[:2] == ["synflow", "1"]
 
 
 def test_a_column_sorts_by_number_up_and_down_with_blanks_last(
@@ -73,6 +94,20 @@ def test_a_filter_keeps_the_lines_with_all_its_words(
     field.clear()
     field.send_keys("no such thing")
     assert browser.all(shown) == []
+
+
+@pytest.mark.parametrize("kind", ["board", "index"])
+def test_a_table_of_accuracies_can_be_filtered_too(
+    browser: Any, page_of: Callable[[str], str], kind: str
+) -> None:
+    browser.open(page_of(kind))
+    (first,) = browser.run(
+        "return [document.querySelector('.accuracies').closest('.scroll').previousElementSibling]"
+    )
+    first.find_element("css selector", "input").send_keys("SYN")
+    shown = "return [...document.querySelector('.accuracies').tBodies[0].rows].filter(row => !row.hidden)"
+    assert [row.text.split()[0] for row in browser.run(shown)] == ["synflow"]
+    assert first.find_element("css selector", "[role=status]").text == "1 of 5"
 
 
 def test_the_legend_takes_rows_away_and_brings_them_back(browser: Any, page_of: Callable[[str], str]) -> None:

@@ -46,7 +46,7 @@
     const found = document.createElement("span");
     bar.className = "filter";
     input.type = "search";
-    input.placeholder = "words, such as: synflow ok";
+    input.placeholder = "words, such as: synflow";
     found.setAttribute("role", "status");
     input.addEventListener("input", () => {
       const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
