@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synflow_bench.leaderboard._board import PUBLISHED_SEEDS, Board, Overall, OverallRank, Row
-from synflow_bench.leaderboard._text import count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,10 +55,10 @@ def overall_lacks(boards: Sequence[Board]) -> str | None:
     """What there is too little of for ranks over settings, in words; None where there is enough."""
     ranked = _ranked(boards)
     if len(ranked) < 2:
-        return f"two settings with ranks, and of {count(len(boards), 'setting')} {len(ranked)} has them"
+        return f"two settings with ranks, and there is {len(ranked) or 'none'}"
     common = _common(_labels(boards))
     if len(common) < 2:
-        return f"two rows with ranks in every setting, and {len(common)} has them"
+        return f"two rows with ranks in every setting, and there is {len(common) or 'none'}"
     for board in ranked:
         if not _seeds(board, common):
             return f"a seed that all its rows have in common, which {board.heading} lacks"

@@ -138,8 +138,8 @@ def test_the_overall_ranks_name_their_settings_and_say_that_few_are_too_few(sett
     ("rows", "shift", "said"),
     [
         ({"snip": (0.5, 0.5), "random": (0.4, 0.4)}, 0, None),
-        ({"snip": (0.5,), "random": (0.4,)}, 0, "two settings with ranks, and of 1 setting 1 has them"),
-        ({"snip": (0.5, 0.5)}, 0, "two rows with ranks in every setting, and 1 has them"),
+        ({"snip": (0.5,), "random": (0.4,)}, 0, "two settings with ranks, and there is 1"),
+        ({"snip": (0.5, 0.5)}, 0, "two rows with ranks in every setting, and there is 1"),
         (
             {"snip": (0.5, 0.5), "random": (0.4, 0.4)},
             3,
