@@ -52,7 +52,6 @@ leaderboard-check: $(VENV)/.installed-dev ## the committed board is what its rec
 fashion-board: $(VENV)/.installed ## run what is missing of the project's own board, write its records and board again
 	[ ! -e $(FASHION)/records.tar.gz ] || $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/fc.toml --results build/fashion
-	$(BIN)/synflow-bench run --suite $(FASHION)/fc-ablations.toml --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/conv.toml --results build/fashion
 	$(BIN)/synflow-bench results export $(FASHION)/records.tar.gz --results build/fashion --force
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
