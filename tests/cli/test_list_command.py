@@ -57,7 +57,7 @@ def test_a_misspelt_hook_stops_it(distribution, invoke):
     assert outcome.out == ""
     assert outcome.err == (
         "error: plugin 'faulty' of faulty 1.0: unknown hook 'synflow_bench_pruner'; "
-        "did you mean 'synflow_bench_pruners'?\n"
+        "did you mean 'synflow_bench_pruners'? mend it, or name it in SYNFLOW_BENCH_DISABLE\n"
     )
 
 
