@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,12 @@ class Outcome:
     code: int
     out: str
     err: str
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A results folder that is not there yet."""
+    return tmp_path / "results"
 
 
 @pytest.fixture

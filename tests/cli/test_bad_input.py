@@ -97,11 +97,6 @@ pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return tmp_path / "results"
-
-
-@pytest.fixture
 def run(invoke: Run, results: Path, tmp_path: Path) -> Run:
     """Run one seed of one epoch at compression 10 in this process; checks that nothing is a traceback."""
 

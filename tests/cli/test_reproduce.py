@@ -45,11 +45,6 @@ def beside_an_empty_one(layer: Layer) -> tuple[Layer, Layer]:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Path:
-    return tmp_path / "results"
-
-
-@pytest.fixture
 def keep(results: Path, make_record: Callable[..., Any]) -> Keep:
     """Stores made-up records of cells: no paths anywhere, and empty layers as `LAST` says."""
 
