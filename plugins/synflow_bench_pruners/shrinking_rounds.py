@@ -59,16 +59,16 @@ class _Rounds:
         for round, k in enumerate(wanted, start=1):
             here = self._problem.narrowed(masks, density=k / masks.size, round=round)
             self._problem, masks = here.keep(self._score)
-            if len(wanted) - round >= ROUNDS and self._is_worth_looking(masks):
+            if len(wanted) - round >= ROUNDS and self._is_worth_looking(k, masks.size):
                 masks = self._shrunk(masks, at_least=wanted[round])
         whole.model.to(self._problem.dtype)
         for part in reversed(self._parts):
             masks = Masks(part.spread(masks))
         return masks
 
-    def _is_worth_looking(self, masks: Masks) -> bool:
+    def _is_worth_looking(self, kept: int, size: int) -> bool:
         plain = self._problem.options.scope == "global" and not self._problem.invert
-        return plain and masks.size >= LARGE and masks.kept < FALL * self._looked_at
+        return plain and size >= LARGE and kept < FALL * self._looked_at
 
     def _shrunk(self, masks: Masks, *, at_least: int) -> Masks:
         """The masks of a smaller problem, if there is one and it has the weights of the next round."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from synflow_bench import Masks, Problem, Pruner
 from synflow_bench.pruning import densities
 from synflow_bench_pruners.layout import channels_last
+from synflow_bench_pruners.repeating import RepeatingImages
 from synflow_bench_pruners.shrinking_rounds import in_shrinking_rounds
 
 
@@ -56,13 +58,26 @@ def positive(name: str, tensor: Tensor) -> Tensor:  # noqa: ARG001 - for all ali
 def flow_shares(problem: Problem) -> dict[str, Tensor]:
     """w dR/dw of a network of positive weights: what flows through each."""
     weights = problem.parameters
-    gradients = torch.autograd.grad(total_flow(problem), list(weights.values()), materialize_grads=True)
-    pairs = zip(weights.items(), gradients, strict=True)
-    return {name: gradient.mul_(weight.detach()) for (name, weight), gradient in pairs}
+    # Multiplied at once, while a layer's gradient is still in the processor's cache.
+    hooks = [
+        weight.register_hook(partial(_times, weight.detach()))  # type: ignore[no-untyped-call]
+        for weight in weights.values()
+    ]
+    try:
+        shares = torch.autograd.grad(total_flow(problem), list(weights.values()), materialize_grads=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return dict(zip(weights, shares, strict=True))
+
+
+def _times(weight: Tensor, gradient: Tensor) -> Tensor:
+    return gradient.mul_(weight)
 
 
 def total_flow(problem: Problem) -> Tensor:
     """R = sum of f(1; w), for one all-ones input."""
     ones = torch.ones(1, *problem.input_shape, dtype=problem.dtype, device=problem.device)
-    outputs: Tensor = problem.model(ones)
+    with RepeatingImages():
+        outputs: Tensor = problem.model(ones)
     return outputs.sum()

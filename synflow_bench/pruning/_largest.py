@@ -62,8 +62,8 @@ def _keep_between(
     """What is above `high`, and the largest of the rest down to `low`; None where that is not enough."""
     kept = [np.empty(len(row), dtype=np.bool_) for row in rows]
     pieces = [piece for parts in zip(rows, eligible, kept, strict=True) for piece in _cut(*parts)]
-    between = on_threads(lambda piece: _keep_down_to(piece, low, high), pieces)
-    surplus = sum(int(np.count_nonzero(keep)) for keep in kept) - k
+    counts, between = zip(*on_threads(lambda piece: _keep_down_to(piece, low, high), pieces), strict=True)
+    surplus = sum(counts) - k
     if not 0 <= surplus < sum(len(places) for places in between):
         return None
     return kept, _drop_smallest(
@@ -77,12 +77,12 @@ def _cut(row: Floats, mask: Bools, keep: Bools) -> Iterator[Piece]:
         yield row[part], mask[part], keep[part]
 
 
-def _keep_down_to(piece: Piece, low: float, high: float) -> Places:
-    """Set what is kept of a piece if `low` is the threshold; return the places of those up to `high`."""
+def _keep_down_to(piece: Piece, low: float, high: float) -> tuple[int, Places]:
+    """Set what is kept of a piece if `low` is the threshold; return how many, and the places up to `high`."""
     row, mask, keep = piece
     np.greater_equal(row, low, out=keep)
     keep &= mask
-    return np.flatnonzero(keep & (row <= high))
+    return int(np.count_nonzero(keep)), np.flatnonzero(keep & (row <= high))
 
 
 def _keep_all_but(rows: Sequence[Floats], eligible: Sequence[Bools], k: int) -> tuple[list[Bools], float]:

@@ -17,6 +17,7 @@ def on_threads(task: Callable[[T], R], items: Sequence[T]) -> list[R]:
     threads = torch.get_num_threads()
     if threads == 1:
         return [task(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        shares = list(pool.map(lambda first: [task(item) for item in items[first::threads]], range(threads)))
+    with ThreadPoolExecutor(threads - 1) as pool:
+        others = pool.map(lambda first: [task(item) for item in items[first::threads]], range(1, threads))
+        shares = [[task(item) for item in items[::threads]], *others]
     return [shares[place % threads][place // threads] for place in range(len(items))]
