@@ -14,10 +14,11 @@ from synflow_bench.training.augment import augment
 from synflow_bench.training.normalisation import Normalisation
 
 BLOCK = 2048
-"""Examples that are gathered and augmented together: one call for many batches."""
+"""Examples that are augmented together: one call for many batches. What is drawn for each depends on it."""
 
-NORMALISED = 512
-"""Of those, how many are normalised together: each training of several holds as many as floats."""
+NORMALISED = 256
+"""How many are normalised together, and gathered where they are not augmented: each training of several holds
+as many as floats."""
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,17 @@ class ResidentSplit:
         A last batch of a single example is left out, unless all are: batch norm cannot train on it.
         """
         device = self.labels.device
-        for block in torch.split(order.to(device), max(1, BLOCK // size) * size):
+        together = NORMALISED if change is None else BLOCK
+        for block in torch.split(order.to(device), max(1, together // size) * size):
             images = self._at(block)
             if change is not None:
                 images = augment(images, change, generator)
             yield from self._normalised(images, self.labels[block], size)
 
     def _at(self, places: Tensor | slice) -> Tensor:
-        return self.stored[places if self.places is None else self.places[places]]
+        places = places if self.places is None else self.places[places]
+        # Indexing by a tensor is several times slower, as it is made for more than rows.
+        return self.stored[places] if isinstance(places, slice) else self.stored.index_select(0, places)
 
     def _normalised(self, images: Tensor, labels: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         part = max(1, NORMALISED // size) * size

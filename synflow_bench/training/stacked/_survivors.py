@@ -34,8 +34,8 @@ class Survivors:
 
     def scatter(self) -> None:
         """Give the networks the updated parameters."""
-        if self._places is not None:
-            self._stored.index_copy_(0, self._places, self.values.detach())
+        if self._places is not None:  # places of padding come several times, with zeros for all
+            self._stored.scatter_(0, self._places, self.values.detach())
 
 
 def _places(masks: Tensor) -> Tensor | None:
