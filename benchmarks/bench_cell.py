@@ -50,11 +50,6 @@ class Board:
 BOARDS = [Board("fc", "fp32", 3), Board("conv", "fp32", 1), Board("conv", "bf16", 1)]
 
 
-@pytest.fixture
-def timed(request: pytest.FixtureRequest) -> bool:
-    return bool(request.config.getoption("--benchmark-enable"))
-
-
 def run(cells: Iterable[Cell], data: Path, workers: int) -> list[float]:
     """Run `cells` with workers of one thread each; the moments at which they ended."""
     executor = LocalExecutor(Resources(data_root=data, device="cpu", workers=workers), lambda *_: None)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 import torch.utils.data
 from conventional import masked_forward, synflow_masks
-from gpu_methods import grasp_masks, snip_masks
+from sensitivities import grasp_masks, snip_masks
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 

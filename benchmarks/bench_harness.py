@@ -17,11 +17,6 @@ def host() -> Host:
     return Host.load()
 
 
-@pytest.fixture(scope="module")
-def timed(request: pytest.FixtureRequest) -> bool:
-    return bool(request.config.getoption("--benchmark-enable"))
-
-
 @pytest.mark.benchmark(group="planning, processor time", timer=time.process_time)
 def bench_planning(benchmark: Any, host: Host, timed: bool, tmp_path: Path) -> None:
     count = 100_000 if timed else 200

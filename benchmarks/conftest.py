@@ -14,6 +14,12 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 
 @pytest.fixture(scope="session")
+def timed(request: pytest.FixtureRequest) -> bool:
+    """Whether figures are wanted, and not only that everything runs."""
+    return bool(request.config.getoption("--benchmark-enable"))
+
+
+@pytest.fixture(scope="session")
 def torchvision_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fashion-MNIST unpacked where torchvision's own class looks for it."""
     if not DEBIAN.is_dir():

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import islice
+
 import torch
 from torch import Tensor
 
 from synflow_bench import Problem, Pruner
-from synflow_bench_pruners.gradients import batch_losses, summed_gradients
+from synflow_bench_pruners.gradients import batch_losses
 
 
 class Grasp(Pruner):
@@ -27,12 +30,29 @@ class Grasp(Pruner):
 
 
 def hessian_gradient(problem: Problem, temperature: float) -> list[Tensor]:
-    """H g for every prunable tensor, in their order."""
+    """H g for every prunable tensor, in their order.
+
+    g is known when the last batch has been seen, whose graph is still there: only the others are seen again.
+    """
     weights = list(problem.parameters.values())
-    stopped = summed_gradients(problem, temperature)
-    total = [torch.zeros_like(w) for w in weights]
+    batches, stopped = 0, [torch.zeros_like(w) for w in weights]
     for loss in batch_losses(problem, temperature):
         gradients = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
-        alignment = torch.stack([(s * g).sum() for s, g in zip(stopped, gradients, strict=True)]).sum()
-        torch._foreach_add_(total, torch.autograd.grad(alignment, weights, materialize_grads=True))
+        torch._foreach_add_(stopped, [gradient.detach() for gradient in gradients])
+        batches += 1
+    total = _along(stopped, gradients, weights)
+    for loss in islice(batch_losses(problem, temperature), batches - 1):
+        gradients = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+        torch._foreach_add_(total, _along(stopped, gradients, weights))
     return total
+
+
+def _along(
+    direction: Sequence[Tensor], gradients: Sequence[Tensor], weights: Sequence[Tensor]
+) -> list[Tensor]:
+    """d<direction, gradients>/dw; 0 for a gradient that does not depend on any weight."""
+    dependent = [(g, d) for g, d in zip(gradients, direction, strict=True) if g.requires_grad]
+    if not dependent:
+        return [torch.zeros_like(w) for w in weights]
+    found, along = zip(*dependent, strict=True)
+    return list(torch.autograd.grad(found, weights, along, materialize_grads=True))

@@ -18,7 +18,7 @@ from bench_gpu import (
     training,
     ways_for,
 )
-from gpu_methods import grasp_masks, snip_masks
+from sensitivities import grasp_masks, snip_masks
 
 from synflow_bench import prune
 from synflow_bench.host import Host

@@ -1,4 +1,4 @@
-"""SNIP and GraSP as their formulas read, on the device of the network: what `bench_gpu.py` compares with."""
+"""SNIP and GraSP as their formulas read, on the device of the network: what ours are compared with."""
 
 from __future__ import annotations
 
