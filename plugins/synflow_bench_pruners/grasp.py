@@ -50,9 +50,6 @@ def hessian_gradient(problem: Problem, temperature: float) -> list[Tensor]:
 def _along(
     direction: Sequence[Tensor], gradients: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> list[Tensor]:
-    """d<direction, gradients>/dw; 0 for a gradient that does not depend on any weight."""
-    dependent = [(g, d) for g, d in zip(gradients, direction, strict=True) if g.requires_grad]
-    if not dependent:
-        return [torch.zeros_like(w) for w in weights]
-    found, along = zip(*dependent, strict=True)
-    return list(torch.autograd.grad(found, weights, along, materialize_grads=True))
+    """d<direction, gradients>/dw. Not with `grad_outputs`, for which torch would load sympy."""
+    product = torch.stack([(d * g).sum() for d, g in zip(direction, gradients, strict=True)]).sum()
+    return list(torch.autograd.grad(product, weights, materialize_grads=True))
