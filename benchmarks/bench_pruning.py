@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from prune_alone import COMPRESSION, Pruning
 from pytest_benchmark.fixture import BenchmarkFixture
+
+from synflow_bench.training import thread_environment
 
 SCRIPT = Path(__file__).with_name("prune_alone.py")
 ROUNDS = 2
@@ -24,10 +27,11 @@ class ToldSeconds:
         """The seconds told so far."""
         return self.now
 
-    def run(self, *arguments: str) -> None:
+    def run(self, way: str, pruner: str, network: str, threads: int) -> None:
         """Run `prune_alone.py` and go on by the seconds that it prints."""
-        command = [sys.executable, str(SCRIPT), *arguments]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        command = [sys.executable, str(SCRIPT), way, pruner, network, str(threads)]
+        environment = os.environ | (thread_environment(threads) if way == "harness" else {})
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
         self.now += float(done.stdout)
 
 
@@ -52,7 +56,7 @@ def bench_pruning(
     """In a process of its own; where nothing is timed, whether both ways keep the same on a small network."""
     if timed:
         benchmark.group = f"{pruner}, {network}, compression {COMPRESSION}, {threads} threads"
-        benchmark.pedantic(TOLD.run, (way, pruner, network, str(threads)), rounds=1)
+        benchmark.pedantic(TOLD.run, (way, pruner, network, threads), rounds=1)
         return
     pruning = Pruning(pruner, "lottery/resnet20", rounds=ROUNDS)
     ours, theirs = benchmark.pedantic(lambda: (pruning.by_the_harness(), pruning.by_the_formula()))

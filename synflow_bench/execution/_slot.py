@@ -15,12 +15,9 @@ from synflow_bench.execution._executor import Resources
 from synflow_bench.execution._worker import CannotStart, CellsStarted, Message, work
 from synflow_bench.records import key_of
 from synflow_bench.suites import Cell
+from synflow_bench.training import thread_environment
 
 _CONTEXT = multiprocessing.get_context("spawn")
-
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""What thread pools read, once, when they are loaded."""
-
 
 _FAREWELL = 5.0
 """Seconds that an idle worker is given to end the processes that read its data."""
@@ -98,7 +95,7 @@ class Slot:
         self.pipe, theirs = _CONTEXT.Pipe()
         arguments = (theirs, self._data_root, self.device, self.threads, self._plugins)
         self._process = _CONTEXT.Process(target=work, args=arguments, daemon=True)
-        with _interrupts_ignored(), _environment(dict.fromkeys(_THREADS, str(self.threads))):
+        with _interrupts_ignored(), _environment(thread_environment(self.threads)):
             self._process.start()
         theirs.close()
 

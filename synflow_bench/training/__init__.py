@@ -4,7 +4,7 @@ from synflow_bench.training.checkpoint import Checkpoint
 from synflow_bench.training.data import LoadedData, LoadedSplit, balanced_examples
 from synflow_bench.training.device import describe, resolve_device, resolve_devices
 from synflow_bench.training.loop import Examples, OnEpoch, Streams, Trained, Training, steps_per_epoch
-from synflow_bench.training.process import set_up_process
+from synflow_bench.training.process import set_up_process, thread_environment
 from synflow_bench.training.together import MOST_TOGETHER, can_share, is_stacked, train, train_together
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "resolve_devices",
     "set_up_process",
     "steps_per_epoch",
+    "thread_environment",
     "train",
     "train_together",
 ]

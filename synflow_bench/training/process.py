@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 import torch
 
@@ -11,6 +12,21 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 _KEPT = 1 << 28
 """Bytes: smaller blocks are used again when they are freed; larger ones go back to the system."""
+
+
+_SPINS = "20000"
+"""How often a thread of GNU OpenMP looks for work before it sleeps: a few tenths of a millisecond."""
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """What the environment of a process says to libraries, when they are loaded, of `threads` threads each.
+
+    Between parallel parts GNU OpenMP's threads look for work for milliseconds, and leave no core to others,
+    such as those that select weights. Where somebody has said how they are to wait, that stays.
+    """
+    pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    waiting = {} if os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} else {"GOMP_SPINCOUNT": _SPINS}
+    return dict.fromkeys(pools, str(threads)) | waiting
 
 
 def set_up_process(device: torch.device, threads: int) -> None:

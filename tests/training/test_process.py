@@ -60,3 +60,18 @@ def test_a_process_on_another_device_keeps_its_allocator(monkeypatch: pytest.Mon
     assert called == ["repeatable"]
     process.set_up_process(torch.device("cpu"), 1)
     assert called == ["repeatable", "repeatable", "memory"]
+
+
+def test_every_pool_gets_the_threads_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(variable, raising=False)
+    environment = process.thread_environment(3)
+    spins = environment.pop("GOMP_SPINCOUNT")
+    assert int(spins) > 0
+    assert environment == dict.fromkeys(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "3")
+
+
+@pytest.mark.parametrize("said", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
+def test_how_threads_wait_stays_as_somebody_has_said(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv(said, "0")
+    assert "GOMP_SPINCOUNT" not in process.thread_environment(2)
