@@ -27,11 +27,15 @@ Starts = tuple[int, ...]
 WORTH = 1 << 23
 """Products of a convolution above which looking for equal windows takes less time than it saves."""
 
+MANY = 1024
+"""Windows that differ above which torch's own convolutions are as fast, and need no matrix of windows."""
+
 
 class RepeatingImages(TorchFunctionMode):
     """While this is entered, `torch.conv2d` of one image on a CPU computes equal windows once.
 
-    Convolutions in groups, of several images, or with few products are left to torch.
+    Convolutions in groups, of several images, with few products, or with many windows that differ are left to
+    torch.
     """
 
     def __torch_function__(
@@ -77,7 +81,10 @@ def _convolve(
     windows = max(0, rows.windows) * max(0, columns.windows)
     if windows == 0 or windows * weight.numel() < WORTH:
         return None
-    convolved: Tensor = _Convolution.apply(image, weight, rows, columns)
+    sight = _sight(rows, columns, *_runs(_pixels(image.detach())))
+    if len(sight.taps) > MANY:
+        return None
+    convolved: Tensor = _Convolution.apply(image, weight, sight, (rows.windows, columns.windows))
     return convolved if bias is None else convolved + bias[:, None, None]
 
 
@@ -151,17 +158,16 @@ class _Convolution(torch.autograd.Function):
     """y (1, O, H', W') of an image (1, C, H, W) and a weight (O, C, h, w)."""
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, weight: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
-        """A matrix product of the windows that differ and the weights."""
+    def forward(ctx: Any, image: Tensor, weight: Tensor, sight: _Sight, grid: tuple[int, int]) -> Tensor:
+        """A matrix product of the windows that differ and the weights; `grid` is (H', W')."""
         pixels = _pixels(image)
-        sight = _sight(rows, columns, *_runs(pixels))
         windows = _windows(pixels, sight)
         outputs = _sharing_columns(windows, _matrix(weight).t())
         if sight.window is not None:
             outputs = outputs.index_select(0, sight.window)
         ctx.save_for_backward(windows, weight)
-        ctx.sight, ctx.sizes, ctx.grid = sight, pixels.shape, (rows.windows, columns.windows)
-        return _image(outputs, rows.windows, columns.windows)
+        ctx.sight, ctx.sizes = sight, pixels.shape
+        return _image(outputs, *grid)
 
     @staticmethod
     @once_differentiable

@@ -131,6 +131,7 @@ def test_the_gradient_of_a_sum_has_a_border_too() -> None:
         pytest.param(lambda x: conv2d(x.repeat(2, 1, 1, 1), random(6, 3, 3, 3)), id="two images"),
         pytest.param(lambda x: conv2d(x, random(6, 3, 3, 3), None, 1, "same"), id="padding in words"),
         pytest.param(lambda x: conv2d(x[0], random(6, 3, 3, 3)), id="no batch"),
+        pytest.param(lambda _: conv2d(image("anything", 36, 36), random(6, 3, 3, 3)), id="many windows"),
     ],
 )
 def test_other_convolutions_are_left_to_torch(convolve: Convolve) -> None:
