@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -58,21 +57,9 @@ def positive(name: str, tensor: Tensor) -> Tensor:  # noqa: ARG001 - for all ali
 def flow_shares(problem: Problem) -> dict[str, Tensor]:
     """w dR/dw of a network of positive weights: what flows through each."""
     weights = problem.parameters
-    # Multiplied at once, while a layer's gradient is still in the processor's cache.
-    hooks = [
-        weight.register_hook(partial(_times, weight.detach()))  # type: ignore[no-untyped-call]
-        for weight in weights.values()
-    ]
-    try:
-        shares = torch.autograd.grad(total_flow(problem), list(weights.values()), materialize_grads=True)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return dict(zip(weights, shares, strict=True))
-
-
-def _times(weight: Tensor, gradient: Tensor) -> Tensor:
-    return gradient.mul_(weight)
+    gradients = torch.autograd.grad(total_flow(problem), list(weights.values()), materialize_grads=True)
+    pairs = zip(weights.items(), gradients, strict=True)
+    return {name: gradient.mul_(weight.detach()) for (name, weight), gradient in pairs}
 
 
 def total_flow(problem: Problem) -> Tensor:
