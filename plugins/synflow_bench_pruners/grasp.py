@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import torch
@@ -36,15 +36,20 @@ def hessian_gradient(problem: Problem, temperature: float) -> list[Tensor]:
     """
     weights = list(problem.parameters.values())
     batches, stopped = 0, [torch.zeros_like(w) for w in weights]
-    for loss in batch_losses(problem, temperature):
-        gradients = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+    for gradients in _gradients(problem, temperature):
         torch._foreach_add_(stopped, [gradient.detach() for gradient in gradients])
         batches += 1
     total = _along(stopped, gradients, weights)
-    for loss in islice(batch_losses(problem, temperature), batches - 1):
-        gradients = torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
+    for gradients in islice(_gradients(problem, temperature), batches - 1):
         torch._foreach_add_(total, _along(stopped, gradients, weights))
     return total
+
+
+def _gradients(problem: Problem, temperature: float) -> Iterator[Sequence[Tensor]]:
+    """The gradients of each batch for every prunable tensor, with their graph."""
+    weights = list(problem.parameters.values())
+    for loss in batch_losses(problem, temperature):
+        yield torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
 
 
 def _along(

@@ -113,11 +113,12 @@ def _sight(rows: _Axis, columns: _Axis, row_starts: Starts, column_starts: Start
     padding, width = len(row_starts) * len(column_starts), len(column_starts)
     above, beside = row_taps[:, None, :, None], column_taps[None, :, None, :]
     taps = np.where((above < 0) | (beside < 0), padding, above * width + beside)
-    window = row[:, None] * len(column_taps) + column
+    window = _crossings(row, column, len(column_taps))
+    taps = taps.reshape(len(row_taps) * len(column_taps), -1)
     return _Sight(
-        pixels=_crossings(row_starts, column_starts, columns.size),
-        taps=torch.from_numpy(taps.reshape(len(row_taps) * len(column_taps), -1)),
-        window=torch.from_numpy(window.reshape(-1)) if len(taps) * len(taps[0]) < window.size else None,
+        pixels=_crossings(np.asarray(row_starts), np.asarray(column_starts), columns.size),
+        taps=torch.from_numpy(taps),
+        window=window if len(taps) < len(window) else None,
     )
 
 
@@ -135,9 +136,9 @@ def _labels(starts: Starts, lines: Ints) -> Ints:
     return np.searchsorted(np.asarray(starts), lines, side="right") - 1
 
 
-def _crossings(row_starts: Starts, column_starts: Starts, width: int) -> Tensor:
-    """The first pixel, counted row by row, of every run of rows and columns."""
-    return torch.from_numpy((np.asarray(row_starts)[:, None] * width + np.asarray(column_starts)).reshape(-1))
+def _crossings(rows: Ints, columns: Ints, width: int) -> Tensor:
+    """Where every one of `rows` crosses every one of `columns`, counted row by row in rows of `width`."""
+    return torch.from_numpy((rows[:, None] * width + columns).reshape(-1))
 
 
 def _starts(lines: np.ndarray[Any, Any]) -> Starts:
@@ -207,9 +208,9 @@ def _differing(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
     every = pixels.flatten(0, 1)
     if len(rows) * len(columns) == height * width:
         return every, None
+    first = _crossings(np.asarray(rows), np.asarray(columns), width)
     row, column = _labels(rows, np.arange(height)), _labels(columns, np.arange(width))
-    same = torch.from_numpy((row[:, None] * len(columns) + column).reshape(-1))
-    return every.index_select(0, _crossings(rows, columns, width)), same
+    return every.index_select(0, first), _crossings(row, column, len(columns))
 
 
 def _summed(rows: Tensor, groups: Tensor, count: int) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 
 import pytest
 import torch
@@ -102,12 +103,15 @@ def test_two_convolutions_and_their_gradients_are_those_of_torch(
         torch.testing.assert_close(gradient, other)
 
 
+def chained(pixels: Tensor, kernels: list[Tensor]) -> Tensor:
+    """One convolution of a padding of 1 after the other."""
+    return reduce(lambda hidden, kernel: conv2d(hidden, kernel, None, 1, 1), kernels, pixels)
+
+
 def test_an_image_of_ones_has_as_many_windows_as_its_border_makes() -> None:
     ones, kernels = image("ones", 32, 40), [random(3, 3, 3, 3).requires_grad_() for _ in range(3)]
     with computed_once() as rows:
-        hidden = ones
-        for kernel in kernels:
-            hidden = conv2d(hidden, kernel, None, 1, 1)
+        hidden = chained(ones, kernels)
         assert rows == [3 * 3, 5 * 5, 7 * 7]
         torch.autograd.grad(hidden.sum(), kernels)
     assert rows[3:] == [7 * 7, 5 * 5], "the gradients of equal windows are summed first"
@@ -116,9 +120,7 @@ def test_an_image_of_ones_has_as_many_windows_as_its_border_makes() -> None:
 def test_the_gradient_of_a_sum_has_a_border_too() -> None:
     pixels, kernels = image("anything", 8, 8), [random(3, 3, 3, 3).requires_grad_() for _ in range(3)]
     with computed_once() as rows:
-        hidden = pixels
-        for kernel in kernels:
-            hidden = conv2d(hidden, kernel, None, 1, 1)
+        hidden = chained(pixels, kernels)
         assert rows == [64, 64, 64]
         torch.autograd.grad(hidden.sum(), kernels)
     assert rows[3:] == [1, 3 * 3]
@@ -152,8 +154,10 @@ def test_errors_are_those_of_torch(kernel: tuple[int, ...]) -> None:
 
 def test_small_convolutions_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repeating, "_sharing_columns", None)
+    pixels, kernel = image("ones", 9, 9), random(8, 3, 3, 3)
     with RepeatingImages():
-        conv2d(image("ones", 9, 9), random(8, 3, 3, 3), None, 1, 1)
+        found = conv2d(pixels, kernel, None, 1, 1)
+    torch.testing.assert_close(found, conv2d(pixels, kernel, None, 1, 1), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("factory", [resnet20, vgg11_bn], ids=["resnet20", "vgg11-bn"])
