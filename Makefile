@@ -1,4 +1,4 @@
-# The few things one does here. `make run` and `make test` need only Python 3.11+, git and make.
+# Every task of this repository. `make run` and `make test` need only Python 3.11 or newer, git and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,15 +9,15 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite, print the leaderboard
 	$(BIN)/synflow-bench run --all
 
-# Processes for the tests, of one thread each: two threads are slower on small networks. Of slow tests only two at a
-# time, as they start processes of their own and some hold large networks.
+# Tests run in processes of one thread each, because two threads are slower on small networks. At most two slow tests
+# run at a time: they start processes of their own, and some hold large networks.
 PROCESSES ?= logical
 test test-fast: export OMP_NUM_THREADS := 1
 
 test: test-fast ## install with the development extra, run every test
 	$(BIN)/python -m pytest -m slow -n $(PROCESSES) --maxprocesses 2 --dist worksteal
 
-test-fast: $(VENV)/.installed-dev ## every test but the slow ones
+test-fast: $(VENV)/.installed-dev ## every test except the slow ones
 	$(BIN)/python -m pytest -m "not slow" -n $(PROCESSES) --maxprocesses 4 --dist worksteal
 
 lint: $(VENV)/.installed-dev ## style, types, import rules
@@ -26,21 +26,21 @@ lint: $(VENV)/.installed-dev ## style, types, import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-docs: $(VENV)/.installed-dev ## compare the reference with the code, build the pages, fail on a broken link
+docs: $(VENV)/.installed-dev ## check that the reference fits the code, build the pages, fail on a broken link
 	$(BIN)/python docs/generate --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-reference: $(VENV)/.installed-dev ## write the pages of the reference that come from the code
+reference: $(VENV)/.installed-dev ## write the tables of the reference that come from the code
 	$(BIN)/python docs/generate
 
 SMOKE := leaderboard/smoke
 FASHION := leaderboard/fashion
 
-leaderboard: $(VENV)/.installed ## run what is missing of the small suite, write its board again
+leaderboard: $(VENV)/.installed ## run the missing cells of the small suite, write its board
 	$(BIN)/synflow-bench run --suite $(SMOKE)/suite.toml --results $(SMOKE)/results
 	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --output $(SMOKE)/board.md --force
 
-leaderboard-check: $(VENV)/.installed-dev ## the committed board is what its records give, and training gives them again
+leaderboard-check: $(VENV)/.installed-dev ## check the committed boards against their records, and the small one against a new training
 	$(BIN)/synflow-bench results verify $(SMOKE)/results
 	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --check $(SMOKE)/board.md
 	$(BIN)/python -m pytest tests/docs/test_smoke_board.py
@@ -48,8 +48,8 @@ leaderboard-check: $(VENV)/.installed-dev ## the committed board is what its rec
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench leaderboard --results build/fashion --check $(FASHION)/board.md
 
-# Fashion-MNIST, every pruner: hours of two cores. What is in the archive is not run again.
-fashion-board: $(VENV)/.installed ## run what is missing of the project's own board, write its records and board again
+# Fashion-MNIST, every pruner: hours on two cores. Cells in the archive are not run again.
+fashion-board: $(VENV)/.installed ## run the missing cells of the project's own board, write its records and board
 	[ ! -e $(FASHION)/records.tar.gz ] || $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/fc.toml --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/conv.toml --results build/fashion
@@ -57,7 +57,7 @@ fashion-board: $(VENV)/.installed ## run what is missing of the project's own bo
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench leaderboard --results build/fashion --output $(FASHION)/board.md --force
 
-site: docs ## the pages of the documentation with the project's board and the small one, as they are published
+site: docs ## build the documentation with both boards, as it is published
 	rm -rf build/site-fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/site-fashion
 	$(BIN)/synflow-bench leaderboard --results build/site-fashion --format html --output site/leaderboard --force
 	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --format html --output site/smoke --force
@@ -65,47 +65,47 @@ site: docs ## the pages of the documentation with the project's board and the sm
 bench: $(VENV)/.installed-dev ## the benchmarks, as ratios within one run
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
 
-bench-gpu: $(VENV)/.installed-dev ## the promised speeds on a CUDA device, beside conventional code; says so where there is none
+bench-gpu: $(VENV)/.installed-dev ## benchmarks on a CUDA device, beside conventional code
 	$(BIN)/python benchmarks/bench_gpu.py $(GPU)
 
-bench-smoke: $(VENV)/.installed-dev ## every benchmark once: that it runs, not how fast
+bench-smoke: $(VENV)/.installed-dev ## run every benchmark once, untimed
 	$(BIN)/python -m pytest benchmarks
 
-bench-check: $(VENV)/.installed-dev ## a minute of benchmarks as ratios, none worse than twice the committed one
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/compare.py
+bench-check: $(VENV)/.installed-dev ## a minute of benchmarks as ratios, each below its limit
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s benchmarks/bench_ratios.py --benchmark-enable
 
-scaling: $(VENV)/.installed-dev ## measure how costs grow and simulate 1,000 GPUs; write the figures of the page
+scaling: $(VENV)/.installed-dev ## measure how costs grow, simulate 1,000 GPUs, write the figures of the page
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/measure_scaling.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/simulate_cluster.py
 
 example: $(VENV)/.installed-dev ## build both wheels, install them in a clean environment, run the example's plugin there
 	$(BIN)/python -m pytest tests/testing/test_third_party.py
 
-# What CI of a plugin calls: PLUGIN is its folder, NAME what it registers, RUN options of `run`, BOARD where results go.
+# For the CI of a plugin: PLUGIN is its folder, NAME what it registers, RUN are options of `run`, BOARD is where results go.
 PLUGIN ?= .
 BOARD ?= build/plugin
-BESIDE := --pruner magnitude --pruner snip --pruner synflow --pruner random
+OTHERS := --pruner magnitude --pruner snip --pruner synflow --pruner random
 
-plugin: $(VENV)/.installed ## install the plugin in PLUGIN, check NAME, run it beside others, write its board
+plugin: $(VENV)/.installed ## install the plugin in PLUGIN, check NAME, run it beside other pruners, write the board
 	$(BIN)/python -m pip install --quiet "$(PLUGIN)"
 	$(BIN)/synflow-bench check "$(NAME)"
-	$(BIN)/synflow-bench run $(or $(RUN),--pruner "$(NAME)" $(BESIDE)) --results "$(BOARD)/results"
+	$(BIN)/synflow-bench run $(or $(RUN),--pruner "$(NAME)" $(OTHERS)) --results "$(BOARD)/results"
 	$(BIN)/synflow-bench leaderboard --results "$(BOARD)/results" --output "$(BOARD)/board.md" --force
 
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
-fashion-mnist: ## Debian's package of Fashion-MNIST, where there is apt-get
+fashion-mnist: ## install Debian's package of Fashion-MNIST, where there is apt-get
 	@if [ ! -d /usr/share/datasets/fashion-mnist ] && command -v apt-get >/dev/null; then \
 		$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq dataset-fashion-mnist; fi
 
-browser: ## Debian's Chromium and its driver, for the tests of the site, where there is apt-get
+browser: ## install Debian's Chromium and its driver for the tests of the site, where there is apt-get
 	@if ! command -v chromedriver >/dev/null && command -v apt-get >/dev/null; then \
 		$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq chromium chromium-driver; fi
 
-clean: ## forget the environment and all caches
+clean: ## delete the environment and all caches
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache
 
-help: ## these lines
+help: ## print these lines
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
 
 $(VENV)/bin/python:

@@ -1,8 +1,8 @@
-"""A Fashion-MNIST board of one epoch: as a run with two workers, and a cell of it as research code does it.
+"""Cells of Fashion-MNIST with one epoch, in a run with two workers and as in most research code.
 
 Five pruners at five compressions, Adam 1e-3, batch 64. The wall time of a cell in a run is that of the whole
-run, workers' start included, over the number of cells. The parallel efficiency compares a run with one worker
-with one with two, workers' start left out.
+run, including the start of the workers, over the number of cells. The parallel efficiency compares a run with
+one worker and a run with two, without the start of the workers.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from synflow_bench.execution import Resources
-from synflow_bench.execution.local import LocalExecutor
+from synflow_bench.host import Host
 from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Setting
-from synflow_bench.suites._recipe import Precision
 
 BASELINE = Path(__file__).with_name("conventional.py")
 PRUNERS = ("random", "magnitude", "snip", "grasp", "synflow")
@@ -31,10 +30,10 @@ COMPRESSIONS = (2.0, 10.0, 50.0, 100.0, 500.0)
 
 @dataclass(frozen=True)
 class Board:
-    """So many seeds of a network in a precision."""
+    """The cells of one network in one precision."""
 
     model: str
-    precision: Precision
+    precision: Literal["fp32", "bf16"]
     seeds: int
 
     def cells(self, compressions: Iterable[float] = COMPRESSIONS) -> list[Cell]:
@@ -51,8 +50,10 @@ BOARDS = [Board("fc", "fp32", 3), Board("conv", "fp32", 1), Board("conv", "bf16"
 
 
 def run(cells: Iterable[Cell], data: Path, workers: int) -> list[float]:
-    """Run `cells` with workers of one thread each; the moments at which they ended."""
-    executor = LocalExecutor(Resources(data_root=data, device="cpu", workers=workers), lambda *_: None)
+    """Run `cells` on workers with one thread each, and return the times at which they ended."""
+    executor = Host.load().executors.get("local")(
+        Resources(data_root=data, device="cpu", workers=workers), lambda *_: None
+    )
     for cell in cells:
         executor.submit(cell)
     ends = []
@@ -73,7 +74,7 @@ def bench_a_cell_of_a_run_with_two_workers(
     assert len(ends) == len(cells)
     if timed:
         benchmark.extra_info["cells"] = len(cells)
-        benchmark.extra_info["seconds_a_cell"] = benchmark.stats.stats.mean / len(cells)
+        benchmark.extra_info["seconds_per_cell"] = benchmark.stats.stats.mean / len(cells)
 
 
 @pytest.mark.benchmark(group="fashion-mnist cell")
@@ -99,10 +100,10 @@ def bench_a_conventional_cell_in_a_process_of_its_own(
 def bench_cells_of_workers_that_have_started(
     benchmark: Any, torchvision_root: Path, tmp_path: Path, workers: int, timed: bool
 ) -> None:
-    """Seconds a cell between the ends of each worker's first and last group of eight, with equal cells."""
+    """Measure the seconds per equal cell after the first eight cells of each worker."""
     count = 48 * workers if timed else 1
     cells = Board("fc", "fp32", 20).cells([10.0])[:count]
     ends = benchmark.pedantic(run, (cells, tmp_path, workers), rounds=1)
     if timed:
         started = 8 * workers
-        benchmark.extra_info["seconds_a_cell"] = (ends[-1] - ends[started - 1]) / (count - started)
+        benchmark.extra_info["seconds_per_cell"] = (ends[-1] - ends[started - 1]) / (count - started)

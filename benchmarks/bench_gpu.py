@@ -1,7 +1,7 @@
-"""The speeds that are promised, on a GPU: ratios beside the same work written as most research code does it.
+"""The speed on a GPU, relative to the same work written as in most research code.
 
-`python benchmarks/bench_gpu.py` prints the table, or why it cannot: there is no CUDA device. `--device cpu
---size test` runs every line of it on small networks, in seconds and for no other purpose. Data are made up.
+`python benchmarks/bench_gpu.py` prints the table, or the reason why there is none. `--device cpu
+--size test` only tests every line of it, in seconds, on small networks. The data are made up.
 """
 
 from __future__ import annotations
@@ -19,24 +19,20 @@ from typing import Any
 
 import torch
 import torch.utils.data
-from conventional import masked_forward, synflow_masks
-from sensitivities import grasp_masks, snip_masks
+from bench_training_step import training_of
+from conventional import grasp_masks, masked_forward, snip_masks, synflow_masks
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from synflow_bench import prune
-from synflow_bench.execution import Resources, make_bench
-from synflow_bench.execution.local import LocalExecutor
+from synflow_bench.compaction import compact
+from synflow_bench.execution import Resources, make_context
+from synflow_bench.graph import trace
 from synflow_bench.host import Host, PluginFile
-from synflow_bench.metrics import trace
 from synflow_bench.pruning import Masks
 from synflow_bench.records import Record
-from synflow_bench.shrinking import shrink
 from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Setting
-from synflow_bench.training.loop import Batch, Examples, Streams, Training
-from synflow_bench.training.normalisation import Normalisation
-from synflow_bench.training.resident import ResidentSplit
-from synflow_bench.training.step import TrainingStep
+from synflow_bench.training import Batch, TrainingStep
 
 WAYS: dict[str, dict[str, Any]] = {
     "bf16": {"precision": "bf16"},
@@ -49,14 +45,14 @@ WAYS: dict[str, dict[str, Any]] = {
         "compile": "cuda-graphs",
     },
 }
-"""What a recipe can say to make the steps of a large network quicker."""
+"""Fields of a recipe that make the steps of a large network faster."""
 
 DATA = Path(__file__).with_name("made_up_data.py")
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is run: networks, rounds, cells and steps."""
+    """The amount of work: networks, rounds, cells and steps."""
 
     large: str
     image: tuple[int, int, int]
@@ -86,17 +82,17 @@ class Line:
 
     @property
     def ratio(self) -> float:
-        """How many times faster it is here."""
+        """The factor by which synflow-bench is faster."""
         return self.conventional / self.here
 
     @property
-    def an_hour(self) -> float:
-        """How often it is done here in an hour."""
+    def per_hour(self) -> float:
+        """The number of times per hour that synflow-bench does it."""
         return 3600 / self.here
 
 
 def seconds(work: Callable[[], object], device: torch.device, times: int = 1) -> float:
-    """Wall seconds of one of `times` runs, after one that does not count."""
+    """Return the mean wall seconds of `times` runs, after one that warms up."""
     work()
     _wait(device)
     started = time.perf_counter()
@@ -144,7 +140,7 @@ def gradient_method(pruner: str, size: Size, device: torch.device) -> Line:
 
 
 def training(size: Size, compression: float, device: torch.device) -> Line:
-    """A step at `compression`, masks of `synflow`: the masked network, and what is left of it."""
+    """Compare a step with the masks of `synflow` at `compression`: the masked and the compacted network."""
     model, shape = network(size.large, size.image, device), size.image
     pruner = f"synflow[rounds={size.rounds}]"
     masks = prune(model, pruner, compression=compression, input_shape=shape)
@@ -155,14 +151,14 @@ def training(size: Size, compression: float, device: torch.device) -> Line:
 
 
 def masked_step(model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor) -> Callable[[], object]:
-    """Masks multiplied in every forward pass, and a look at the loss."""
+    """Return a step with masks multiplied in the forward pass, which reads the loss."""
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
     step_of = masked_step_with(model, {name: mask.float() for name, mask in masks.items()}, optimizer)
     return lambda: step_of(inputs, labels)
 
 
 def quicker_training(size: Size, dense: Line, device: torch.device) -> list[Line]:
-    """The `dense` step in the other ways in which this device can take it."""
+    """Compare the `dense` step with each of the `WAYS` that the device supports."""
     model, shape = network(size.large, size.image, device), size.image
     masks = Masks.ones({name: p for name, p in model.named_parameters() if p.dim() > 1})
     batch = torch.randn(size.batch, *shape, device=device), torch.arange(size.batch, device=device) % 10
@@ -177,7 +173,7 @@ def quicker_training(size: Size, dense: Line, device: torch.device) -> list[Line
 
 
 def ways_for(size: Size, device: torch.device) -> dict[str, dict[str, Any]]:
-    """Those that the device has; a trial on a CPU compiles nothing: that takes longer than all else."""
+    """Return the `WAYS` that the device supports; a test on a CPU does not compile, which takes too long."""
     if device.type == "cuda":
         return WAYS
     known = ("no", "yes") if size is FULL else ("no",)
@@ -187,21 +183,17 @@ def ways_for(size: Size, device: torch.device) -> dict[str, dict[str, Any]]:
 def harness_step(
     model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor, **way: Any
 ) -> Callable[[], object]:
-    """A step of the harness, of the units that matter."""
+    """Return a step of synflow-bench, on the compacted network."""
     shape, recipe = tuple(inputs.shape[1:]), Recipe(epochs=1, lr=1e-4, batch_size=len(labels), **way)
-    reach = trace(deepcopy(model).cpu(), torch.zeros(1, *shape))  # as the harness does, on the CPU
-    small = shrink(model, masks, reach, shape)
+    graph = trace(deepcopy(model).cpu(), torch.zeros(1, *shape))  # as the harness does, on the CPU
+    small = compact(model, masks, graph, shape)
     trained, kept = (small.model, small.masks) if small else (model, masks)
-    blank = Normalisation(torch.ones(1, 1, 1), torch.zeros(1, 1, 1))
-    split = ResidentSplit(inputs.to(torch.uint8), labels, blank)
-    examples = Examples(split, None, split, None)
-    streams = Streams(torch.Generator(), torch.Generator())
-    step = TrainingStep.of(Training(trained, kept, recipe, examples, streams))
+    step = TrainingStep.of(training_of(trained, kept, recipe, shape))
     return lambda: step([Batch(inputs, labels, recipe.lr)])
 
 
 def cell_lines(size: Size, device: torch.device) -> list[Line]:
-    """Cells of small networks; convolutions in bf16 as well."""
+    """Compare cells of small networks, those of `conv` also in bf16."""
     lines, counts = [], (1, 2, 4) if size is FULL else (2,)
     for model, precisions in {"fc": ("fp32",), "conv": ("fp32", "bf16")}.items():
         conventional = conventional_cell(model, size, device)
@@ -214,12 +206,12 @@ def cell_lines(size: Size, device: torch.device) -> list[Line]:
 
 
 def cells(model: str, recipe: Recipe, workers: int, size: Size, device: torch.device) -> float:
-    """Seconds a cell of a run with `workers` workers that have started and run a cell each."""
+    """Return the seconds per cell of a run whose workers have started, each with one cell."""
     setting = Setting(dataset=f"made-up-{size.data}", model=ModelSpec(name=model), recipe=recipe)
     pruner = PrunerSpec(name="snip", label="snip")
     with tempfile.TemporaryDirectory() as folder:
         place = Resources(Path(folder), str(device), workers, plugins=(PluginFile.read(DATA),))
-        executor = LocalExecutor(place, lambda _cell, _epoch: None)
+        executor = Host.load().executors.get("local")(place, lambda _cell, _epoch: None)
 
         def run(seeds: range) -> list[Record]:
             for seed in seeds:
@@ -237,9 +229,9 @@ def cells(model: str, recipe: Recipe, workers: int, size: Size, device: torch.de
 
 
 def conventional_cell(model: str, size: Size, device: torch.device) -> float:
-    """Seconds of one cell in this process: images one by one through a loader, masks in the forward pass."""
-    bench = make_bench(Path(), str(device), 1, (PluginFile.read(DATA),))
-    data = bench.data(f"made-up-{size.data}")
+    """Return the seconds of one cell in this process, with a data loader and masks in the forward pass."""
+    context = make_context(Path(), str(device), 1, (PluginFile.read(DATA),))
+    data = context.data(f"made-up-{size.data}")
     pairs = torch.utils.data.TensorDataset(
         data.train.inputs(torch.arange(len(data.train))).cpu(), data.train.labels.cpu()
     )
@@ -271,7 +263,7 @@ def masked_step_with(
 
 
 def table(size: Size, device: torch.device) -> list[Line]:
-    """All comparisons."""
+    """Return all comparisons."""
     lines = cell_lines(size, device)
     lines.append(synflow(size.large, size.image, size, device))
     lines.append(synflow(size.second, size.second_image, size, device))
@@ -281,11 +273,11 @@ def table(size: Size, device: torch.device) -> list[Line]:
 
 
 def render(lines: Sequence[Line]) -> str:
-    """The table as text."""
-    head = f"{'what':68}{'conventional':>14}{'here':>12}{'ratio':>8}{'an hour':>12}"
+    """Return the table as text."""
+    head = f"{'what':68}{'conventional':>14}{'here':>12}{'ratio':>8}{'per hour':>12}"
     rows = [
         f"{each.what:68}{each.conventional:>12.4f} s{each.here:>10.4f} s"
-        f"{each.ratio:>8.1f}{each.an_hour:>12,.0f}"
+        f"{each.ratio:>8.1f}{each.per_hour:>12,.0f}"
         for each in lines
     ]
     dense = next(each for each in lines if each.what.endswith("compression 1"))
@@ -302,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--size", choices=["full", "test"], default="full")
     given = parser.parse_args(arguments)
     if given.device.startswith("cuda") and not torch.cuda.is_available():
-        print("skipped: torch finds no CUDA device here; `--device cpu --size test` only tries the code")
+        print("skipped: torch finds no CUDA device here; `--device cpu --size test` only tests the code")
         return 0
     device = torch.device(given.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

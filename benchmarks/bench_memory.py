@@ -1,4 +1,4 @@
-"""What it is worth that workers keep freed memory: training steps and evaluations of `conv` on 28x28.
+"""Training steps and evaluations of `conv` on 28x28, with freed memory kept or returned to the system.
 
 `python benchmarks/bench_memory.py kept` (or `given-back`) prints the processor milliseconds of a step of 64
 images and of an evaluation of 4,000, in float32 on one thread, each in the process that it is measured in.
@@ -19,11 +19,11 @@ WAYS = ["kept", "given-back"]
 
 
 def measure(way: str, times: int) -> tuple[float, float]:
-    """Median processor milliseconds of a training step and of an evaluation."""
+    """Return the median processor milliseconds of a training step and of an evaluation."""
     import torch
 
     from synflow_bench.host import Host
-    from synflow_bench.training.process import keep_freed_memory
+    from synflow_bench.training import keep_freed_memory
 
     torch.set_num_threads(1)
     if way == "kept":
@@ -63,8 +63,8 @@ def bench_memory(benchmark: Any, way: str, request: pytest.FixtureRequest) -> No
         subprocess.run, (command,), {"check": True, "capture_output": True, "text": True}, rounds=1
     )
     step, evaluation = map(float, done.stdout.split())
-    benchmark.extra_info["milliseconds a training step"] = step
-    benchmark.extra_info["milliseconds an evaluation"] = evaluation
+    benchmark.extra_info["milliseconds per training step"] = step
+    benchmark.extra_info["milliseconds per evaluation"] = evaluation
     assert step > 0
 
 

@@ -9,7 +9,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from synflow_bench.pruning._largest import keep_largest
+from synflow_bench.pruning.selection import keep_largest
 
 ROWS = 14
 SIZE = 1_050_000
@@ -36,7 +36,7 @@ def _kept(rows: list[Tensor]) -> int:
 
 
 def scores(rows: int, size: int) -> tuple[list[Tensor], list[Tensor]]:
-    """So many rows of scores, and masks of them that keep all."""
+    """Return rows of random scores, and masks that keep all of them."""
     draw = torch.Generator().manual_seed(0)
     drawn = [torch.rand(size, generator=draw) for _ in range(rows)]
     return drawn, [torch.ones(size, dtype=torch.bool) for _ in range(rows)]

@@ -1,4 +1,4 @@
-"""Whether bfloat16 changes accuracies: `python benchmarks/compare_precision.py RESULTS [RESULTS ...]`.
+"""Compare accuracies in bfloat16 and float32: `python benchmarks/compare_precision.py RESULTS [RESULTS ...]`.
 
 For every pruner and compression that is recorded in float32 and in bfloat16 with all else equal: the mean
 final test accuracies in percent, and their difference paired by seed, with half-widths of 95 % t-intervals;
@@ -24,14 +24,14 @@ Runs = dict[int, Record]
 
 
 def runs(records: Iterator[Record]) -> dict[str, dict[Place, dict[str, Runs]]]:
-    """Records by all of their setting but its precision, then by place and precision."""
+    """Group records by their setting without its precision, then by place and precision."""
     found: dict[str, dict[Place, dict[str, Runs]]] = defaultdict(lambda: defaultdict(_by_precision))
     for record in records:
         setting, cell = record.cell.setting, record.cell
         recipe = setting.recipe.model_copy(update={"precision": "fp32"})
-        alike = setting.model_copy(update={"recipe": recipe})
+        without_precision = setting.model_copy(update={"recipe": recipe})
         place = cell.pruner.label, cell.compression
-        found[alike.digest][place][setting.recipe.precision][cell.seed] = record
+        found[without_precision.digest][place][setting.recipe.precision][cell.seed] = record
     return found
 
 
@@ -40,7 +40,7 @@ def _by_precision() -> dict[str, Runs]:
 
 
 def line(place: Place, fp32: Runs, bf16: Runs) -> list[str]:
-    """A row of the table; seeds that one precision lacks are left out."""
+    """Return a row of the table; seeds that one precision lacks are left out."""
     seeds = sorted(fp32.keys() & bf16.keys())
     full, half = ([_top1(each[seed]) for seed in seeds] for each in (fp32, bf16))
     paired = [b - a for a, b in zip(full, half, strict=True)]
@@ -49,7 +49,7 @@ def line(place: Place, fp32: Runs, bf16: Runs) -> list[str]:
 
 
 def interval(values: Sequence[float]) -> str:
-    """Mean ± half-width of the 95 % t-interval."""
+    """Return the mean ± the half-width of the 95 % t-interval."""
     half = float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5
     return f"{fmean(values):.1f} ±{half:.1f}"
 

@@ -1,4 +1,4 @@
-"""What several benchmarks need: Fashion-MNIST on this machine, and one thread."""
+"""Fixtures of several benchmarks: Fashion-MNIST on this machine, and one thread."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 @pytest.fixture(scope="session")
 def timed(request: pytest.FixtureRequest) -> bool:
-    """Whether figures are wanted, and not only that everything runs."""
+    """Return True if benchmarks are timed, False if each only runs once."""
     return bool(request.config.getoption("--benchmark-enable"))
 
 
 @pytest.fixture(scope="session")
 def torchvision_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fashion-MNIST unpacked where torchvision's own class looks for it."""
+    """Unpack Fashion-MNIST into the layout that torchvision's class expects."""
     if not DEBIAN.is_dir():
         pytest.skip("Fashion-MNIST is not here; install Debian's package dataset-fashion-mnist")
     root = tmp_path_factory.mktemp("torchvision")
@@ -35,7 +35,10 @@ def torchvision_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
+    """Compute on one thread that flushes subnormal numbers, as a worker does."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
     yield
+    torch.set_flush_denormal(False)
     torch.set_num_threads(before)

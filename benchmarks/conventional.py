@@ -1,7 +1,8 @@
-"""The baseline: SynFlow and training as most research code writes them, for one Fashion-MNIST cell.
+"""The baseline: pruning and training as most research code writes them.
 
-A torchvision data set, a DataLoader, masks multiplied in every forward pass, every score sorted, `.item()`
-every step. `python benchmarks/conventional.py ROOT fc` (or `conv`) prints the test accuracy and the seconds.
+A torchvision dataset, a DataLoader, masks multiplied in every forward pass, every score sorted, `.item()` in
+every step. `python benchmarks/conventional.py ROOT fc` (or `conv`) prunes and trains one Fashion-MNIST cell
+and prints the test accuracy and the seconds.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import FashionMNIST
 
+TEMPERATURE = 200
+"""The temperature of GraSP."""
+
 
 def synflow_masks(
     model: nn.Module, names: list[str], input_shape: tuple[int, ...], compression: float, rounds: int
 ) -> dict[str, Tensor]:
-    """The formula, written down: in each round score |w| dR/d|w| and keep the largest of all."""
+    """|w| dR/d|w| in each round, the largest of all kept (Tanaka et al. 2020, arXiv 2006.05467)."""
     parameters = dict(model.named_parameters())
     ones = torch.ones(1, *input_shape, device=next(model.parameters()).device)
     masks = {name: torch.ones_like(parameters[name]) for name in names}
@@ -39,6 +43,43 @@ def synflow_masks(
         threshold = flat.kthvalue(len(flat) - kept + 1).values
         masks = {name: (score >= threshold).float() for name, score in scores.items()}
     return masks
+
+
+def snip_masks(
+    model: nn.Module, names: list[str], inputs: Tensor, labels: Tensor, compression: float
+) -> dict[str, Tensor]:
+    """|w dL/dw|, by ones multiplied into the weights (Lee et al. 2018, arXiv 1810.02340)."""
+    weights = {name: p.detach() for name, p in model.named_parameters()}
+    ones = {name: torch.ones_like(weights[name]).requires_grad_() for name in names}
+    masked = {**weights, **{name: weights[name] * one for name, one in ones.items()}}
+    loss = cross_entropy(functional_call(model, masked, (inputs,)), labels)
+    gradients = torch.autograd.grad(loss, list(ones.values()))
+    return _largest(dict(zip(names, [g.abs() for g in gradients], strict=True)), compression)
+
+
+def grasp_masks(
+    model: nn.Module, names: list[str], inputs: Tensor, labels: Tensor, compression: float
+) -> dict[str, Tensor]:
+    """w H g, with the graph of the gradient kept (Wang et al. 2020, arXiv 2002.07376)."""
+    weights = [model.get_parameter(name) for name in names]
+
+    def gradients(graph: bool) -> tuple[Tensor, ...]:
+        loss = cross_entropy(model(inputs) / TEMPERATURE, labels)
+        return torch.autograd.grad(loss, weights, create_graph=graph)
+
+    stopped = gradients(graph=False)
+    product = sum((g * s).sum() for g, s in zip(gradients(graph=True), stopped, strict=True))
+    hessian = torch.autograd.grad(torch.as_tensor(product), weights)
+    scores = {n: (w * h).detach() for n, w, h in zip(names, weights, hessian, strict=True)}
+    return _largest(scores, compression)
+
+
+def _largest(scores: dict[str, Tensor], compression: float) -> dict[str, Tensor]:
+    """Sort all scores and keep those above a threshold."""
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    kept = max(1, round(len(flat) / compression))
+    threshold = torch.sort(flat, descending=True).values[kept - 1]
+    return {name: (score >= threshold).float() for name, score in scores.items()}
 
 
 def network() -> nn.Sequential:
@@ -64,7 +105,7 @@ def loaders(root: Path) -> Iterator[DataLoader[tuple[Tensor, Tensor]]]:
 
 
 def masked_forward(model: nn.Module, masks: dict[str, Tensor], inputs: Tensor) -> Tensor:
-    """The network with every masked weight multiplied by its mask."""
+    """Call the network with every masked weight multiplied by its mask."""
     weights = {name: p * masks[name] if name in masks else p for name, p in model.named_parameters()}
     output: Tensor = functional_call(model, weights, (inputs,))
     return output

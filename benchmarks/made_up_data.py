@@ -1,4 +1,4 @@
-"""A plugin with data sets of noise, as large as Fashion-MNIST or tiny: for benchmarks on any machine."""
+"""A plugin with datasets of noise, as large as Fashion-MNIST or tiny, for benchmarks on any machine."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class MadeUp(Dataset):
     std = (0.25,)
 
     def present(self, root: Path) -> bool:
-        """It is always there."""
+        """Return True, because the data are made up."""
         return True
 
     def load(self, root: Path, *, download: bool = False) -> Splits:
-        """Draw it."""
+        """Draw the images."""
         draw = torch.Generator().manual_seed(0)
 
         def split(count: int) -> Split:

@@ -17,7 +17,7 @@ LAYERS, WEIGHTS = 6, 10_000
 
 
 def write_records(root: Path, count: int, seeds: int = 5) -> None:
-    """Write `count` records of about 5 kB below `root`, as many settings of 725 cells as that takes."""
+    """Write `count` records of about 5 kB below `root`, in as few settings as possible."""
     (root / "records").mkdir(parents=True)
     (root / "store.json").write_text('{"schema": 1}\n')
     for _, cell in zip(range(count), _cells(seeds), strict=False):
@@ -76,7 +76,7 @@ def _metrics(layers: tuple[Layer, ...], top1: float) -> Metrics:
 
 
 def _layers(cell: Cell) -> tuple[Layer, ...]:
-    """Layers that keep equal shares; the first has what is left over."""
+    """Return layers that keep equal shares; the first also keeps the remainder."""
     total = round(cell.density * WEIGHTS * LAYERS)
     each, rest = divmod(total, LAYERS)
     return tuple(_layer(number, each + rest * (number == 0)) for number in range(LAYERS))

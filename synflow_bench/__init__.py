@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from synflow_bench.api import Results as Results
+    from synflow_bench.api import load_results as load_results
+    from synflow_bench.api import run as run
     from synflow_bench.data import Augmentation as Augmentation
     from synflow_bench.data import Dataset as Dataset
     from synflow_bench.data import Split as Split
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from synflow_bench.data import StreamedSplit as StreamedSplit
     from synflow_bench.errors import HandledError as HandledError
     from synflow_bench.host import hookimpl as hookimpl
+    from synflow_bench.leaderboard import Leaderboard as Leaderboard
     from synflow_bench.pruning import Masks as Masks
     from synflow_bench.pruning import Problem as Problem
     from synflow_bench.pruning import Pruner as Pruner
@@ -29,16 +33,20 @@ _HOMES = {
     "Augmentation": "synflow_bench.data",
     "Dataset": "synflow_bench.data",
     "HandledError": "synflow_bench.errors",
+    "Leaderboard": "synflow_bench.leaderboard",
     "Masks": "synflow_bench.pruning",
     "Problem": "synflow_bench.pruning",
     "Pruner": "synflow_bench.pruning",
     "PruningOptions": "synflow_bench.suites",
     "ResidualScale": "synflow_bench.pruning",
+    "Results": "synflow_bench.api",
     "Split": "synflow_bench.data",
     "Splits": "synflow_bench.data",
     "StreamedSplit": "synflow_bench.data",
     "hookimpl": "synflow_bench.host",
+    "load_results": "synflow_bench.api",
     "prune": "synflow_bench.pruning",
+    "run": "synflow_bench.api",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -1,16 +1,43 @@
-"""The errors that a user can mend. Each is one line: what is wrong, with which thing, and the way out.
+"""The errors that a user can fix, and the text of errors.
 
-Anything else that is raised is a fault of ours or of a plugin, and keeps its traceback.
+    HandledError                a message of one line: the problem, the value, and the remedy
+    ├── UsageError              an option, a name or a value that cannot be used as given
+    │   ├── UnknownNameError    a name that nothing has registered
+    │   ├── SuiteError          a suite, a setting or a cell that is not valid
+    │   └── DeviceError         a device that this machine does not have
+    ├── PluginError             a plugin that breaks the contract
+    ├── ScoreError              scores that cannot be ranked
+    ├── ModelError              a network that cannot be built or pruned
+    ├── DataError               a dataset whose files are damaged
+    │   └── DataMissingError    a dataset that is not on this machine
+    └── RecordError             a record or another file of results that cannot be read or written
+
+The command line prints the message of a `HandledError` and exits with its `exit_code`. Any other exception is
+a bug of synflow-bench or of a plugin and keeps its traceback.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
+from sysconfig import get_paths
+
+DENSE = "dense"
+"""The name of the unpruned network's row on a board; no pruner may take it."""
+
+NAME_RULE = "lower-case letters, digits and . _ / - only, a letter or digit first, at most 64"
+"""The rule for names of pruners, models and datasets, for error messages."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,63}")
+_FRAME = re.compile(r'^[ |]*File "(.+?)", line (\d+)', re.MULTILINE)
+_INSTALLED = {"site-packages", "dist-packages"}
+_LIBRARIES = {"synflow_bench", "torch", "torchvision"}
 
 
 class HandledError(Exception):
-    """What the user can mend; the command line prints it as one line and exits with `exit_code`."""
+    """An error that the user can fix; the command line prints it as one line and exits with `exit_code`."""
 
     exit_code = 2
 
@@ -20,22 +47,33 @@ class UsageError(HandledError):
 
 
 class UnknownNameError(UsageError):
-    """A name that nothing has registered."""
+    """A name that nothing has registered.
+
+    Args:
+        kind: The kind of thing that has the name, such as `pruner`.
+        name: The unknown name.
+        known: The names that there are.
+        otherwise: The advice if no known name is close; by default a list of `known`.
+    """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], otherwise: str = "") -> None:
         super().__init__(f"unknown {kind} {name!r}; {did_you_mean(name, known, otherwise)}")
-
-
-class PluginError(HandledError):
-    """A plugin that does not keep the contract; the message names its distribution."""
 
 
 class SuiteError(UsageError):
     """A suite, a setting or a cell that is not valid."""
 
 
+class DeviceError(UsageError):
+    """A device that this machine does not have."""
+
+
+class PluginError(HandledError):
+    """A plugin that breaks the contract; the message names its distribution."""
+
+
 class ScoreError(HandledError):
-    """Scores that cannot be ranked: missing, wrongly shaped, non-finite or without information."""
+    """Scores that cannot be ranked: missing, wrongly shaped, non-finite or constant."""
 
 
 class ModelError(HandledError):
@@ -43,23 +81,26 @@ class ModelError(HandledError):
 
 
 class DataError(HandledError):
-    """A data set whose files are damaged."""
+    """A dataset whose files are damaged."""
 
 
 class DataMissingError(DataError):
-    """A data set that is not on this machine; the message says which command fetches it."""
+    """A dataset that is not on this machine; the message gives the command that fetches it."""
 
 
 class RecordError(HandledError):
-    """A record or a results folder that cannot be read or must not be written over."""
-
-
-class DeviceError(UsageError):
-    """A device that this machine does not have."""
+    """A record, a results folder or another file of results that cannot be read or written."""
 
 
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Say which known name was probably meant, or `otherwise`, or list what there is."""
+    """Suggest the known name that is closest to `name`, else `otherwise`, else list all known names.
+
+    Example:
+        >>> did_you_mean("synflw", ["snip", "synflow"])
+        "did you mean 'synflow'?"
+        >>> did_you_mean("x", ["snip", "synflow"])
+        'known: snip, synflow'
+    """
     choices = sorted(known)
     close = get_close_matches(name, choices, n=1, cutoff=0.6)
     if close:
@@ -67,3 +108,65 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     if otherwise:
         return otherwise
     return f"known: {', '.join(choices)}" if choices else "none is installed"
+
+
+def is_plain_name(name: str) -> bool:
+    """Return True if `name` follows `NAME_RULE` and has no `..` and no empty part between slashes.
+
+    Such names are safe in file names and on web pages.
+
+    Example:
+        >>> is_plain_name("lottery/vgg11-bn"), is_plain_name("../up"), is_plain_name("My Net")
+        (True, False, False)
+    """
+    return bool(_NAME.fullmatch(name)) and all(part.strip(".") for part in name.split("/"))
+
+
+def one_line(error: BaseException, *, with_type: bool = True, first_line: bool = False) -> str:
+    """Write an exception as one line of text.
+
+    Args:
+        error: The exception.
+        with_type: Begin with the name of its class. Without it the name appears only if there is no message.
+        first_line: Keep only the first line of the message, where further ones are details of a library.
+
+    Example:
+        >>> one_line(ImportError("no module\\nnamed 'x'"))
+        "ImportError: no module named 'x'"
+        >>> one_line(ImportError("no module\\nnamed 'x'"), with_type=False, first_line=True)
+        'no module'
+        >>> one_line(SystemExit())
+        'SystemExit'
+    """
+    name, text = type(error).__name__, str(error)
+    message = " ".join((text.partition("\n")[0] if first_line else text).split())
+    if with_type:
+        return f"{name}: {message}" if message else name
+    return message or name
+
+
+def raised_at(traceback: str) -> str | None:
+    """Find the innermost line that an author of a plugin may have written in the text of a traceback.
+
+    Lines of synflow-bench, torch, torchvision and the standard library are skipped.
+
+    Returns:
+        The name of the file and the number of the line, or None if there is no such line.
+
+    Example:
+        >>> raised_at('  File "/home/me/mine.py", line 7, in score\\n  File "<string>", line 1, in f')
+        'mine.py:7'
+    """
+    places = [f"{Path(file).name}:{line}" for file, line in _FRAME.findall(traceback) if _is_an_authors(file)]
+    return places[-1] if places else None
+
+
+def _is_an_authors(file: str) -> bool:
+    path = Path(file)
+    if file.startswith("<"):
+        return False
+    installed = [index for index, part in enumerate(path.parts[:-1]) if part in _INSTALLED]
+    if installed:
+        return path.parts[installed[-1] + 1] not in _LIBRARIES
+    ours = (Path(__file__).parent, *(Path(get_paths()[name]) for name in ("stdlib", "platstdlib")))
+    return not any(path.is_relative_to(folder) for folder in ours)

@@ -1,4 +1,4 @@
-"""The harness's own plugin: it comes in by the same door as everyone's."""
+"""The plugin of synflow-bench itself: its executors and suites are registered by the same hooks as others."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _PRESETS = Path(__file__).parent / "suites" / "presets"
 
 @hookimpl
 def synflow_bench_executors() -> dict[str, str]:
-    """One cell after another in this process, or long-lived processes of this machine."""
+    """Register the executors: one cell after another in this process, or a pool of local processes."""
     return {
-        "serial": "synflow_bench.execution.serial:SerialExecutor",
+        "serial": "synflow_bench.execution.executor:SerialExecutor",
         "local": "synflow_bench.execution.local:LocalExecutor",
     }
 
 
 @hookimpl
 def synflow_bench_suites() -> dict[str, Path]:
-    """The presets, each a TOML file named as the suite is."""
+    """Register the presets, each a TOML file with the name of its suite."""
     return {path.stem: path for path in sorted(_PRESETS.glob("*.toml"))}

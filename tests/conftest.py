@@ -1,10 +1,12 @@
-"""What the tests of several rooms share: records made without training, and third parties' distributions."""
+"""Shared fixtures: records made without training, distributions of third parties, and the command line."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -72,7 +74,7 @@ def digits(**recipe: Any) -> Setting:
 
 
 def pruned_layer(density: float, effective_compression: float | None) -> Layer:
-    """A layer that keeps exactly this density; its size divides by the compressions that tests ask for."""
+    """A layer that keeps exactly this density; its size divides by the compressions of the tests."""
     size = 1100 * 780
     while not round(density * size):
         size *= 1000
@@ -117,7 +119,7 @@ def provenance() -> Provenance:
 
 
 class Distributions:
-    """Throw-away distributions in a folder that is on the path: `distribution("my-pruners", code)`."""
+    """Temporary distributions in a folder on the path: `distribution("my-pruners", code)`."""
 
     def __init__(self, site: Path) -> None:
         self.site = site
@@ -133,7 +135,7 @@ class Distributions:
         reference: str | None = None,
         requires: str = "synflow-bench",
     ) -> Path:
-        """Install a module of `code` with an entry point for it, or for `reference`; gives its file."""
+        """Install a module of `code` with an entry point for it, or for `reference`; return its file."""
         module = module or name.replace("-", "_")
         folder = self.site / f"{name.replace('-', '_')}-{version}.dist-info"
         folder.mkdir()
@@ -148,14 +150,14 @@ class Distributions:
         return source
 
     def environment(self, **variables: str) -> dict[str, str]:
-        """The environment in which a process of its own sees these distributions."""
+        """Return the environment in which a new process finds these distributions."""
         path = os.pathsep.join(filter(None, [str(self.site), os.environ.get("PYTHONPATH")]))
         return {**os.environ, "PYTHONPATH": path, **variables}
 
 
 @pytest.fixture
 def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Distributions]:
-    """Installs throw-away distributions for one test, in this process and in those it starts."""
+    """Temporary distributions for one test, in this process and in those that it starts."""
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(site)
@@ -167,7 +169,7 @@ def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Di
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Compute on one thread; a test may ask for more, and they are put back after it."""
+    """Compute on one thread; whatever number a test sets is restored after it."""
     import torch
 
     threads = torch.get_num_threads()
@@ -178,10 +180,59 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def torch_as_it_was() -> Iterator[None]:
-    """Put back what running cells in this process sets: threads, and the flushing of subnormal numbers."""
+    """Restore what running cells in this process changes: threads, and the flushing of subnormal numbers."""
     import torch
 
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
     torch.set_flush_denormal(False)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The exit code, stdout and stderr of a command."""
+
+    code: int
+    out: str
+    err: str
+
+    def assert_refused(self, *facts: str) -> None:
+        """Check for a usage error: exit code 2, and only one line, on stderr, which has these facts."""
+        assert (self.code, self.out) == (2, "")
+        assert self.err.startswith("error: ")
+        assert self.err.count("\n") == 1
+        assert [fact for fact in facts if fact not in self.err] == [], self.err
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """A results folder that does not exist yet."""
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def invoke(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run a command in this process: `invoke("list", "pruners")`."""
+    from synflow_bench.cli import main
+
+    def invoke(*arguments: str) -> Outcome:
+        capsys.readouterr()
+        code = main(arguments)
+        return Outcome(code, *capsys.readouterr())
+
+    return invoke
+
+
+@pytest.fixture
+def launch() -> Callable[..., Outcome]:
+    """Run a command in a new process, in the environment `env`."""
+
+    def launch(*arguments: str, env: dict[str, str] | None = None, code: str = "") -> Outcome:
+        start = ["-c", code] if code else ["-m", "synflow_bench"]
+        done = subprocess.run(
+            [sys.executable, *start, *arguments], env=env, capture_output=True, text=True, timeout=300
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    return launch

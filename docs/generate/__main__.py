@@ -1,6 +1,6 @@
-"""Write the pages of docs/reference that come from the code, or with `--check` say which are stale.
+"""Write the tables of pruners, models, datasets and suites in docs/reference; `--check` names stale pages.
 
-Run as `python docs/generate`, which `make docs` does.
+`make reference` runs `python docs/generate`, and `make docs` runs it with `--check`.
 """
 
 from __future__ import annotations
@@ -9,18 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from class_pages import api_page
-from command_page import commands_page
-from hook_page import hooks_page
 from plugin_pages import datasets_page, models_page, pruners_page
 from suite_page import suites_page
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 PAGES: dict[str, Callable[[], str]] = {
-    "api.md": api_page,
-    "commands.md": commands_page,
     "datasets.md": datasets_page,
-    "hooks.md": hooks_page,
     "models.md": models_page,
     "pruners.md": pruners_page,
     "suites.md": suites_page,
@@ -29,7 +23,7 @@ NOTE = "<!-- Written by `make reference` from the code; edits here are lost. -->
 
 
 def main(arguments: list[str]) -> int:
-    """Write every page; with `--check` write none, and give 1 where one is not as it would be written."""
+    """Write every page; with `--check` write none, and return 1 if a page differs from the code."""
     pages = {REFERENCE / name: NOTE + page() for name, page in PAGES.items()}
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]
     if "--check" in arguments:

@@ -1,4 +1,4 @@
-"""Our own pruners, models and data sets: one row each."""
+"""Tables of the pruners, models and datasets of this distribution, one row per name."""
 
 from __future__ import annotations
 
@@ -19,32 +19,45 @@ DISTRIBUTION = "synflow-bench"
 HARNESS = {"rounds": 1, "schedule": "exponential"}
 PRUNERS = """# Pruners
 
-A score is for each prunable weight, and the highest are kept; w are the weights, g = dL/dw. `--pruner
-NAME` takes one, `--pruner 'NAME[parameter=value]'` with other parameters, `--all` every one that is
-installed. All have the parameters `rounds` and `schedule`.
+A pruner computes a score for every prunable weight; the harness keeps the weights with the highest scores.
+In the formulas, w is a weight, m its mask, L the loss, g = dL/dw the gradient and rho the density.
+
+- `--pruner NAME` selects a pruner, and `--all` selects every installed one.
+- `--pruner 'NAME[parameter=value]'` sets parameters.
+- Every pruner has the parameters `rounds` and `schedule`. One round is one-shot, more is iterative pruning.
 """
 MODELS = """# Models
 
-Networks from `factory(input_shape, num_classes, **options)`; `--model NAME` takes one, in a suite `model
-= {{ name = "lottery/resnet20", options = {{ residual = true }} }}`. All follow the size and the channels
-of the images; a size that a network cannot take is an error. Weights are those of linear and
-convolutional layers, for {shapes}.
-"""
-DATASETS = """# Data sets
+A model is a function `factory(input_shape, num_classes, **options)` that returns a network.
 
-`synflow-bench data list` says which are here, `synflow-bench data download NAME` fetches one. Mean and
-deviation are those of the training images scaled to 0 to 1.
+- `--model NAME` selects a model.
+- In a suite, `model = {{ name = "lottery/resnet20", options = {{ residual = true }} }}` sets options too.
+- The layers follow the shape of the images. A shape that a network cannot take is an error.
+- The column "weights" counts the weights of linear and convolutional layers:
+  {shapes}.
+"""
+DATASETS = """# Datasets
+
+- `--dataset NAME` selects a dataset.
+- `synflow-bench data list` shows which datasets are on this machine.
+- `synflow-bench data download NAME` downloads one.
+
+Mean and standard deviation are those of the training images, scaled to [0, 1].
 """
 SHAPES = {"lottery": (3, 32, 32, 10), "tinyimagenet": (3, 64, 64, 200), "imagenet": (3, 224, 224, 1000)}
 SMALL = (1, 28, 28, 10)
 
 
 def pruners_page() -> str:
-    """One row a pruner, and what each says of itself."""
+    """Return a table with one row per pruner, and the docstring of each."""
     found = _ours(Host.load().pruners)
-    head = ["pruner", "what is kept", "rounds", "data", "parameters", "paper"]
-    sections = [f"## {name}\n\n{docstring(kind)}" for name, kind in found.items()]
-    return "\n\n".join([PRUNERS.rstrip(), table(head, map(_pruner, found.items())), *sections]) + "\n"
+    head = ["pruner", "rule", "rounds", "data", "parameters", "paper"]
+    return _page(PRUNERS, table(head, map(_pruner, found.items())), found)
+
+
+def _page(intro: str, rows: str, found: dict[str, type]) -> str:
+    sections = [f"## {name}\n\n{docstring(kind)}\n" for name, kind in found.items()]
+    return "\n".join([intro, rows, "", *sections])
 
 
 def _pruner(item: tuple[str, type[Pruner]]) -> list[object]:
@@ -65,24 +78,17 @@ def _toml(value: object) -> str:
 
 
 def models_page() -> str:
-    """One row a network."""
-    shapes = "".join(f"{c}x{h}x{w} and {n} classes in `{f}/`, " for f, (c, h, w, n) in SHAPES.items())
+    """Return a table with one row per network."""
+    shapes = "".join(f"{c}x{h}x{w} and {n} classes in `{f}/`,\n  " for f, (c, h, w, n) in SHAPES.items())
     channels, height, width, classes = SMALL
     shapes += f"else {channels}x{height}x{width} and {classes} classes"
     rows = map(_model, sorted(_ours(Host.load().models).items(), key=_in_order))
-    return (
-        "\n\n".join(
-            [
-                MODELS.format(shapes=shapes).rstrip(),
-                table(["model", "weights", "options", "what it is"], rows),
-            ]
-        )
-        + "\n"
-    )
+    head = ["model", "weights", "options", "description"]
+    return f"{MODELS.format(shapes=shapes)}\n{table(head, rows)}\n"
 
 
 def _in_order(item: tuple[str, Any]) -> list[str | int]:
-    """Numbers in a name count as numbers: resnet18 before resnet101."""
+    """Sort numbers in a name as numbers: resnet18 before resnet101."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", item[0])]
 
 
@@ -90,11 +96,11 @@ def _model(item: tuple[str, Any]) -> list[object]:
     name, factory = item
     options = list(inspect.signature(factory).parameters.values())[2:]
     shown = ", ".join(f"`{p.name}={_toml(p.default)}`" for p in options)
-    return [code(name), f"{_weights(name, factory):,}", shown, _said(factory)]
+    return [code(name), f"{_weights(name, factory):,}", shown, _description(factory)]
 
 
-def _said(factory: Any) -> str:
-    """What a function says of itself, or a class and the values that it was made with."""
+def _description(factory: Any) -> str:
+    """Return the first line of a function's docstring, or of a class with the values of the instance."""
     if inspect.isfunction(factory):
         return first_line(factory)
     made = ", ".join(f"`{name}` {_toml(value)}" for name, value in vars(factory).items())
@@ -109,11 +115,10 @@ def _weights(name: str, factory: Any) -> int:
 
 
 def datasets_page() -> str:
-    """One row a data set."""
-    head = ["data set", "images", "classes", "training, test", "mean", "deviation", "augmentation"]
+    """Return a table with one row per dataset, and the docstring of each."""
+    head = ["dataset", "images", "classes", "training, test", "mean", "deviation", "augmentation"]
     found = _ours(Host.load().datasets)
-    sections = [f"## {name}\n\n{docstring(kind)}" for name, kind in found.items()]
-    return "\n\n".join([DATASETS.rstrip(), table(head, map(_dataset, found.items())), *sections]) + "\n"
+    return _page(DATASETS, table(head, map(_dataset, found.items())), found)
 
 
 def _dataset(item: tuple[str, type[Dataset]]) -> list[object]:
@@ -128,11 +133,11 @@ def _augmentation(kind: type[Dataset]) -> str:
     if kind.augmentation is None:
         return "none"
     given = {f.name: getattr(kind.augmentation, f.name) for f in fields(kind.augmentation)}
-    said = [f"{name}={value}" for name, value in given.items() if value not in (0, None, False)]
-    return code(", ".join(said))
+    used = {name: value for name, value in given.items() if value not in (0, None, False)}
+    return code(", ".join(f"{name}={value}" for name, value in used.items()))
 
 
 def _ours(registry: Registry[Any]) -> dict[str, Any]:
-    """What this project brings, by name: a page does not depend on what else is installed."""
+    """Return what this distribution registers, by name: a page does not depend on what else is installed."""
     names = [entry.name for entry in registry.entries() if entry.distribution == DISTRIBUTION]
     return {name: registry.get(name) for name in names}

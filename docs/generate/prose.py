@@ -1,4 +1,4 @@
-"""Docstrings, signatures and tables as Markdown."""
+"""Docstrings and tables as Markdown."""
 
 from __future__ import annotations
 
@@ -11,40 +11,32 @@ _SIGNS = re.compile(r"([*_<>\[\]])")
 _PAPER = re.compile(r"arXiv\s+(\d{4}\.\d{5})")
 
 
-def docstring(thing: object) -> str:
-    """The docstring as paragraphs, code and papers; signs that Markdown would read stay signs."""
-    return prose(inspect.getdoc(thing) or "")
-
-
-def prose(text: str) -> str:
-    """The same of any text."""
-    return "\n".join(map(_line, text.splitlines()))
+def docstring(kind: type) -> str:
+    """Return the directive by which mkdocstrings renders the docstring of a class."""
+    options = ["show_root_heading: false", "show_root_toc_entry: false", "members: []"]
+    lines = [f"::: {kind.__module__}.{kind.__qualname__}", "    options:"]
+    return "\n".join([*lines, *(f"      {option}" for option in options)])
 
 
 def first_line(thing: object) -> str:
-    """The docstring's first line."""
+    """Return the first line of the docstring."""
     return _line((inspect.getdoc(thing) or "").partition("\n")[0])
 
 
 def papers(thing: object) -> list[str]:
-    """Links to the papers that the docstring names by their number."""
+    """Return links to the papers whose arXiv numbers are in the docstring."""
     return list(dict.fromkeys(_link(n) for n in _PAPER.findall(inspect.getdoc(thing) or "")))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; a bar in a cell stays a bar."""
+    """Return a Markdown table; vertical bars in cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
 
 def code(text: object) -> str:
-    """The text as it is written in code; nothing for nothing."""
+    """Return the text between backticks; empty where there is none."""
     return f"`{text}`" if text not in (None, "") else ""
-
-
-def fenced(text: str, language: str = "python") -> str:
-    """A block of code."""
-    return f"```{language}\n{text}\n```"
 
 
 def _line(line: str) -> str:

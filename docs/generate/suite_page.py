@@ -1,4 +1,4 @@
-"""Every field of a suite, and of what is in it."""
+"""The fields of a suite and of its parts."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ from synflow_bench.suites import Multishot, PruningOptions, Recipe, Setting, Sin
 
 HEAD = """# Suites
 
-A suite is a TOML file: `synflow-bench run --suite my-suite.toml`. Its fields are those of `Suite` below;
-`settings` are tables, `recipe`, `protocol` and `pruning` are tables in them. A field that does not exist,
-a value of the wrong type and an option without effect are refused by name. `--set recipe.lr=0.01` changes
-a field of every setting for one run.
+A suite is a TOML file; `synflow-bench run --suite my-suite.toml` runs it.
+
+- The file has the fields of `Suite`, in the table below.
+- `settings` is a list of tables. `recipe`, `protocol` and `pruning` are tables in each of them.
+- An unknown field, a value of the wrong type and an option without effect are errors that name the field.
+- `--set recipe.lr=0.01` changes a field of every setting for one run.
+
+[Write a suite](../how-to/write-a-suite.md) has an example.
 """
 VALUES = (Suite, Setting, Recipe, PruningOptions, Singleshot, Multishot)
 WIDEST = 2**63 - 1
-"""Whole numbers go no further, which says nothing of what a field means."""
+"""The limit of all integers, which is no property of a field and is not shown."""
 WORDS = {"Suite": "the file", "Setting": "`[[settings]]`", "Recipe": "`[settings.recipe]`"}
 WORDS |= {"PruningOptions": "`[settings.pruning]`"}
 WORDS |= {
@@ -29,7 +33,7 @@ WORDS |= {
 
 
 def suites_page() -> str:
-    """The page."""
+    """Return the page."""
     return "\n\n".join([HEAD.rstrip(), *map(_section, VALUES)]) + "\n"
 
 
@@ -43,31 +47,31 @@ def _section(kind: Any) -> str:
     return "\n\n".join([title, docstring(kind), table(["field", "values", "default"], rows)])
 
 
-def _type(said: dict[str, Any], known: dict[str, Any]) -> str:
-    if "$ref" in said:
-        name = said["$ref"].rpartition("/")[2]
+def _type(schema: dict[str, Any], known: dict[str, Any]) -> str:
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
         return name if name in WORDS else _type(known[name], known)
     for choice in ("anyOf", "oneOf"):
-        if choice in said:
-            return " or ".join(dict.fromkeys(_type(each, known) for each in said[choice]))
-    if "enum" in said or "const" in said:
-        return ", ".join(code(value) for value in said.get("enum", [said.get("const")]))
-    if said.get("type") == "array":
-        return f"list of {_type(said.get('items', {}), known)}"
-    return f"{_word(said)}{_bounds(said)}"
+        if choice in schema:
+            return " or ".join(dict.fromkeys(_type(each, known) for each in schema[choice]))
+    if "enum" in schema or "const" in schema:
+        return ", ".join(code(value) for value in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        return f"list of {_type(schema.get('items', {}), known)}"
+    return f"{_word(schema)}{_bounds(schema)}"
 
 
-def _word(said: dict[str, Any]) -> str:
-    if said.get("type") == "object":
+def _word(schema: dict[str, Any]) -> str:
+    if schema.get("type") == "object":
         return "text or table"
     words = {"integer": "whole number", "boolean": "`true` or `false`", "string": "text", "null": "nothing"}
-    word = str(said.get("type", "any value"))
+    word = str(schema.get("type", "any value"))
     return words.get(word, word)
 
 
-def _bounds(said: dict[str, Any]) -> str:
+def _bounds(schema: dict[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = {sign: said[key] for key, sign in signs.items() if key in said}
+    limits = {sign: schema[key] for key, sign in signs.items() if key in schema}
     found = [f"{sign} {limit:g}" for sign, limit in limits.items() if abs(limit) < WIDEST]
     return f" {', '.join(found)}" if found else ""
 

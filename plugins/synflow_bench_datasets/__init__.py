@@ -1,1 +1,1 @@
-"""The data sets that come with synflow-bench, one file a family."""
+"""The datasets that come with synflow-bench, one module per family."""

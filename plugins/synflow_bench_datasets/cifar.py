@@ -11,9 +11,10 @@ from synflow_bench_datasets.downloaded import TorchvisionDataset
 
 
 class Cifar10(TorchvisionDataset):
-    """60,000 photographs of ten kinds of things, 3x32x32.
+    """60,000 color photographs of 10 kinds of things.
 
-    The files are pickles: torchvision compares each with its published checksum before it is opened.
+    The files are pickles; torchvision opens one only if it has the published checksum.
+
     Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """
 
@@ -32,22 +33,22 @@ class Cifar10(TorchvisionDataset):
     augmentation = Augmentation(crop_padding=4, flip=True)
 
     def read(self, root: Path) -> Splits:
-        """Read both splits; a file that is not exactly the published one is damaged."""
+        """Read both splits; a file that differs from the published one counts as damaged."""
         return Splits(self._split(root, train=True), self._split(root, train=False))
 
     def _split(self, root: Path, *, train: bool) -> Split:
         import torch
 
         try:
-            source = self.opened(self.home(root), train=train)
+            source = self.open(self.home(root), train=train)
         except RuntimeError as error:
-            raise self._fault(root) from error
+            raise self._damaged_or_missing(root) from error
         except OSError as error:
             raise self.damaged(Path(error.filename), f"cannot be read: {error.strerror}", root) from error
         images = torch.from_numpy(source.data).permute(0, 3, 1, 2).contiguous()
         return Split(images, torch.tensor(source.targets))
 
-    def _fault(self, root: Path) -> DataError:
+    def _damaged_or_missing(self, root: Path) -> DataError:
         from torchvision.datasets.utils import check_integrity
 
         source = self.torchvision_class()
@@ -60,7 +61,7 @@ class Cifar10(TorchvisionDataset):
 
 
 class Cifar100(Cifar10):
-    """60,000 photographs of a hundred kinds of things, 3x32x32.
+    """60,000 color photographs of 100 kinds of things.
 
     Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
     """

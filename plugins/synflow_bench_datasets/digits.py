@@ -1,4 +1,4 @@
-"""scikit-learn's digits: they come with the package, so nothing is ever fetched."""
+"""The digits of scikit-learn, which need no download."""
 
 from __future__ import annotations
 
@@ -12,16 +12,22 @@ if TYPE_CHECKING:
 
 TEST_EVERY = 5
 TEST_FROM = 2
-GREY_LEVELS = 16
+GRAY_LEVELS = 16
 
 
 class Digits(Dataset):
-    """1,797 scans of handwritten digits, 1x8x8, in the order of scikit-learn.
+    """1,797 scans of handwritten digits, from scikit-learn.
 
-    Of every class the third scan and then each fifth is for testing, the rest for training: both splits have
-    the classes in the same parts, and nothing is drawn. Grey levels 0 to 16 become bytes 0 to 255, rounded.
+    The third scan of every class and each fifth scan of that class after it are for testing, the rest for
+    training. Both splits thus have the same class proportions, and nothing is random. Gray levels 0 to 16
+    are scaled to bytes 0 to 255 and rounded.
 
     Alpaydin & Kaynak, "Optical Recognition of Handwritten Digits", 1998, UCI Machine Learning Repository.
+
+    Example:
+        >>> splits = Digits().load(Path("unused"))
+        >>> splits.train.images.shape
+        torch.Size([1438, 1, 8, 8])
     """
 
     input_shape = (1, 8, 8)
@@ -31,22 +37,22 @@ class Digits(Dataset):
     std = (0.3757,)
 
     def present(self, root: Path) -> bool:  # noqa: ARG002  the scans come with scikit-learn
-        """Say yes: scikit-learn is installed with synflow-bench."""
+        """Return True, because scikit-learn is installed with synflow-bench."""
         return True
 
     def load(self, root: Path, *, download: bool = False) -> Splits:  # noqa: ARG002  as above
-        """Read the scans from scikit-learn; `root` and `download` change nothing."""
+        """Read both splits from scikit-learn; `root` and `download` have no effect."""
         import torch
         from sklearn.datasets import load_digits
 
         scans = load_digits()
-        grey = torch.from_numpy(scans.images)[:, None]
-        images = (grey * (255 / GREY_LEVELS)).round().to(torch.uint8)
+        gray = torch.from_numpy(scans.images)[:, None]
+        images = (gray * (255 / GRAY_LEVELS)).round().to(torch.uint8)
         labels = torch.from_numpy(scans.target).to(torch.int64)
         testing = self._ranks(labels) % TEST_EVERY == TEST_FROM
         return Splits(Split(images[~testing], labels[~testing]), Split(images[testing], labels[testing]))
 
     def _ranks(self, labels: Tensor) -> Tensor:
-        """How many earlier scans share the label of each."""
+        """Count for each scan the earlier scans with the same label."""
         same = labels[:, None] == labels[None, :]
         return same.tril(diagonal=-1).sum(dim=1)

@@ -1,4 +1,4 @@
-"""Data sets that are downloaded: where files are, how they are fetched, what is said without them."""
+"""Base classes of datasets that are downloaded, and their error messages."""
 
 from __future__ import annotations
 
@@ -11,34 +11,39 @@ from typing import Any, ClassVar
 
 from synflow_bench import Dataset, Splits
 from synflow_bench.data import download_command
-from synflow_bench.errors import DataError, DataMissingError
+from synflow_bench.errors import DataError, DataMissingError, one_line
 
 
 class DownloadedDataset(Dataset):
-    """A data set whose `files` are below `<root>/<name>`."""
+    """A dataset whose `files` are below `<root>/<name>`."""
 
     name: ClassVar[str]
     files: ClassVar[tuple[str, ...]]
     package: ClassVar[str | None] = None
-    """Debian's package of the same files, where there is one."""
+    """Debian package with the same files, if there is one."""
 
     @abstractmethod
     def fetch_into(self, folder: Path) -> None:
-        """Download `files` into an empty folder, checked and unpacked.
+        """Download, check and unpack `files` into an empty folder.
 
-        Whatever of the network's, the disk's and the archive's errors it raises, `fetch` tells in one line.
+        May raise `OSError`, `HTTPException` and `RuntimeError`, which `fetch` turns into `DataError`.
         """
 
     @abstractmethod
     def read(self, root: Path) -> Splits:
-        """Read both splits from files that were there a moment ago; raises as `load` does."""
+        """Read both splits from files that are present; raises the errors of `load`."""
 
     def present(self, root: Path) -> bool:
-        """Whether every file is there; their contents are not looked at."""
+        """Return True if every file exists; their contents are not checked."""
         return all((self.home(root) / file).is_file() for file in self.files)
 
     def load(self, root: Path, *, download: bool = False) -> Splits:
-        """Read both splits, fetching the files first if some are missing and `download` is set."""
+        """Read both splits, after downloading missing files if `download` is set.
+
+        Raises:
+            DataMissingError: Files are missing and `download` is not set.
+            DataError: Files are damaged, or cannot be downloaded.
+        """
         if not self.present(root):
             if not download:
                 raise self.missing(root)
@@ -46,67 +51,69 @@ class DownloadedDataset(Dataset):
         return self.read(root)
 
     def fetch(self, root: Path) -> None:
-        """Download, check and unpack aside, then move the files in: one that breaks off leaves none of them.
+        """Download, check and unpack in a temporary folder, then move the files to their place.
 
-        Raises `DataError` where the network or the disk does not allow it.
+        An interrupted download leaves no file behind.
+
+        Raises:
+            DataError: The network or the disk does not allow it.
         """
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=root, prefix=f".{self.name}-", ignore_cleanup_errors=True) as aside:
-                self.fetch_into(Path(aside))
-                self._move_in(Path(aside), self.home(root))
+            with TemporaryDirectory(dir=root, prefix=f".{self.name}-", ignore_cleanup_errors=True) as folder:
+                self.fetch_into(Path(folder))
+                for file in self.files:
+                    target = self.home(root) / file
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    Path(folder, file).replace(target)
         except (OSError, HTTPException, RuntimeError) as error:
-            cause = " ".join(str(error).split()) or type(error).__name__
+            cause = one_line(error, with_type=False)
             raise DataError(
-                f"could not download {self.name!r}: {cause}; try again: {self._ways(root)}"
+                f"could not download {self.name!r}: {cause}; try again: {self._ways_to_get_it(root)}"
             ) from error
 
     def home(self, root: Path) -> Path:
-        """The folder of the files."""
+        """Return the folder of the files."""
         return root / self.name
 
     def missing(self, root: Path) -> DataMissingError:
-        """The error for files that are not there."""
-        return DataMissingError(f"data set {self.name!r} is not in {root}; fetch it with: {self._ways(root)}")
+        """Return the error for missing files."""
+        ways = self._ways_to_get_it(root)
+        return DataMissingError(f"dataset {self.name!r} is not in {root}; download it with: {ways}")
 
-    def damaged(self, path: Path, fault: str, root: Path) -> DataError:
-        """The error for a file that is there and cannot be used."""
+    def damaged(self, path: Path, reason: str, root: Path) -> DataError:
+        """Return the error for an unusable file; `reason` continues a sentence that starts with its name."""
         way_out = f"delete it and download again: {download_command(root, self.name)}"
         if root not in path.parents:
             way_out = f"install it again: apt-get install --reinstall {self.package}"
-        return DataError(f"data set {self.name!r} is damaged: {path} {fault}; {way_out}")
+        return DataError(f"dataset {self.name!r} is damaged: {path} {reason}; {way_out}")
 
-    def _ways(self, root: Path) -> str:
+    def _ways_to_get_it(self, root: Path) -> str:
         command = download_command(root, self.name)
         return f"{command} (or: apt-get install {self.package})" if self.package else command
 
-    def _move_in(self, aside: Path, home: Path) -> None:
-        for file in self.files:
-            (home / file).parent.mkdir(parents=True, exist_ok=True)
-            (aside / file).replace(home / file)
-
 
 class TorchvisionDataset(DownloadedDataset):
-    """A data set that torchvision's class `source` downloads, laid out as it does."""
+    """A dataset that torchvision's class `source` downloads, in torchvision's file layout."""
 
     source: ClassVar[str]
 
     def fetch_into(self, folder: Path) -> None:
         """Let torchvision download, check and unpack."""
-        self.opened(folder, download=True)
+        self.open(folder, download=True)
 
     def torchvision_class(self) -> Any:
-        """torchvision's class, imported now."""
+        """Import torchvision's class."""
         import torchvision.datasets
 
         return getattr(torchvision.datasets, self.source)
 
-    def opened(self, folder: Path, *, train: bool = True, download: bool = False) -> Any:
-        """torchvision's data set in `folder`."""
+    def open(self, folder: Path, *, train: bool = True, download: bool = False) -> Any:
+        """Create torchvision's dataset for `folder`."""
         from numpy.exceptions import VisibleDeprecationWarning
 
         with warnings.catch_warnings():
-            # An old NumPy pickled CIFAR, and torchvision unpacks in an old way: the user can mend neither.
+            # CIFAR's old pickles and torchvision's way to unpack warn, and users can change neither.
             warnings.simplefilter("ignore", VisibleDeprecationWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             return self.torchvision_class()(folder, train=train, download=download)

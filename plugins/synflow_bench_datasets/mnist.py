@@ -1,12 +1,17 @@
-"""MNIST, and Fashion-MNIST, which has its format."""
+"""MNIST, and Fashion-MNIST in the same file format."""
 
 from __future__ import annotations
 
+import gzip
+import struct
+import zlib
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from synflow_bench import Split, Splits
 from synflow_bench_datasets.downloaded import TorchvisionDataset
+from synflow_bench_datasets.images import InvalidFileError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,10 +22,14 @@ FILES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+UNSIGNED_BYTE = 8
+"""Code of the element type in the header of an idx file."""
+CHUNK = 1 << 20
+"""Bytes per read."""
 
 
 class Mnist(TorchvisionDataset):
-    """70,000 scans of handwritten digits, 1x28x28.
+    """70,000 scans of handwritten digits.
 
     LeCun, Bottou, Bengio, Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998.
     """
@@ -29,7 +38,7 @@ class Mnist(TorchvisionDataset):
     source = "MNIST"
     files = tuple(f"MNIST/raw/{file}" for file in FILES)
     elsewhere: ClassVar[Path | None] = None
-    """A folder that has the files too, outside the data folder; looked into last."""
+    """Another folder that may hold the files, outside the data folder; it is searched last."""
 
     input_shape = (1, 28, 28)
     num_classes = 10
@@ -38,19 +47,19 @@ class Mnist(TorchvisionDataset):
     std: ClassVar[tuple[float, ...]] = (0.3081,)
 
     def present(self, root: Path) -> bool:
-        """Whether one folder has every file, each gzipped or not."""
-        return self._found(root) is not None
+        """Return True if one folder has every file, gzipped or not."""
+        return self._find(root) is not None
 
     def read(self, root: Path) -> Splits:
         """Read both splits from the first folder that has every file."""
-        paths = self._found(root)
+        paths = self._find(root)
         if paths is None:
             raise self.missing(root)
         pairs = zip(paths[::2], paths[1::2], self.sizes, strict=True)
         train, test = (self._split(images, labels, size, root) for images, labels, size in pairs)
         return Splits(train, test)
 
-    def _found(self, root: Path) -> list[Path] | None:
+    def _find(self, root: Path) -> list[Path] | None:
         for folder in (self.home(root) / self.source / "raw", self.elsewhere):
             if folder is not None:
                 paths = [_plain_or_gzipped(folder / file) for file in FILES]
@@ -68,11 +77,9 @@ class Mnist(TorchvisionDataset):
         return Split(images[:, None], labels.long())
 
     def _array(self, path: Path, shape: tuple[int, ...], root: Path) -> Tensor:
-        from synflow_bench_datasets.idx import NotIdxError, read_idx
-
         try:
             array = read_idx(path, len(shape))
-        except NotIdxError as error:
+        except InvalidFileError as error:
             raise self.damaged(path, str(error), root) from error
         if array.shape != shape:
             raise self.damaged(path, f"holds {_by(array.shape)} bytes instead of {_by(shape)}", root)
@@ -80,7 +87,9 @@ class Mnist(TorchvisionDataset):
 
 
 class FashionMnist(Mnist):
-    """70,000 photographs of clothes, 1x28x28; also found where Debian's package puts them.
+    """70,000 photographs of clothes.
+
+    The files of the Debian package `dataset-fashion-mnist` are found too.
 
     Xiao, Rasul, Vollgraf, "Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning
     Algorithms", 2017, arXiv 1708.07747.
@@ -94,6 +103,41 @@ class FashionMnist(Mnist):
 
     mean = (0.2860,)
     std = (0.3530,)
+
+
+def read_idx(path: Path, dimensions: int) -> Tensor:
+    """Read a uint8 tensor of so many dimensions from an idx file, gzipped if its name ends in `.gz`.
+
+    An idx file holds a magic number, the sizes and the bytes.
+    LeCun, Cortes, Burges, "The MNIST database of handwritten digits", 1998.
+
+    Raises:
+        InvalidFileError: The file is unreadable, has another magic number, or not the length in its header.
+    """
+    import torch
+
+    content = _content(path)
+    header = 4 * (1 + dimensions)
+    if content[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)) or len(content) < header:
+        raise InvalidFileError(f"is not an idx file of bytes in {dimensions} dimensions")
+    sizes = struct.unpack(f">{dimensions}I", content[4:header])
+    if len(content) - header != prod(sizes):
+        raise InvalidFileError(f"holds {len(content) - header} bytes where its header says {prod(sizes)}")
+    return torch.frombuffer(content, dtype=torch.uint8)[header:].reshape(sizes)
+
+
+def _content(path: Path) -> bytearray:
+    """Read in chunks, so that packed and unpacked bytes are never both in memory."""
+    content = bytearray()
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                content += chunk
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InvalidFileError("is not a complete gzip file") from error
+    except OSError as error:
+        raise InvalidFileError(f"cannot be read: {error.strerror}") from error
+    return content
 
 
 def _plain_or_gzipped(path: Path) -> Path:

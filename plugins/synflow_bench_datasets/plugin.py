@@ -1,13 +1,13 @@
-"""Registers the data sets; imports none of them."""
+"""Registration of the datasets; imports none of them."""
 
 from __future__ import annotations
 
-from synflow_bench.host import hookimpl
+from synflow_bench import hookimpl
 
 
 @hookimpl
 def synflow_bench_datasets() -> dict[str, str]:
-    """Names and where their classes are."""
+    """Return the name of each dataset and the reference to its class."""
     return {
         "digits": "synflow_bench_datasets.digits:Digits",
         "mnist": "synflow_bench_datasets.mnist:Mnist",

@@ -1,4 +1,4 @@
-"""What this package provides."""
+"""Registration of the loggers; imports none of them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from synflow_bench import hookimpl
 
 @hookimpl
 def synflow_bench_loggers() -> dict[str, str]:
-    """Three ways to watch a run."""
+    """Return the name of each logger and the reference to its class."""
     return {
-        "csv": "synflow_bench_loggers.csv_logger:CsvLogger",
-        "tensorboard": "synflow_bench_loggers.tensorboard_logger:TensorBoardLogger",
-        "wandb": "synflow_bench_loggers.wandb_logger:WandbLogger",
+        "csv": "synflow_bench_loggers.csv:CsvLogger",
+        "tensorboard": "synflow_bench_loggers.tensorboard:TensorBoardLogger",
+        "wandb": "synflow_bench_loggers.wandb:WandbLogger",
     }

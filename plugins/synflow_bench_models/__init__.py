@@ -1,1 +1,1 @@
-"""The networks that come with synflow-bench, one file a family."""
+"""The models that come with synflow-bench, one module per family of architectures."""

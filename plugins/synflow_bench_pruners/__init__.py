@@ -1,1 +1,1 @@
-"""The pruners that come with synflow-bench, one file a method."""
+"""The pruners of synflow-bench, one module per family of methods."""

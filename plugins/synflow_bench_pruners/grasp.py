@@ -1,4 +1,4 @@
-"""GraSP: Gradient Signal Preservation."""
+"""GraSP, Gradient Signal Preservation, and the absolute values of its scores."""
 
 from __future__ import annotations
 
@@ -9,52 +9,78 @@ import torch
 from torch import Tensor
 
 from synflow_bench import Problem, Pruner
-from synflow_bench_pruners.gradients import batch_losses
+from synflow_bench_pruners.helpers import batch_losses
 
 
 class Grasp(Pruner):
-    """Score w (H g): weights whose removal lowers the norm of the gradient most are kept.
+    """GraSP: keep the weights that preserve gradient flow.
 
-    g = dL/dw and H g = d<stop(g), g>/dw, both over the same scoring set, logits divided by `temperature`, in
-    eval mode. Wang, Zhang, Grosse, "Picking Winning Tickets Before Training by Preserving Gradient Flow",
-    2020, arXiv 2002.07376. The paper removes the weights with the largest -w (H g): the largest w (H g) stay.
+    The score is w (H g) with g = dL/dw and the Hessian-gradient product `H g = d<stop(g), g>/dw`, both over
+    the same scoring set in evaluation mode, with logits divided by `temperature`. Weights whose removal
+    lowers the norm of the gradient most are kept. The paper removes the weights with the largest -w (H g),
+    which is the same.
+
+    Paper: Wang, Zhang, Grosse, "Picking Winning Tickets Before Training by Preserving Gradient Flow", 2020,
+    arXiv 2002.07376.
+
+    Args:
+        temperature: The divisor of the logits.
     """
 
     temperature: float = 200.0
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
-        """The change of the gradient's norm, to first order, when a weight is kept."""
+        """Return the change of the gradient's norm, to first order, when a weight is kept."""
         products = hessian_gradient(problem, self.temperature)
         pairs = zip(problem.parameters.items(), products, strict=True)
         return {name: p.detach() * product for (name, p), product in pairs}
 
 
-def hessian_gradient(problem: Problem, temperature: float) -> list[Tensor]:
-    """H g for every prunable tensor, in their order.
+class GraspAbs(Grasp):
+    """GraSP with absolute scores: keep the largest |w (H g)|.
 
-    g is known when the last batch has been seen, whose graph is still there: only the others are seen again.
+    H g is that of `grasp`. Weights whose removal changes the norm of the gradient most, up or down, are kept.
+
+    Paper: Frankle, Dziugaite, Roy, Carbin, "Pruning Neural Networks at Initialization: Why are We Missing the
+    Mark?", 2021, arXiv 2009.08576, who find it better than the signed score of Wang, Zhang, Grosse, 2020,
+    arXiv 2002.07376, at low compression.
+
+    Args:
+        temperature: The divisor of the logits.
+    """
+
+    def score(self, problem: Problem) -> dict[str, Tensor]:
+        """Return the size of the change of the gradient's norm, to first order."""
+        return {name: score.abs_() for name, score in super().score(problem).items()}
+
+
+def hessian_gradient(problem: Problem, temperature: float) -> list[Tensor]:
+    """Return H g for every prunable tensor, in their order.
+
+    g is complete once the last batch has passed, whose autograd graph is still there: only the other batches
+    pass again.
     """
     weights = list(problem.parameters.values())
     batches, stopped = 0, [torch.zeros_like(w) for w in weights]
     for gradients in _gradients(problem, temperature):
         torch._foreach_add_(stopped, [gradient.detach() for gradient in gradients])
         batches += 1
-    total = _along(stopped, gradients, weights)
+    total = _derivative_along(stopped, gradients, weights)
     for gradients in islice(_gradients(problem, temperature), batches - 1):
-        torch._foreach_add_(total, _along(stopped, gradients, weights))
+        torch._foreach_add_(total, _derivative_along(stopped, gradients, weights))
     return total
 
 
 def _gradients(problem: Problem, temperature: float) -> Iterator[Sequence[Tensor]]:
-    """The gradients of each batch for every prunable tensor, with their graph."""
+    """Yield the gradients of each batch for every prunable tensor, with their autograd graph."""
     weights = list(problem.parameters.values())
     for loss in batch_losses(problem, temperature):
         yield torch.autograd.grad(loss, weights, create_graph=True, materialize_grads=True)
 
 
-def _along(
+def _derivative_along(
     direction: Sequence[Tensor], gradients: Sequence[Tensor], weights: Sequence[Tensor]
 ) -> list[Tensor]:
-    """d<direction, gradients>/dw. Not with `grad_outputs`, for which torch would load sympy."""
+    """Return d<direction, gradients>/dw. Not with `grad_outputs`, for which torch would load sympy."""
     product = torch.stack([(d * g).sum() for d, g in zip(direction, gradients, strict=True)]).sum()
     return list(torch.autograd.grad(product, weights, materialize_grads=True))

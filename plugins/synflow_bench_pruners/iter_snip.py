@@ -1,4 +1,4 @@
-"""Iterative SNIP: connection sensitivity, scored again as the network gets sparser."""
+"""Progressive skeletonization: iterative SNIP and FORCE score again as the network gets sparser."""
 
 from __future__ import annotations
 
@@ -6,27 +6,32 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from synflow_bench import Problem, Pruner
+from synflow_bench import Masks, Problem, Pruner
 from synflow_bench.errors import UsageError
-from synflow_bench_pruners.gradients import summed_gradients
-from synflow_bench_pruners.scoring_sample import sampled
+from synflow_bench.pruning import densities
+from synflow_bench_pruners.helpers import sampled, summed_gradients
 
 BATCH = 128
-"""Examples a batch in the paper's experiments on small images."""
+"""Examples per batch in the paper's experiments on small images."""
 
 
 class IterSnip(Pruner):
-    """Score |w m g|, g = dL/dw at w m, in 10 exponential rounds; what is removed stays removed.
+    """Iterative SNIP: keep the largest |w g|, round by round.
 
-    de Jorge, Sanyal, Behl, Torr, Rogez, Dokania, "Progressive Skeletonization: Trimming more fat from a
-    network at initialization", 2021, arXiv 2006.09081.
+    The score is |w m g| with g = dL/dw at w m, the weights w masked by m, in 10 exponential rounds. A weight
+    that is removed stays removed.
 
-    The authors score each round on 1, 10, 20 or 40 batches for CIFAR-10, CIFAR-100, Tiny ImageNet or
-    ImageNet: at 128 a batch 12.8 examples a class, and 5.1 on ImageNet. The scoring set has ten a class by
-    default, and `batches = 0`, the default, takes all of it in every round. With a larger scoring set,
-    `batches` draws that many batches of 128 from it anew in each round, as the official code does from the
-    augmented training set; never more than the set. The official code scores in train mode, here batch norm
-    is in eval mode as for `snip`. Its default is 10 rounds; its instructions use 60.
+    Paper: de Jorge, Sanyal, Behl, Torr, Rogez, Dokania, "Progressive Skeletonization: Trimming more fat from
+    a network at initialization", 2021, arXiv 2006.09081.
+
+    The authors score each round on 1, 10, 20 or 40 batches of 128 for CIFAR-10, CIFAR-100, Tiny ImageNet or
+    ImageNet: 12.8 examples per class, and 5.1 on ImageNet. The scoring set has ten per class by default. The
+    official code draws its batches from the augmented training set and scores in training mode; here batch
+    norm is in evaluation mode as for `snip`. Its default is 10 rounds; its instructions use 60.
+
+    Args:
+        batches: The number of batches of 128 that every round draws anew from the scoring set, at most all of
+            it. With 0, the default, every round uses the whole set.
     """
 
     rounds: int = 10
@@ -38,12 +43,39 @@ class IterSnip(Pruner):
             raise UsageError(f"batches must be 0, for all scoring data, or more, not {self.batches}")
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
-        """How much the loss changes, to first order, when a weight that is left is removed."""
+        """Return the size of the change of the loss, to first order, when a remaining weight is removed."""
         return dict(self._sensitivities(problem, problem.parameters))
 
     def _sensitivities(self, problem: Problem, weights: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """|weights * g| with g of the masked network."""
+        """Yield |weights * g| with g of the masked network."""
         data = sampled(problem, self.batches * BATCH) if self.batches else problem
         gradients = summed_gradients(data)
         for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
             yield name, (weight.detach() * gradient).abs_()
+
+
+class Force(IterSnip):
+    """FORCE: iterative SNIP whose removed weights may return.
+
+    The score is |w g| with the weight w before any mask and g = dL/dw at w m, in 10 exponential rounds. A
+    masked weight also has a gradient in the masked network, and competes with all others in every round.
+
+    Paper: de Jorge, Sanyal, Behl, Torr, Rogez, Dokania, "Progressive Skeletonization: Trimming more fat from
+    a network at initialization", 2021, arXiv 2006.09081. The remarks at `iter-snip` hold here as well.
+
+    Args:
+        batches: The number of batches of 128 that every round draws anew from the scoring set, at most all of
+            it. With 0, the default, every round uses the whole set.
+    """
+
+    def score(self, problem: Problem) -> dict[str, Tensor]:
+        """Return the size of the change of the loss, to first order, when a weight is removed or returns."""
+        return dict(self._sensitivities(problem, problem.dense))
+
+    def prune(self, problem: Problem, density: float) -> Masks:
+        """Return the masks after rounds in which every weight competes."""
+        masks = problem.masks
+        targets = densities(self.schedule, density, self.rounds, masks.density)
+        for round, target in enumerate(targets, start=1):
+            problem, masks = problem.at(masks, density=target, round=round).keep(self.score, revive=True)
+        return masks

@@ -13,31 +13,37 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from synflow_bench import Problem, Pruner
 from synflow_bench.errors import UsageError
-from synflow_bench_pruners.biases import is_unprunable_bias
-from synflow_bench_pruners.layout import channels_last
+from synflow_bench_pruners.helpers import channels_last, is_unprunable_bias
 
 
 class NtkSap(Pruner):
-    """Score |d/dm sum |f(x; m w) - f(x; m (w + d))|^2|: what carries the spectrum of the tangent kernel.
+    """NTK-SAP: keep the spectrum of the neural tangent kernel.
 
-    m are the masks, w weights drawn anew for every batch, d ~ `perturbation` N(0, I) on the prunable weights,
-    x ~ N(0, I); the sum goes over batches and `repeats`, the absolute value is taken at the end. There are
-    `examples_per_class` inputs a class, in batches of at most `batch`. Batch norm takes its statistics from
-    one train-mode pass of the same x through f(.; m w) and keeps them for both f. 20 rounds. `repeats` = 0,
-    the default, is 5 for up to ten classes, which make one batch only, and 1 for more: what the paper has for
-    CIFAR-10 and for the rest. With fewer, the noise of few draws, which is largest in the largest layer,
-    outweighs what the other layers score.
-    Wang, Li, Sun, "NTK-SAP: Improving neural network pruning by aligning training dynamics", 2023, arXiv
-    2304.02840.
+    The score is |d/dm sum |f(x; m w) - f(x; m (w + d))|^2| with the masks m, weights w drawn anew for every
+    batch, d ~ `perturbation` N(0, I) on the prunable weights, and inputs x ~ N(0, I), in 20 exponential
+    rounds. The sum goes over all batches; the absolute value is taken at the end. Each repeat has
+    `problem.options.examples_per_class` inputs per class. Batch norm takes its statistics from one
+    training-mode pass of the same x through f(.; m w), and keeps them for both f.
 
-    A network says not how it was initialised, and torch's `reset_parameters` is seldom how. So new weights
-    are a random permutation of the dense tensor's own entries: where they were drawn independently from
-    one distribution, whichever it is, this has the law of a fresh draw (but for the set of values, which
-    stays); constant tensors stay constant. Orthogonal and other structured weights lose their structure.
-    Biases and batch norm's shifts that are not prunable are zero, as the authors' networks begin: torch's own
-    biases, which no mask thins, drown the signal of a sparse network, and all layers but the first score 0.
-    The official code calls the network's own initialisation, and takes batch norm's statistics with dropout
-    active; here only batch norm is in train mode. There, images are loaded for their shape only; here, none.
+    Paper: Wang, Li, Sun, "NTK-SAP: Improving neural network pruning by aligning training dynamics", 2023,
+    arXiv 2304.02840.
+
+    The initialization of a network cannot be read from it, and torch's `reset_parameters` is seldom the one.
+    New weights are therefore a random permutation of the entries of the dense tensor: where these were drawn
+    independently from one distribution, the permutation has the law of a fresh draw, except for the set of
+    values, which stays. Constant tensors stay constant; orthogonal and other structured weights lose their
+    structure. Biases and batch norm's shifts that are not prunable are zero, as in the authors' networks:
+    torch's own biases, which no mask thins, drown the signal of a sparse network, and all layers but the
+    first score 0. The official code calls the network's own initialization, takes batch norm's statistics
+    with dropout active, and loads images for their shape; here only batch norm is in training mode, and no
+    images are loaded.
+
+    Args:
+        repeats: The number of draws for all inputs. 0, the default, is 5 for up to ten classes and 1 for
+            more: the paper's numbers for CIFAR-10 and for the rest. With fewer, the noise of few draws, which
+            is largest in the largest layer, outweighs the scores of the other layers.
+        perturbation: The standard deviation of d.
+        batch: The largest number of inputs per batch.
     """
 
     needs_data: ClassVar[bool] = False
@@ -52,19 +58,19 @@ class NtkSap(Pruner):
         if self.repeats < 0 or self.perturbation <= 0 or self.batch < 2:
             raise UsageError(
                 f"repeats={self.repeats}, perturbation={self.perturbation:g}, batch={self.batch}: "
-                "give 0 repeats, for the paper's, or more; a perturbation above 0; 2 inputs a batch or more"
+                "repeats must be at least 0, perturbation above 0, and batch at least 2"
             )
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
-        """How much the kernel's trace, estimated with fresh weights, depends on each mask entry."""
+        """Return the change of the kernel's trace, estimated with fresh weights, with each mask entry."""
         total = [torch.zeros_like(p) for p in problem.parameters.values()]
-        for size in self._sizes(problem):
+        for size in self.batch_sizes(problem):
             torch._foreach_add_(total, sensitivities(problem, Draw.of(problem, size, self.perturbation)))
         pairs = zip(problem.masks.items(), total, strict=True)
         return {name: (score * mask).abs_() for (name, mask), score in pairs}
 
-    def _sizes(self, problem: Problem) -> Iterator[int]:
-        """The batches of all repeats, as equal as can be."""
+    def batch_sizes(self, problem: Problem) -> Iterator[int]:
+        """Yield the numbers of inputs of the batches of all repeats, as equal as possible."""
         number = max(2, problem.num_classes * problem.options.examples_per_class)
         batches = -(-number // self.batch)
         for _ in range(self.repeats or (5 if problem.num_classes <= 10 else 1)):
@@ -73,7 +79,13 @@ class NtkSap(Pruner):
 
 @dataclass(frozen=True)
 class Draw:
-    """Fresh weights of the whole network, perturbed ones of its prunable tensors, and inputs (N, ...)."""
+    """Random weights and inputs for one batch.
+
+    Attributes:
+        weights: Fresh weights of the whole network, unmasked.
+        perturbed: The same of the prunable tensors, perturbed.
+        inputs: (N, ...), standard normal.
+    """
 
     weights: Mapping[str, Tensor]
     perturbed: Mapping[str, Tensor]
@@ -81,7 +93,7 @@ class Draw:
 
     @classmethod
     def of(cls, problem: Problem, size: int, perturbation: float) -> Self:
-        """Draw from the problem's generator; unmasked."""
+        """Draw `size` inputs and all weights from the problem's generator."""
         weights = {
             name: torch.zeros_like(tensor)
             if is_unprunable_bias(problem, name)
@@ -97,7 +109,7 @@ class Draw:
 
 
 def sensitivities(problem: Problem, draw: Draw) -> tuple[Tensor, ...]:
-    """d/dm of the squared change of the outputs for every prunable tensor, with fixed batch norm."""
+    """Return d/dm of the squared change of the outputs for every prunable tensor, with fixed batch norm."""
     masks = {name: mask.to(problem.dtype).requires_grad_() for name, mask in problem.masks.items()}
     model = problem.model
     here, there = (
@@ -111,7 +123,7 @@ def sensitivities(problem: Problem, draw: Draw) -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def _observe(model: nn.Module, state: Mapping[str, Tensor], inputs: Tensor) -> None:
-    """Set batch norm's statistics to those of `inputs` alone."""
+    """Set batch norm's statistics to those of `inputs` only."""
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return

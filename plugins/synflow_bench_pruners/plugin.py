@@ -1,4 +1,4 @@
-"""Registers the pruners; imports none of them."""
+"""Register the pruners without an import of their modules."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from synflow_bench.host import hookimpl
 
 @hookimpl
 def synflow_bench_pruners() -> dict[str, str]:
-    """Names and where their classes are."""
+    """Return the names of the pruners and the places of their classes."""
     return {
         "random": "synflow_bench_pruners.random:Random",
         "magnitude": "synflow_bench_pruners.magnitude:Magnitude",
         "snip": "synflow_bench_pruners.snip:Snip",
         "grasp": "synflow_bench_pruners.grasp:Grasp",
         "synflow": "synflow_bench_pruners.synflow:SynFlow",
-        "synflow-l2": "synflow_bench_pruners.synflow_l2:SynFlowL2",
-        "grasp-abs": "synflow_bench_pruners.grasp_abs:GraspAbs",
+        "synflow-l2": "synflow_bench_pruners.synflow:SynFlowL2",
+        "grasp-abs": "synflow_bench_pruners.grasp:GraspAbs",
         "iter-snip": "synflow_bench_pruners.iter_snip:IterSnip",
-        "force": "synflow_bench_pruners.force:Force",
-        "uniform": "synflow_bench_pruners.uniform:Uniform",
-        "uniform-plus": "synflow_bench_pruners.uniform_plus:UniformPlus",
-        "erk": "synflow_bench_pruners.erk:Erk",
-        "igq": "synflow_bench_pruners.igq:Igq",
-        "balanced": "synflow_bench_pruners.balanced:Balanced",
+        "force": "synflow_bench_pruners.iter_snip:Force",
+        "uniform": "synflow_bench_pruners.layer_densities:Uniform",
+        "uniform-plus": "synflow_bench_pruners.layer_densities:UniformPlus",
+        "erk": "synflow_bench_pruners.layer_densities:Erk",
+        "igq": "synflow_bench_pruners.layer_densities:Igq",
+        "balanced": "synflow_bench_pruners.layer_densities:Balanced",
         "smart-ratio": "synflow_bench_pruners.smart_ratio:SmartRatio",
         "lamp": "synflow_bench_pruners.lamp:Lamp",
         "prospr": "synflow_bench_pruners.prospr:ProsPr",

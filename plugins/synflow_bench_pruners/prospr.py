@@ -11,25 +11,32 @@ from torch.func import functional_call
 from synflow_bench import Problem, Pruner
 from synflow_bench.errors import UsageError
 from synflow_bench.pruning import Examples
-from synflow_bench_pruners.global_draws import global_draws
+from synflow_bench_pruners.helpers import global_draws
 
 Weights = Mapping[str, Tensor]
 
 
 class ProsPr(Pruner):
-    """Score |w dL/dw_K|: how much a weight matters for the loss after K steps of training from here.
+    """ProsPr: keep weights that matter after K training steps.
 
-    w_0 = c w with c = 1, w_{t+1} = w_t - lr dL_t/dw_t for t < K, and the score is |dL_K/dc| = |w dL_K/dw_0|.
-    First order takes dw_K/dw_0 for the identity; `second_order` goes through the K steps. K = `inner_steps`,
-    lr = `inner_lr`, no momentum. All trained parameters take part, biases and batch norm too; the network is
-    in train mode. Weights that are masked already stay zero.
-    Alizadeh et al., "Prospect Pruning: Finding Trainable Weights at Initialization using Meta-Gradients",
-    2022, arXiv 2202.08132.
+    w_0 = c w with c = 1, w_{t+1} = w_t - lr dL_t/dw_t for t < K without momentum, and the score is
+    |dL_K/dc| = |w dL_K/dw_0|. The first order takes dw_K/dw_0 for the identity: |w dL_K/dw_K|. All trained
+    parameters take part, biases and batch norm too; the network is in training mode. Weights that are masked
+    already stay zero.
 
-    The data come `batch` at a time, step after step, and from the start again when they end: ten classes have
-    one batch for all steps, as in the official code by default, more classes have a new one every step. The
-    official code goes through the steps by default and draws its batches of 128 from all training data; its
-    first order, like here, is the gradient after the last step times the first weights.
+    Paper: Alizadeh et al., "Prospect Pruning: Finding Trainable Weights at Initialization using
+    Meta-Gradients", 2022, arXiv 2202.08132.
+
+    Every step takes the next batch of the scoring data, and after the last the first again: ten classes have
+    one batch for all steps, as in the official code by default, more classes have a new one for every step.
+    The official code differentiates through the steps by default and draws its batches of 128 from all
+    training data; its first order, like here, is the gradient after the last step times the first weights.
+
+    Args:
+        inner_steps: K, the number of training steps.
+        inner_lr: lr, their learning rate.
+        second_order: Differentiate through the K steps.
+        batch: The largest number of examples per batch.
     """
 
     inner_steps: int = 3
@@ -42,11 +49,11 @@ class ProsPr(Pruner):
         if self.inner_steps < 0 or self.inner_lr <= 0 or self.batch < 1:
             raise UsageError(
                 f"inner_steps={self.inner_steps}, inner_lr={self.inner_lr:g}, batch={self.batch}: "
-                "give at least 0 steps, a rate above 0 and at least 1 example a batch"
+                "inner_steps must be at least 0, inner_lr above 0, and batch at least 1"
             )
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
-        """The share of each weight in the loss after the inner steps."""
+        """Return the size of the change of the loss after the inner steps, to first order in each weight."""
         with global_draws(problem):
             problem.model.train()
             gradients = self._gradients(problem)
@@ -55,7 +62,7 @@ class ProsPr(Pruner):
         return {name: (p.detach() * gradient).abs_() for (name, p), gradient in pairs}
 
     def _gradients(self, problem: Problem) -> tuple[Tensor, ...]:
-        """dL_K/dw of every prunable tensor: at the first weights, or at the last for the first order."""
+        """Return dL_K/dw of every prunable tensor, at the first weights (at the last for first order)."""
         batches = _batches(problem, self.batch)
         first = last = _leaves(dict(problem.model.named_parameters()))
         for _ in range(self.inner_steps):
@@ -81,12 +88,12 @@ class ProsPr(Pruner):
 
 
 def _leaves(weights: Weights) -> Weights:
-    """Copies without history that ask for gradients where the originals do."""
+    """Return copies without autograd history that require gradients if the originals do."""
     return {name: t.detach().clone().requires_grad_(t.requires_grad) for name, t in weights.items()}
 
 
 def _loss(problem: Problem, weights: Weights, examples: Examples) -> Tensor:
-    """The mean loss in train mode; the buffers are copies, batch norm's statistics stay as they are."""
+    """Return the mean loss in training mode; buffers are copied, so that batch norm's statistics stay."""
     inputs, labels = examples
     buffers = {name: buffer.clone() for name, buffer in problem.model.named_buffers()}
     return problem.loss(functional_call(problem.model, {**weights, **buffers}, (inputs,)), labels)
@@ -97,9 +104,9 @@ def _masked(problem: Problem, name: str, gradient: Tensor) -> Tensor:
 
 
 def _batches(problem: Problem, size: int) -> Iterator[Examples]:
-    """The scoring data over and over, in parts of at most `size` that are as equal as can be.
+    """Yield the scoring data repeatedly, in parts of at most `size` that are as equal as possible.
 
-    A last part of one example would leave batch norm nothing to normalise by.
+    A last part of one example would leave batch norm no variance to normalize by.
     """
     number = len(problem.examples[1]) if problem.examples else size
     parts = -(-number // size)

@@ -1,4 +1,4 @@
-"""Random pruning: the baseline that says how much a score is worth."""
+"""Random pruning: the baseline that shows the worth of a score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from synflow_bench import Problem, Pruner
 
 
 class Random(Pruner):
-    """Independent uniform scores: every layer ends near the same density."""
+    """Random: keep weights drawn uniformly from all layers.
+
+    The score is an independent uniform draw, so that the density of every layer is rho on average; `uniform`
+    has it exactly.
+    """
 
     needs_data: ClassVar[bool] = False
 

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from itertools import accumulate
 from typing import Literal
 
 import torch
-from torch import nn
-from torch.fx import Node, symbolic_trace
 
 from synflow_bench import Problem
-from synflow_bench_pruners.layer_shares import pass_on
-from synflow_bench_pruners.random_in_layers import RESERVE, RandomInLayers, check_density, sizes
+from synflow_bench.graph import Edges, Untraceable, trace
+from synflow_bench_pruners.layer_densities import RESERVE, RandomInLayers, check_density, sizes
 
 LINEAR = 2
-"""Dimensions of a linear layer's weights; convolutions have more."""
-
-ADDITIONS = frozenset({operator.add, operator.iadd, torch.add, "add", "add_"})
+"""The number of dimensions of a linear layer's weights; those of convolutions have more."""
 
 
 class SmartRatio(RandomInLayers):
-    """Density of layer l proportional to k^2 + k, k = L - l + 1, in ResNets; to (k^2 + k) / l^2 in VGGs.
+    """Smart-ratio: random masks, densities fall with depth.
 
-    Linear layers keep the share `linear`, 0.3. What a layer cannot hold is passed on to the layers after it.
-    Random inside. `form` says which formula; `auto` takes the ResNets' where the network adds tensors, or
-    cannot be traced.
-    Su, Chen, Cai, Wu, Gao, Wang, Lee, "Sanity-Checking Pruning Methods: Random Tickets can Win the Jackpot",
-    2020, arXiv 2009.11094.
+    With L layers and k = L - l + 1, the density of layer l is proportional to k^2 + k in ResNets and to
+    (k^2 + k) / l^2 in VGGs. Linear layers have the density `linear`. The part that a layer cannot hold is
+    passed on to the layers after it. Masks are random inside a layer.
 
-    L counts linear layers too, and convolutions on shortcuts, as the official code does. Where the paper is
-    silent: linear layers take at most half of what is kept (in a small network 0.3 of them can be more than
-    all of it), and come last among those that a surplus is passed on to; in a network without convolutions
-    only the last linear layer is fixed; a bias or a batch-norm vector goes with the weights before it.
+    Paper: Su, Chen, Cai, Wu, Gao, Wang, Lee, "Sanity-Checking Pruning Methods: Random Tickets can Win the
+    Jackpot", 2020, arXiv 2009.11094.
+
+    L counts linear layers too, and convolutions on shortcuts, as the official code does. Where the paper
+    leaves it open: linear layers take at most half of the kept weights (in a small network 0.3 of them can be
+    more than all of it), and come last among those that a surplus is passed on to; in a network without
+    convolutions only the last linear layer is fixed; a bias or a batch-norm vector goes with the weights
+    before it.
+
+    Args:
+        linear: The density of linear layers.
+        form: The formula, "resnet" or "vgg"; "auto" takes the one for ResNets where paths meet again in the
+            traced graph of the network, or where it cannot be traced.
     """
 
     linear: float = 0.3
@@ -44,7 +46,7 @@ class SmartRatio(RandomInLayers):
         check_density("linear", self.linear)
 
     def shares(self, problem: Problem, total: int) -> Mapping[str, float]:
-        """A fixed part for linear layers, the rest by the falling ratios."""
+        """Return a fixed part for linear layers, and the rest by the falling ratios."""
         numbers, levels = sizes(problem), _levels(problem)
         fixed = {name: numbers[name] for name in _linear(problem, levels)}
         ratios = self._ratios(problem, levels)
@@ -55,9 +57,20 @@ class SmartRatio(RandomInLayers):
 
     def _ratios(self, problem: Problem, levels: Mapping[str, int]) -> dict[str, float]:
         depth = max(levels.values())
-        residual = self.form == "resnet" or (self.form == "auto" and _adds(problem.model))
+        residual = self.form == "resnet" or (self.form == "auto" and _paths_meet(problem))
         ratios = {level: (depth - level + 1) * (depth - level + 2) for level in set(levels.values())}
         return {name: ratios[level] / (1 if residual else level**2) for name, level in levels.items()}
+
+
+def pass_on(shares: Mapping[str, float], most: Mapping[str, float]) -> dict[str, float]:
+    """Give the excess of `shares` over `most` to the layers that follow; after the last, to the first."""
+    kept, surplus = dict.fromkeys(shares, 0.0), 0.0
+    for asked in (shares, dict.fromkeys(shares, 0.0)):
+        for name, share in asked.items():
+            wanted = kept[name] + share + surplus
+            kept[name] = min(wanted, most[name])
+            surplus = wanted - kept[name]
+    return kept
 
 
 def _levels(problem: Problem) -> dict[str, int]:
@@ -81,10 +94,11 @@ def _scaled(shares: Mapping[str, float], total: float) -> dict[str, float]:
     return {name: scale * share for name, share in shares.items()}
 
 
-def _adds(model: nn.Module) -> bool:
-    """Whether the network adds what two paths bring; also where it cannot be traced."""
-    try:
-        nodes = symbolic_trace(model).graph.nodes
-    except Exception:  # Tracing runs the network's own code on proxies, which may raise anything.
+def _paths_meet(problem: Problem) -> bool:
+    """Return True if some unit adds two paths, or if the network cannot be traced."""
+    ones = torch.ones(1, *problem.input_shape, dtype=problem.dtype, device=problem.device)
+    graph = trace(problem.model, ones)
+    if isinstance(graph, Untraceable):
         return True
-    return any(n.target in ADDITIONS and sum(isinstance(a, Node) for a in n.args) > 1 for n in nodes)
+    targets = [step.targets for step in graph.steps if isinstance(step, Edges)]
+    return any(len(units) > len(torch.unique(units)) for units in targets)

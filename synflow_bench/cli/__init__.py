@@ -1,5 +1,38 @@
-"""The command line: one file a command, thin, and imported when it runs."""
+"""The command line: one thin module per command, imported when it runs.
 
-from synflow_bench.cli._app import load_host, main
+Plugins that add commands find here what they share with the built-in ones.
+"""
 
-__all__ = ["load_host", "main"]
+from synflow_bench.cli.app import LazyCommand, load_host, main
+from synflow_bench.cli.options import (
+    compression_options,
+    data_option,
+    device_option,
+    executor_option,
+    json_option,
+    plugin_option,
+    refuse,
+    repeatable,
+    results_option,
+    threads_option,
+    workers_option,
+)
+from synflow_bench.cli.output import print_table
+
+__all__ = [
+    "LazyCommand",
+    "compression_options",
+    "data_option",
+    "device_option",
+    "executor_option",
+    "json_option",
+    "load_host",
+    "main",
+    "plugin_option",
+    "print_table",
+    "refuse",
+    "repeatable",
+    "results_option",
+    "threads_option",
+    "workers_option",
+]

@@ -1,30 +1,103 @@
-"""`synflow-bench leaderboard`: from recorded cells to a table, a page, or a verdict on a committed one."""
+"""`synflow-bench leaderboard`: from recorded cells to a table, a file, a site, or a check of a file."""
 
 from __future__ import annotations
 
 import json
+import shlex
+from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
 import click
 
-from synflow_bench.cli._leaderboard import Choice, Request
 from synflow_bench.cli.options import results_option
 from synflow_bench.errors import RecordError, UsageError
+from synflow_bench.files import write_atomically
 from synflow_bench.leaderboard import (
     EXPLANATIONS,
     FORMATS,
-    RECORD_FORMATS,
+    Leaderboard,
+    choose,
     explain,
     format_of,
+    no_records,
     print_boards,
+    read_leaderboard,
+    render,
 )
-from synflow_bench.records import write_atomically
+from synflow_bench.records import Result, Store, read_record
 
 AXES = ("compression", "effective")
-_SHOWN = 60
+_QUOTED = 60
 """Characters of a differing line that are quoted."""
 _ALL_TERMS = ""
+
+
+@dataclass(frozen=True)
+class LeaderboardRequest:
+    """The leaderboard that a command line asks for."""
+
+    results: Path
+    form: str = "table"
+    datasets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    pruners: tuple[str, ...] = ()
+    baseline: str | None = None
+    published: bool = False
+    per_seed: bool = False
+
+    def leaderboard(self, found: list[Result] | None = None) -> Leaderboard:
+        """Build the boards from all results of the folder, which are read unless they are given."""
+        return read_leaderboard(
+            self.results, **self._choice(), baseline=self.baseline, published=self.published, found=found
+        )
+
+    def content(self) -> bytes:
+        """Return the content of the file."""
+        if not FORMATS[self.form].of_records:
+            return render(self.leaderboard(), self.form, per_seed=self.per_seed).encode()
+        records = choose(Store(self.results), **self._choice())
+        if not records:
+            raise no_records(self.results)
+        content: bytes = FORMATS[self.form].load()(records)
+        return content
+
+    def site(self, output: Path, *, force: bool) -> int:
+        """Write the site to the folder `output` and return the number of its files."""
+        from synflow_bench.site import check_folder, write_site
+
+        check_folder(output, force)
+        store = Store(self.results)
+        found = store.results()
+        leaderboard = self.leaderboard(found)
+        results = choose(found, **self._choice()) if found else []
+        keys = {result.key for result in results}
+        records = (read_record(path) for path in store.paths() if path.stem in keys)
+        return write_site(output, leaderboard, results, records, force=force)
+
+    def chart(self, file: Path, axis: str) -> bytes:
+        """Return the chart of accuracy against `axis`, as the suffix of `file` says."""
+        from synflow_bench.charts import chart_bytes, check_chart_path
+        from synflow_bench.site import accuracy_figure
+
+        check_chart_path(file)
+        return chart_bytes(accuracy_figure(self.leaderboard(), axis), file)
+
+    def command(self, output: Path) -> str:
+        """Return the command line that writes this leaderboard to `output`."""
+        words = ["synflow-bench", "leaderboard", "--results", str(self.results), "--format", self.form]
+        words += [
+            word
+            for kind, names in self._choice().items()
+            for name in names
+            for word in (f"--{kind[:-1]}", name)
+        ]
+        words += ["--baseline", self.baseline] if self.baseline else []
+        words += ["--published"] * self.published + ["--per-seed"] * self.per_seed
+        return shlex.join([*words, "--output", str(output), "--force"])
+
+    def _choice(self) -> dict[str, tuple[str, ...]]:
+        return {"datasets": self.datasets, "models": self.models, "pruners": self.pruners}
 
 
 @click.command("leaderboard")
@@ -32,30 +105,32 @@ _ALL_TERMS = ""
 @click.option(
     "--format",
     "form",
-    type=click.Choice([*FORMATS, *RECORD_FORMATS]),
-    help="By default what the suffix of FILE says, a table without one; parquet has the raw records.",
+    type=click.Choice([*FORMATS]),
+    help="By default what the suffix of the file says, or a table; parquet holds the raw records.",
 )
 @click.option(
     "--output",
     metavar="PATH",
     type=click.Path(path_type=Path),
-    help="Write to a file; html to a folder of pages, unless PATH ends in .html.",
+    help="Write to a file; html writes a folder of pages, unless PATH ends in .html.",
 )
+@click.option("--details", is_flag=True, help="Print all compressions, costs, layers and definitions.")
+@click.option("--per-seed", is_flag=True, help="One line per seed, with --format csv.")
 @click.option(
     "--chart",
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw accuracy against compression to FILE: .svg, .pdf, .png or .html.",
 )
-@click.option("--axis", type=click.Choice(AXES), help="What --chart draws accuracy against.")
-@click.option("--force", is_flag=True, help="Write over what PATH or FILE holds.")
+@click.option("--axis", type=click.Choice(AXES), help="The compression against which --chart draws accuracy.")
+@click.option("--force", is_flag=True, help="Write over an existing PATH or FILE.")
 @click.option(
     "--check",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write nothing; exit with 1 if FILE is not what the records give.",
+    help="Write nothing; exit with 1 if the records give another FILE.",
 )
-@click.option("--dataset", "datasets", metavar="D", multiple=True, help="Only this data set; repeatable.")
+@click.option("--dataset", "datasets", metavar="D", multiple=True, help="Only this dataset; repeatable.")
 @click.option("--model", "models", metavar="M", multiple=True, help="Only this model; repeatable.")
 @click.option("--pruner", "pruners", metavar="P", multiple=True, help="Only this pruner or row; repeatable.")
 @click.option("--baseline", metavar="P", help="Add paired differences from this pruner, row or dense.")
@@ -68,12 +143,14 @@ _ALL_TERMS = ""
     metavar="[NAME]",
     is_flag=False,
     flag_value=_ALL_TERMS,
-    help="Say how a number is defined, or all of them.",
+    help="Print the definition of a number, or of all of them.",
 )
 def command(
     results: Path,
     form: str | None,
     output: Path | None,
+    details: bool,
+    per_seed: bool,
     chart: Path | None,
     axis: str | None,
     force: bool,
@@ -85,57 +162,76 @@ def command(
     published: bool,
     term: str | None,
 ) -> None:
-    """Rank the recorded pruners: accuracy against compression, with intervals over seeds.
+    """Rank pruners: accuracy against compression, over seeds.
 
-    Reads records alone; equal records give equal bytes, so that a committed leaderboard can be checked.
+    Reads records only; equal records give equal bytes, so that a committed leaderboard can be checked.
     """
-    _refuse_without_effect(output or chart, force, check)
-    _refuse_beside_chart(chart, axis, any((form, output, baseline, published)))
     if term is not None:
-        _explain(term, form, any((output, check, chart, baseline, published, datasets, models, pruners)))
-        return
-    if chart:
-        _draw(Request(results, "table", Choice(datasets, models, pruners)), chart, axis, force)
-        return
-    file = output or check
-    chosen = form or (format_of(file) if file else "table")
-    _refuse_raw(chosen, output, check, baseline, published)
-    request = Request(results, chosen, Choice(datasets, models, pruners), baseline, published)
-    if check:
-        _check(request, check)
-    elif output:
-        _write(request, output, force)
-    else:
-        _print(request)
-
-
-def _refuse_without_effect(output: Path | None, force: bool, check: Path | None) -> None:
-    if check and output:
-        raise UsageError("--check writes nothing, so --output has no effect with it; leave one out")
-    if force and not output:
-        raise UsageError("--force has no effect without --output; leave it out")
-
-
-def _refuse_beside_chart(chart: Path | None, axis: str | None, others: bool) -> None:
-    if axis and not chart:
-        raise UsageError("--axis has no effect without --chart; leave it out")
-    if chart and others:
-        raise UsageError(
-            "--chart draws the boards alone; leave out --format, --output, --baseline and --published"
+        choice = (
+            output,
+            check,
+            chart,
+            axis,
+            baseline,
+            published,
+            datasets,
+            models,
+            pruners,
+            details,
+            per_seed,
         )
-
-
-def _refuse_raw(
-    form: str, output: Path | None, check: Path | None, baseline: str | None, published: bool
-) -> None:
-    if form not in RECORD_FORMATS:
+        _explain(term, form, any(choice))
         return
-    if check:
-        raise UsageError(f"--check compares text; the bytes of {form} depend on the library that writes it")
-    if baseline or published:
-        raise UsageError(f"{form} holds raw records, so leave out --baseline and --published")
-    if not output:
-        raise UsageError(f"{form} is no text; name a file with --output")
+    _refuse(
+        (check and (output or chart), "--check writes nothing; leave out --output and --chart, or --check"),
+        (force and not (output or chart), "--force has no effect without --output or --chart; leave it out"),
+        (axis and not chart, "--axis has no effect without --chart; leave it out"),
+        (
+            chart and any((form, output, baseline, published, details, per_seed)),
+            "--chart draws only the boards; leave out --format, --output, --baseline, --published, --details "
+            "and --per-seed",
+        ),
+    )
+    file = output or check
+    chosen = form or ("table" if chart or not file else format_of(file))
+    raw = FORMATS[chosen].of_records
+    _refuse(
+        (raw and check, f"--check compares text; the bytes of {chosen} depend on the library that writes it"),
+        (
+            raw and (baseline or published),
+            f"{chosen} holds raw records; leave out --baseline and --published",
+        ),
+        (raw and not output, f"{chosen} is not text; name a file with --output"),
+        (
+            details and (file or chosen != "table"),
+            "--details is for the table in a terminal; files have all details; leave it out",
+        ),
+        (
+            per_seed and not FORMATS[chosen].per_seed,
+            f"{chosen} has no lines per seed; add --format csv, or leave out --per-seed",
+        ),
+    )
+    request = LeaderboardRequest(results, chosen, datasets, models, pruners, baseline, published, per_seed)
+    if chart:
+        _refuse_existing(chart, force)
+        _report(chart, request.chart(chart, axis or AXES[0]))
+    elif check:
+        _check(request, check)
+    elif output and _is_site(chosen, output):
+        files = request.site(output, force=force)
+        click.echo(f"wrote {files} files; open {str(output / 'index.html')!r}", err=True)
+    elif output:
+        _refuse_existing(output, force)
+        _report(output, request.content())
+    else:
+        _print(request, details)
+
+
+def _refuse(*reasons: tuple[object, str]) -> None:
+    """Raise the first message whose condition holds."""
+    for holds, message in reasons:
+        if holds:
+            raise UsageError(message)
 
 
 def _explain(term: str, form: str | None, others: bool) -> None:
@@ -149,22 +245,11 @@ def _explain(term: str, form: str | None, others: bool) -> None:
         click.echo(click.wrap_text(f"{name}: {meaning}", 100, subsequent_indent="    "))
 
 
-def _print(request: Request) -> None:
+def _print(request: LeaderboardRequest, details: bool) -> None:
     if request.form != "table":
         click.echo(request.content().decode(), nl=False)
         return
-    from rich.console import Console
-
-    print_boards(request.page(), Console())
-
-
-def _write(request: Request, output: Path, force: bool) -> None:
-    if _is_site(request.form, output):
-        pages = request.site(output, force=force)
-        click.echo(f"{pages} files; open {str(output / 'index.html')!r}", err=True)
-        return
-    _refuse_existing(output, force)
-    write_atomically(output, request.content())
+    print_boards(request.leaderboard(), details=details)
 
 
 def _is_site(form: str, path: Path) -> bool:
@@ -178,23 +263,22 @@ def _refuse_existing(file: Path, force: bool) -> None:
         raise UsageError(f"{str(file)!r} exists; add --force to write over it")
 
 
-def _draw(request: Request, file: Path, axis: str | None, force: bool) -> None:
-    _refuse_existing(file, force)
-    write_atomically(file, request.chart(file, axis or AXES[0]))
+def _report(file: Path, content: bytes) -> None:
+    write_atomically(file, content)
+    click.echo(f"wrote {str(file)!r}", err=True)
 
 
-def _check(request: Request, file: Path) -> None:
+def _check(request: LeaderboardRequest, file: Path) -> None:
     if _is_site(request.form, file) or file.is_dir():
         raise UsageError(f"--check compares one file, and {str(file)!r} is a folder; check another format")
-    fresh = request.content().decode()
-    difference = _difference(file, fresh)
+    difference = _difference(file, request.content().decode())
     if difference:
         click.echo(f"{str(file)!r} is stale: {difference}; regenerate: {request.command(file)}", err=True)
         raise click.exceptions.Exit(1)
 
 
 def _difference(file: Path, fresh: str) -> str | None:
-    """The first difference between the file and `fresh`, in words; None where there is none."""
+    """Return the first difference between the file and `fresh` in words, None where there is none."""
     try:
         found = file.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
@@ -211,4 +295,4 @@ def _difference(file: Path, fresh: str) -> str | None:
 def _quoted(line: str | None) -> str:
     if line is None:
         return "no more"
-    return repr(line if len(line) <= _SHOWN else f"{line[:_SHOWN]}...")
+    return repr(line if len(line) <= _QUOTED else f"{line[:_QUOTED]}...")

@@ -1,41 +1,216 @@
-"""Options that several commands share, so that they are spelt and explained once."""
+"""The options of `run`, and those that several commands share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from synflow_bench.cli.app import PLUGIN_FILES
 from synflow_bench.data import DATA_VARIABLE, default_data_root
 from synflow_bench.errors import UsageError
-from synflow_bench.records.location import RESULTS_VARIABLE, default_results_root
 
-results_option = click.option(
-    "--results",
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=default_results_root,
-    show_default=f"${RESULTS_VARIABLE} or ./results",
-    help="The results folder.",
+F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[Any], Any]
+
+RESULTS_VARIABLE = "SYNFLOW_BENCH_RESULTS"
+"""The environment variable that names the results folder."""
+
+
+def default_results_root() -> Path:
+    """Return the folder that `SYNFLOW_BENCH_RESULTS` names, else `results` in the working folder."""
+    return Path(os.environ.get(RESULTS_VARIABLE) or "results")
+
+
+def combined(*options: Decorator) -> Callable[[F], F]:
+    """Return one decorator that adds several options, in this order."""
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def repeatable(name: str, parameter: str, metavar: str, help: str, kind: Any = str) -> Decorator:
+    """Return an option that may be given several times, and says so in its help."""
+    help = f"{help.rstrip('.')}; repeatable."
+    return click.option(name, parameter, metavar=metavar, type=kind, multiple=True, help=help)
+
+
+def flag(name: str, parameter: str, help: str) -> Decorator:
+    """Return an option without a value."""
+    return click.option(name, parameter, is_flag=True, help=help)
+
+
+def json_option(help: str) -> Decorator:
+    """Return the flag `--json`, as the parameter `as_json`."""
+    return flag("--json", "as_json", help)
+
+
+def _count(name: str, help: str, least: int = 1, default: int | None = None) -> Decorator:
+    kind, shown = click.IntRange(min=least), default is not None
+    return click.option(name, metavar="N", type=kind, default=default, show_default=shown, help=help)
+
+
+def _folder(name: str, default: Callable[[], Path], shown: str, help: str) -> Decorator:
+    kind = click.Path(file_okay=False, path_type=Path)
+    return click.option(name, metavar="DIR", type=kind, default=default, show_default=shown, help=help)
+
+
+def _read_plugin_files(ctx: click.Context, _parameter: click.Parameter, paths: tuple[Path, ...]) -> None:
+    from synflow_bench.host import PluginFile
+
+    ctx.meta[PLUGIN_FILES] = tuple(PluginFile.read(path) for path in paths)
+
+
+def _read_seeds(_ctx: click.Context, _option: click.Parameter, text: str | None) -> int | list[int] | None:
+    """Read `--seeds`: a number of repetitions, such as `3`, or a list of seeds, such as `0,4,7` or `4,`.
+
+    Raises:
+        BadParameter: If the text is neither.
+    """
+    if text is None:
+        return None
+    try:
+        seeds = [int(part) for part in text.removesuffix(",").split(",")]
+    except ValueError:
+        seeds = []
+    is_list = "," in text
+    if not seeds or min(seeds) < (0 if is_list else 1):
+        raise click.BadParameter(f"{text!r} is not a number of seeds, such as 3, or a list, such as 0,1,2")
+    from synflow_bench.suites import MOST_REPETITIONS
+
+    if not is_list and seeds[0] > MOST_REPETITIONS:
+        raise click.BadParameter(
+            f"{seeds[0]} repetitions are more than {MOST_REPETITIONS}; "
+            f"for that one seed write `--seeds {seeds[0]},`"
+        )
+    return seeds if is_list else seeds[0]
+
+
+results_option = _folder(
+    "--results", default_results_root, f"${RESULTS_VARIABLE} or ./results", "The results folder."
+)
+data_option = _folder(
+    "--data", default_data_root, f"${DATA_VARIABLE} or a folder of the user's own", "The data folder."
+)
+plugin_option = click.option(
+    "--plugin",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    expose_value=False,
+    callback=_read_plugin_files,
+    help="A .py file that is a plugin for this command; repeatable.",
+)
+"""`load_host` loads the files: a command that has this option takes no argument for it."""
+executor_option = click.option(
+    "--executor", metavar="E", default="local", show_default=True, help="The executor that runs the cells."
+)
+workers_option = _count("--workers", "Cells that run at the same time; by default as many as fit.")
+threads_option = _count("--threads", "CPU threads per worker.", default=1)
+device_option = click.option(
+    "--device",
+    metavar="D",
+    default="auto",
+    show_default=True,
+    help="The device: auto, cpu, cuda, cuda:1 or mps.",
+)
+compression_options = combined(
+    repeatable(
+        "--compression",
+        "compressions",
+        "C",
+        "A compression ratio, prunable weights over kept ones: 10 keeps one weight in ten.",
+        float,
+    ),
+    repeatable(
+        "--sparsity",
+        "sparsities",
+        "S",
+        "The same as the share of removed weights: 0.9 is compression 10.",
+        float,
+    ),
 )
 
-data_option = click.option(
-    "--data",
-    metavar="DIR",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=default_data_root,
-    show_default=f"${DATA_VARIABLE} or a folder of the user's own",
-    help="The data folder.",
+cell_options = combined(
+    flag("--all", "all_pruners", "Run every installed pruner, whatever the suite names."),
+    click.option(
+        "--suite", metavar="NAME|FILE", default="quick", show_default=True, help="A suite, or its TOML file."
+    ),
+    repeatable("--pruner", "pruners", "P", "A pruner, such as 'synflow[rounds=10]'."),
+    repeatable("--dataset", "datasets", "D", "A dataset instead of those of the suite."),
+    repeatable("--model", "models", "M", "A model instead of those of the suite."),
+    compression_options,
+    repeatable(
+        "--ablation",
+        "ablations",
+        "A",
+        "An ablation: none, shuffle, reinit, invert, random-labels or random-inputs.",
+    ),
+    click.option(
+        "--seeds",
+        metavar="N|LIST",
+        callback=_read_seeds,
+        help="The number of seeds, or a list of them: 3, or 0,1,2, or 7, for one seed.",
+    ),
+    _count("--epochs", "The epochs of every recipe.", least=0),
+    click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="The precision of every recipe."),
+    click.option(
+        "--protocol",
+        type=click.Choice(["singleshot", "multishot"]),
+        help="One-shot pruning (singleshot) or iterative pruning (multishot).",
+    ),
+    _count("--levels", "The levels of multishot; each trains, prunes and rewinds the weights."),
+    click.option(
+        "--rewind",
+        metavar="init|STEP|lr",
+        help="What multishot rewinds the weights to: the initialization, the weights after an optimizer "
+        "step, or nothing (lr: only the learning rate).",
+    ),
+    repeatable("--set", "assignments", "PATH=VALUE", "A change of every setting, such as recipe.lr=0.01."),
 )
+"""The options of `run` that choose its cells."""
+place_options = combined(
+    executor_option, workers_option, threads_option, device_option, results_option, data_option
+)
+"""The options of `run` that say where its cells run."""
+run_options = combined(
+    click.option(
+        "--retry-failed/--no-retry-failed", default=True, show_default=True, help="Run failed cells again."
+    ),
+    flag("--force", "force", "Run recorded cells again; their old records are kept in replaced/."),
+    flag("--dry-run", "dry_run", "Only list the cells that would run, and estimate the time."),
+    repeatable(
+        "--log", "logs", "NAME[=TARGET]", "A logger: csv=DIR, tensorboard=DIR, wandb=PROJECT, or a plugin's."
+    ),
+    flag("--details", "details", "Print all compressions, costs, layers and definitions of the leaderboard."),
+    json_option("Print the outcome as JSON instead of a leaderboard."),
+)
+"""The options of `run` that say what else happens."""
 
 
 def refuse(ctx: click.Context, names: Iterable[str], reason: str, way_out: str = "") -> None:
-    """Raise `UsageError` where any of the parameters `names` was given, for all of which `reason` holds."""
-    spelt = {str(parameter.name): parameter.opts[0] for parameter in ctx.command.params}
-    given = [spelt[name] for name in names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    """Refuse options that have no effect.
+
+    Args:
+        ctx: The context of the command.
+        names: The parameters that have no effect.
+        reason: The reason, such as "--dry-run runs nothing".
+        way_out: The alternative to leaving them out, such as ", or --dry-run".
+
+    Raises:
+        UsageError: If any of them was given.
+    """
+    options = {str(parameter.name): parameter.opts[0] for parameter in ctx.command.params}
+    given = [options[name] for name in names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if given:
         has, them = ("has", "it") if len(given) == 1 else ("have", "them")
-        named = " and ".join(filter(None, (", ".join(given[:-1]), given[-1])))
-        raise UsageError(f"{reason}, so {named} {has} no effect; leave {them} out{way_out}")
+        listed = " and ".join(filter(None, (", ".join(given[:-1]), given[-1])))
+        raise UsageError(f"{reason}, so {listed} {has} no effect; leave {them} out{way_out}")

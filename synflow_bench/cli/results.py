@@ -1,48 +1,60 @@
-"""`synflow-bench results`: what is recorded, how a record is laid out, and records from elsewhere."""
+"""`synflow-bench results`: list, export, import, merge and verify records."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from synflow_bench.cli._sharing import export, import_, merge, verify
-from synflow_bench.cli.options import results_option
-from synflow_bench.records import Record, Store, json_schema, printable
+from synflow_bench.cli.app import load_host
+from synflow_bench.cli.options import flag, json_option, repeatable, results_option
+from synflow_bench.errors import DENSE, RecordError, UsageError
+from synflow_bench.leaderboard import choose
+from synflow_bench.records import (
+    Comparison,
+    Record,
+    Store,
+    compare_records,
+    export_records,
+    import_records,
+    json_schema,
+    printable,
+)
+
+_PRINTED = 20
+"""The number of lines of a kind that are printed; further ones are counted."""
+_LOCAL_IS_KEPT = "the local record is kept; --force replaces it"
+_sources = click.argument(
+    "sources", metavar="SOURCE...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+_json = json_option("Print the outcome as JSON.")
 
 
 @click.group("results")
 def command() -> None:
-    """List what is recorded, and describe the files.
+    """List, export, import and verify records.
 
-    Also hand records on, and take those of others: validated, compared, never written over ours.
+    A record is the JSON file of one cell. An archive is a .tar.gz file of records.
     """
-
-
-for _command in (export, import_, merge, verify):
-    command.add_command(_command)
-
-
-@command.command("schema")
-def schema() -> None:
-    """Print the JSON Schema of a record."""
-    click.echo(json.dumps(json_schema(), indent=1))
 
 
 @command.command("list")
 @results_option
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+@json_option("Print a JSON list.")
 def list_(results: Path, as_json: bool) -> None:
-    """List the recorded cells: key, status, accuracy, title."""
+    """List the recorded cells: key, status, test accuracy, title."""
     records = sorted(Store(results), key=_order)
     if as_json:
         click.echo(json.dumps([_summary(record) for record in records], indent=1))
-    elif not records:
+        return
+    if not records:
         click.echo(f"no records in {str(results)!r}", err=True)
-    else:
-        _print(records)
+    for record in records:
+        top1 = f"{100 * record.metrics.test_top1:5.1f}" if record.metrics else "    –"
+        click.echo(f"{record.key}  {record.status:7}  {top1}  {printable(record.cell.title)}")
 
 
 def _order(record: Record) -> tuple[str, bool, str, float, int, str]:
@@ -55,7 +67,151 @@ def _summary(record: Record) -> dict[str, Any]:
     return {"key": record.key, "status": record.status, "cell": record.cell.title, "test_top1": top1}
 
 
-def _print(records: list[Record]) -> None:
-    for record in records:
-        top1 = f"{100 * record.metrics.test_top1:5.1f}" if record.metrics else "    –"
-        click.echo(f"{record.key}  {record.status:7}  {top1}  {printable(record.cell.title)}")
+@command.command("schema")
+def schema() -> None:
+    """Print the JSON Schema of a record."""
+    click.echo(json.dumps(json_schema(), indent=1))
+
+
+@command.command("export")
+@click.argument("file", metavar="FILE.tar.gz", type=click.Path(path_type=Path, dir_okay=False))
+@results_option
+@repeatable("--dataset", "datasets", "D", "Only this dataset.")
+@repeatable("--model", "models", "M", "Only this model.")
+@repeatable("--pruner", "pruners", "P", "Only this pruner, or row of the leaderboard.")
+@flag("--force", "force", "Overwrite an existing FILE.")
+def export(file: Path, results: Path, force: bool, **chosen: tuple[str, ...]) -> None:
+    """Write records to an archive; equal records give equal bytes."""
+    if file.exists() and not force:
+        raise UsageError(f"{str(file)!r} exists; add --force to overwrite it")
+    store = Store(results)
+    records = choose(store, **chosen)
+    if not records:
+        raise RecordError(f"no records in {str(results)!r}; name their folder with --results")
+    export_records(records, store, file)
+    click.echo(f"{len(records)} records in {str(file)!r}", err=True)
+
+
+@command.command("import")
+@_sources
+@results_option
+@flag("--dry-run", "dry_run", "Only compare; write nothing.")
+@flag("--force", "force", "Import differing records too; local ones are moved to replaced/.")
+@_json
+@click.pass_context
+def import_(
+    ctx: click.Context, sources: tuple[Path, ...], results: Path, dry_run: bool, force: bool, as_json: bool
+) -> int:
+    """Import records from archives and results folders.
+
+    Each record is validated, and its key is computed again. A local record of the same key is kept, even if
+    its content differs in more than timing and provenance.
+
+    Exit code 0: all records are recorded here; 1: some were left out; 2: usage error.
+    """
+    store = Store(results)
+    comparison = compare_records(sources, store)
+    replaced = [*comparison.conflicts] if force else []
+    wanted = [*comparison.new, *replaced]
+    taken = len(wanted) if dry_run else import_records(sources, store, wanted)
+    would = "would_be_" if dry_run else ""
+    done = {f"{would}imported": taken, f"{would}replaced": len(replaced)}
+    verdict = f"{_words(would)}imported in place of the local record" if force else _LOCAL_IS_KEPT
+    _report(comparison, as_json, done, _unknown(ctx, comparison), verdict)
+    return int(bool(comparison.disputed or comparison.refused or (comparison.conflicts and not force)))
+
+
+@command.command("merge")
+@_sources
+@click.option(
+    "--output", metavar="DIR", required=True, type=click.Path(path_type=Path), help="The new results folder."
+)
+@flag("--force", "force", "Add to an existing DIR; no record in it is overwritten.")
+@_json
+@click.pass_context
+def merge(ctx: click.Context, sources: tuple[Path, ...], output: Path, force: bool, as_json: bool) -> int:
+    """Merge archives and results folders into a new results folder.
+
+    Records on which the sources disagree are left out.
+
+    Exit code 0: all records are merged; 1: some were left out; 2: usage error.
+    """
+    if output.exists() and not force:
+        raise UsageError(f"{str(output)!r} exists; add --force to add to it, or name another folder")
+    store = Store(output)
+    comparison = compare_records(sources, store)
+    taken = import_records(sources, store, comparison.new)
+    _report(comparison, as_json, {"imported": taken, "replaced": 0}, _unknown(ctx, comparison))
+    return int(not comparison.is_clean)
+
+
+@command.command("verify")
+@click.argument("sources", metavar="[SOURCE...]", nargs=-1, type=click.Path(path_type=Path))
+@results_option
+@_json
+@click.pass_context
+def verify(ctx: click.Context, sources: tuple[Path, ...], results: Path, as_json: bool) -> int:
+    """Check the schema, key, place and content of every record.
+
+    A SOURCE is an archive or a results folder; without one, the results folder is checked. Records of one key
+    must have the same content.
+
+    Exit code 0: all records are valid; 1: some are not; 2: usage error.
+    """
+    comparison = compare_records(sources or (results,))
+    if not comparison.new and comparison.is_clean:
+        raise RecordError(f"no records in {', '.join(repr(str(each)) for each in sources or (results,))}")
+    _report(comparison, as_json, {"valid": len(comparison.new)}, _unknown(ctx, comparison))
+    return int(not comparison.is_clean)
+
+
+def _unknown(ctx: click.Context, comparison: Comparison) -> dict[str, int]:
+    """Count the offered records of pruners that are not installed here."""
+    installed = load_host(ctx, check=False).pruners
+    offered = comparison.pruners.items()
+    return {name: count for name, count in offered if name != DENSE and name not in installed}
+
+
+def _report(
+    comparison: Comparison,
+    as_json: bool,
+    done: Mapping[str, int],
+    unknown: Mapping[str, int],
+    verdict: str = _LOCAL_IS_KEPT,
+) -> None:
+    if as_json:
+        outcome = {**done, **vars(comparison), "counts": _counts(comparison), "unknown_pruners": unknown}
+        click.echo(json.dumps(outcome, indent=1))
+        return
+    differing = [
+        f"{key} from {where} differs from the local record: {verdict}"
+        for key, where in comparison.conflicts.items()
+    ]
+    disputed = [f"{key} differs between {where}: left out" for key, where in comparison.disputed.items()]
+    for lines in (comparison.refused, differing, disputed):
+        _print_some(lines)
+    if unknown:
+        names = ", ".join(f"{name} ({count})" for name, count in unknown.items())
+        click.echo(f"note: records of pruners that are not installed here: {names}", err=True)
+    others = {what: count for what, count in _counts(comparison).items() if count}
+    click.echo(", ".join(f"{count} {_words(what)}" for what, count in {**done, **others}.items()))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _print_some(lines: Sequence[str]) -> None:
+    for line in lines[:_PRINTED]:
+        click.echo(printable(line), err=True)
+    if len(lines) > _PRINTED:
+        click.echo(f"... and {len(lines) - _PRINTED} more; --json prints all", err=True)
+
+
+def _counts(comparison: Comparison) -> dict[str, int]:
+    return {
+        "already recorded": len(comparison.same),
+        "in conflict": len(comparison.conflicts),
+        "disputed": len(comparison.disputed),
+        "refused": len(comparison.refused),
+    }

@@ -2,125 +2,153 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from synflow_bench.cli._choice import Choice
-from synflow_bench.cli._loading import load_host
-from synflow_bench.cli._run_options import how, where, which_cells
-from synflow_bench.cli.plugin_option import plugin_option
+from synflow_bench.cli.app import load_host
+from synflow_bench.cli.options import cell_options, place_options, plugin_option, refuse, run_options
 from synflow_bench.errors import UsageError
 
 if TYPE_CHECKING:
-    from synflow_bench.execution import Plan
-    from synflow_bench.host import Host
-    from synflow_bench.records import Store
-    from synflow_bench.suites import Cell
+    from synflow_bench.api import PreparedRun, Results
+    from synflow_bench.execution import Summary
+    from synflow_bench.records import Result
 
 
 @click.command("run")
-@which_cells
-@where
-@how
+@cell_options
+@place_options
+@run_options
 @plugin_option
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
-    results: Path,
-    data: Path,
-    executor: str,
-    workers: int | None,
-    threads: int,
-    device: str,
     retry_failed: bool,
     force: bool,
     dry_run: bool,
     as_json: bool,
+    details: bool,
     logs: tuple[str, ...],
-    **chosen: Any,
+    **options: Any,
 ) -> int:
-    """Prune, train and record what a suite asks for.
+    """Prune, train and record the cells of a suite.
 
-    Cells that are recorded already are not run again. At the end the leaderboard of what was asked for is
-    printed. Exit code 0: all cells are recorded; 1: some failed or were skipped; 2: a usage error; 130:
-    interrupted.
+    A cell is one pruner at one compression ratio with one seed in one setting: a dataset, a model and a
+    recipe. Recorded cells are not run again. At the end the leaderboard of the cells is printed.
+
+    Exit code 0: all cells are recorded; 1: cells failed or were skipped; 2: usage error; 130: interrupted.
     """
     if force and not retry_failed:
         raise UsageError("--force runs every cell again; leave out --no-retry-failed, or --force")
-    if dry_run and logs:
-        raise UsageError("--dry-run logs nothing; leave out --log, or --dry-run")
-    choice = _choice(**chosen)
+    if dry_run:
+        refuse(ctx, ["logs", "details"], "--dry-run runs nothing")
+    if as_json:
+        refuse(ctx, ["details"], "--json prints no leaderboard")
+
+    from synflow_bench.api import prepare
+
     host = load_host(ctx)
     for name in logs:
         host.loggers.entry(name.partition("=")[0])
-    cells = _cells(choice, host)
-
-    from synflow_bench.execution import Resources, check_settings, make_plan
-    from synflow_bench.records import Store
-
-    factory = host.executors.get(executor)
-    resources = Resources(data, device, workers or 0, threads, host.files)
-    store = Store(results)
-    plan = make_plan(cells, host, store, data, force=force, retry_failed=retry_failed)
-    check_settings(plan, host)
-    _warn(plan, host, store)
+    prepared = prepare(**_arguments(**options), force=force, retry_failed=retry_failed, host=host)
+    for line in prepared.warnings:
+        click.echo(f"warning: {line}", err=True)
     if dry_run:
-        from synflow_bench.cli._forecast import forecast
+        from synflow_bench.cli.forecast import forecast
 
-        forecast(plan, store, factory, resources).show(as_json)
+        forecast(prepared.plan, prepared.store, prepared.factory, prepared.resources).show(as_json)
         return 0
-    from synflow_bench.cli._outcome import Outcome
-    from synflow_bench.cli._running import run
-
     for each in logs:
         name, _, target = each.partition("=")
-        host.add_logger(name, target, results)
-    outcome = Outcome.of(plan, store, run(plan, store, host, factory, resources))
-    outcome.show(as_json)
-    return outcome.exit_code
+        host.add_logger(name, target, prepared.store.root)
+    results = prepared.run()
+    if as_json:
+        click.echo(json.dumps(_as_json(prepared, results), indent=1))
+    elif any(result.status == "ok" for result in results):
+        from synflow_bench.leaderboard import print_boards
+
+        print_boards(results.leaderboard(), details=details)
+    return _end(results)
 
 
-def _choice(
+def _arguments(
+    all_pruners: bool,
+    pruners: tuple[str, ...],
+    sparsities: tuple[float, ...],
+    compressions: tuple[float, ...],
+    seeds: int | list[int] | None,
     epochs: int | None,
     precision: str | None,
     protocol: str | None,
     levels: int | None,
     rewind: str | None,
-    **chosen: Any,
-) -> Choice:
-    if chosen["all_pruners"] and chosen["pruners"]:
+    assignments: tuple[str, ...],
+    **same: Any,
+) -> dict[str, Any]:
+    """Turn the options into the arguments of `prepare`."""
+    if all_pruners and pruners:
         raise UsageError("--all takes every installed pruner; leave out --pruner, or --all")
+    from synflow_bench.api import ALL, compressions_of
+
     everywhere = {"recipe.epochs": epochs, "recipe.precision": precision}
-    chosen["assignments"] += tuple(f"{path}={to}" for path, to in everywhere.items() if to is not None)
-    given = {"name": protocol, "levels": levels, "rewind": rewind}
-    return Choice(**chosen, protocol={field: to for field, to in given.items() if to is not None})
+    fields = {"name": protocol, "levels": levels, "rewind": rewind}
+    return {
+        **{name: None if value == () else value for name, value in same.items()},
+        "pruners": ALL if all_pruners else list(pruners) or None,
+        "compressions": compressions_of(compressions, sparsities) or None,
+        "seeds": seeds,
+        "protocol": {field: value for field, value in fields.items() if value is not None},
+        "overrides": [
+            *assignments,
+            *(f"{path}={value}" for path, value in everywhere.items() if value is not None),
+        ],
+    }
 
 
-def _cells(choice: Choice, host: Host) -> list[Cell]:
-    suite = choice.suite_of(host)
-    pruners = choice.pruners_of(suite)
+def _as_json(prepared: PreparedRun, results: Results) -> dict[str, Any]:
+    from synflow_bench.records import key_of
 
-    from synflow_bench.execution import cells_of, installed_pruners, resolve_pruners
-
-    resolved = installed_pruners(host, _say) if pruners is None else resolve_pruners(pruners, host)
-    return cells_of(suite, resolved, host)
+    found = {result.key: result for result in results}
+    cells = [_cell(key_of(cell), cell.title, found) for cell in prepared.plan.cells]
+    return {**asdict(_summary(results)), "results": str(results.path), "cells": cells}
 
 
-def _warn(plan: Plan, host: Host, store: Store) -> None:
-    from synflow_bench.execution import changed_files
-
-    kept = str(store.root / "replaced")
-    for line in plan.unreadable.values():
-        _say(f"{line}; unless you restore it, its cell runs again and the file is kept below {kept!r}")
-    for line in plan.unavailable.values():
-        _say(line)
-    for name, cells in changed_files(plan, host, store).items():
-        again = "--force runs them again, and so does a higher `revision` in the file"
-        _say(f"{cells} recorded cell{'s' * (cells > 1)} used another version of {name!r}; {again}")
+def _cell(key: str, title: str, found: dict[str, Result]) -> dict[str, Any]:
+    result = found.get(key)
+    return {
+        "key": key,
+        "status": result.status if result else None,
+        "cell": title,
+        "test_top1": result.metrics.test_top1 if result and result.metrics else None,
+        "error": str(result.error) if result and result.error else None,
+    }
 
 
-def _say(line: str) -> None:
-    click.echo(f"warning: {line}", err=True)
+def _summary(results: Results) -> Summary:
+    assert results.summary is not None  # noqa: S101  only loaded results have none
+    return results.summary
+
+
+def _end(results: Results) -> int:
+    """Print on stderr how the run ended, and return the exit code: not 0 if a record cannot be read."""
+    summary = _summary(results)
+    for line in results.unreadable:
+        click.echo(f"warning: {line}", err=True)
+    where = f"; records in {results.path}" if results.path.is_dir() else ""
+    counted = {"failed": summary.failed, "skipped": summary.skipped}
+    counts = [f"{summary.ok} run", f"{summary.recorded} recorded before"]
+    counts += [f"{count} {name}" for name, count in counted.items() if count]
+    click.echo(f"{_ended(summary)}; cells: {', '.join(counts)}{where}", err=True)
+    return summary.exit_code or int(bool(results.unreadable))
+
+
+def _ended(summary: Summary) -> str:
+    if summary.interrupted:
+        return "interrupted: finished cells are recorded; the same command runs the others"
+    if summary.stopped:
+        return f"stopped: {summary.stopped}; finished cells are recorded"
+    return "done"

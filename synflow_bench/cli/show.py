@@ -1,14 +1,19 @@
-"""`synflow-bench show KEY`: one record, readable."""
+"""`synflow-bench show`: a record, or the description of an installed name."""
 
 from __future__ import annotations
 
+import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from synflow_bench.cli.options import results_option
+from synflow_bench.cli.app import load_host
+from synflow_bench.cli.options import json_option, plugin_option, results_option
+from synflow_bench.errors import UnknownNameError
+from synflow_bench.host import KINDS, Entry, Host, description_of, short
 from synflow_bench.records import Layer, Record, Store, printable, printable_lines
 
 if TYPE_CHECKING:
@@ -17,15 +22,29 @@ if TYPE_CHECKING:
 
 
 @click.command("show")
-@click.argument("key")
+@click.argument("name", metavar="KEY|NAME")
 @results_option
-@click.option("--json", "as_json", is_flag=True, help="Print the record as it is stored.")
-def command(key: str, results: Path, as_json: bool) -> None:
-    """Show the record whose KEY this is, or begins like this.
+@plugin_option
+@json_option("Print the record as it is stored, or the description as a JSON list.")
+@click.pass_context
+def command(ctx: click.Context, name: str, results: Path, as_json: bool) -> None:
+    """Show a record, or the description of an installed name.
 
-    Keys are in `synflow-bench results list` and in the names of the files.
+    KEY is the key of a record, or its first characters; `synflow-bench results list` prints the keys. NAME is
+    the name of a pruner, model, dataset, suite, executor or logger. For a pruner, the description has the
+    formula, the paper and the parameters.
     """
-    record = Store(results).find(key)
+    host = load_host(ctx, check=False)
+    entries = [host.registry(kind).entry(name) for kind in KINDS if name in host.registry(kind)]
+    if entries:
+        _show_installed(entries, host, as_json)
+        return
+    store = Store(results)
+    if not any(path.stem.startswith(name) for path in store.paths()):
+        known = [known for kind in KINDS for known in host.registry(kind).names()]
+        listing = f"`synflow-bench results list` lists the records in {str(results)!r}"
+        raise UnknownNameError("record or installed name", name, known, listing)
+    record = store.find(name)
     if as_json:
         click.echo(record.to_json(), nl=False)
         return
@@ -34,11 +53,33 @@ def command(key: str, results: Path, as_json: bool) -> None:
     _print(record, Console())
 
 
+def _show_installed(entries: Iterable[Entry], host: Host, as_json: bool) -> None:
+    shown = [(entry, _text(entry, host)) for entry in entries]
+    if as_json:
+        click.echo(
+            json.dumps([{"kind": e.kind, "name": e.name, "text": text} for e, text in shown], indent=1)
+        )
+        return
+    for entry, text in shown:
+        click.echo(f"{entry.kind} {entry.name}, {entry.distribution} {short(entry.version)}\n")
+        parameters = description_of(entry).parameters
+        click.echo(printable_lines(text))
+        if parameters:
+            click.echo("\nDefaults: " + ", ".join(f"{name}={value}" for name, value in parameters.items()))
+
+
+def _text(entry: Entry, host: Host) -> str:
+    """Return the docstring of the registered object, or the file of a suite."""
+    if isinstance(entry.reference, Path):
+        return entry.reference.read_text(encoding="utf-8").rstrip()
+    return inspect.getdoc(host.registry(entry.kind).get(entry.name)) or "no description"
+
+
 def _print(record: Record, console: Console) -> None:
     from rich.text import Text
 
-    colour = {"ok": "green", "failed": "red", "skipped": "yellow"}[record.status]
-    console.print(Text.assemble((printable(record.cell.title), "bold"), " ", (record.status, colour)))
+    color = {"ok": "green", "failed": "red", "skipped": "yellow"}[record.status]
+    console.print(Text.assemble((printable(record.cell.title), "bold"), " ", (record.status, color)))
     for part in filter(None, (build(record) for build in _PARTS)):
         console.print()
         console.print(part)
@@ -56,7 +97,10 @@ def _cell(record: Record) -> Table:
 
 def _error(record: Record) -> Table | None:
     error = record.error
-    return _pairs("error", {error.kind: error.message}) if error else None
+    if not error:
+        return None
+    place = {"raised at": error.raised_at} if error.raised_at else {}
+    return _pairs("error", {error.kind: error.message, **place})
 
 
 def _metrics(record: Record) -> Table | None:

@@ -1,26 +1,30 @@
-"""The plugin host: hook specifications, discovery, and the names that plugins register. Imports no torch."""
+"""The plugin host: hooks, the discovery of plugins, and the names that they register. Imports no torch."""
 
-from synflow_bench.host._events import RunFinished, RunStarted
-from synflow_bench.host._files import PluginFile
-from synflow_bench.host._host import Host
-from synflow_bench.host._markers import CONTRACT, PROJECT, hookimpl, hookspec
-from synflow_bench.host._plugin import Plugin, Report, Status
-from synflow_bench.host._registry import KINDS, Entry, Registry, short
+from synflow_bench.host.description import Description, description_of
+from synflow_bench.host.hookspecs import CONTRACT, HOOKS, PROJECT, RunFinished, RunStarted, hookimpl, hookspec
+from synflow_bench.host.host import Host
+from synflow_bench.host.plugin_class import PluginClass, pruner_name
+from synflow_bench.host.plugin_file import PluginFile
+from synflow_bench.host.registry import KINDS, Entry, Plugin, PluginStatus, Registry, short
 
 __all__ = [
     "CONTRACT",
+    "HOOKS",
     "KINDS",
     "PROJECT",
+    "Description",
     "Entry",
     "Host",
     "Plugin",
+    "PluginClass",
     "PluginFile",
+    "PluginStatus",
     "Registry",
-    "Report",
     "RunFinished",
     "RunStarted",
-    "Status",
+    "description_of",
     "hookimpl",
     "hookspec",
+    "pruner_name",
     "short",
 ]

@@ -2,69 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from synflow_bench.leaderboard._board import (
+from synflow_bench.leaderboard.board import (
     Board,
-    Collapse,
-    Entry,
-    Incident,
+    BoardRow,
+    CollapsedLayer,
+    CurvePoint,
     Leaderboard,
-    Overall,
-    OverallRank,
-    Row,
-    Standing,
+    MeanRank,
+    OverallRanking,
+    UnfinishedCells,
 )
-from synflow_bench.leaderboard._build import build_boards, build_leaderboard
-from synflow_bench.leaderboard._choose import choose
-from synflow_bench.leaderboard._explanations import EXPLANATIONS, explain
-from synflow_bench.leaderboard._formats import FORMATS, RECORD_FORMATS, as_leaderboard, format_of, render
-from synflow_bench.leaderboard._published import PublishedRow, PublishedTable, published_tables
-from synflow_bench.leaderboard._statistics import Estimate
+from synflow_bench.leaderboard.build import (
+    build_boards,
+    build_leaderboard,
+    choose,
+    no_records,
+    read_leaderboard,
+)
+from synflow_bench.leaderboard.definitions import EXPLANATIONS, GLOSSARY, explain
+from synflow_bench.leaderboard.formats import FORMATS, Format, format_of, render
+from synflow_bench.leaderboard.metric import Metric, Term
+from synflow_bench.leaderboard.published import PublishedRow, PublishedTable, published_tables
+from synflow_bench.leaderboard.statistics import Estimate, Standing
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from synflow_bench.records import Record
-
 __all__ = [
     "EXPLANATIONS",
     "FORMATS",
-    "RECORD_FORMATS",
+    "GLOSSARY",
     "Board",
-    "Collapse",
-    "Entry",
+    "BoardRow",
+    "CollapsedLayer",
+    "CurvePoint",
     "Estimate",
-    "Incident",
+    "Format",
     "Leaderboard",
-    "Overall",
-    "OverallRank",
+    "MeanRank",
+    "Metric",
+    "OverallRanking",
     "PublishedRow",
     "PublishedTable",
-    "Row",
     "Standing",
+    "Term",
+    "UnfinishedCells",
     "build_boards",
     "build_leaderboard",
     "choose",
     "explain",
     "format_of",
-    "parquet",
+    "no_records",
     "print_boards",
     "published_tables",
+    "read_leaderboard",
     "render",
 ]
 
 
-def print_boards(boards: Leaderboard | Sequence[Board], console: Console, *, details: bool = True) -> None:
-    """Print boards as wide as the console is; `details` adds the table of a row a pruner and compression."""
-    from synflow_bench.leaderboard import _terminal
+def print_boards(leaderboard: Leaderboard, console: Console | None = None, *, details: bool = False) -> None:
+    """Print a leaderboard as wide as the console is.
 
-    _terminal.print_boards(as_leaderboard(boards), console, details=details)
+    Args:
+        leaderboard: The leaderboard.
+        console: A console of rich; by default standard output.
+        details: Print everything; by default one line per pruner, a short legend, and warnings last.
+    """
+    from rich.console import Console
 
+    from synflow_bench.leaderboard import terminal
 
-def parquet(records: Iterable[Record]) -> bytes:
-    """The raw records as a Parquet file, a row a record. Raises `UsageError` where pyarrow is missing."""
-    from synflow_bench.leaderboard import _parquet
-
-    return _parquet.parquet(records)
+    terminal.print_boards(leaderboard, console or Console(), details=details)

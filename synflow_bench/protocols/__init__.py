@@ -1,39 +1,41 @@
-"""Protocols: a cell in, a record out. The only room that knows both pruning and training."""
+"""Protocols turn a cell into a record. The only package that imports both pruning and training."""
 
-from synflow_bench.protocols._bench import Bench
-from synflow_bench.protocols._multishot import check_rewind
-from synflow_bench.protocols._network import Network, build_network
-from synflow_bench.protocols._provenance import plugins_of, provenance_of
-from synflow_bench.protocols._record import failed_record
-from synflow_bench.protocols._run import may_share, run_cell, run_cells
-from synflow_bench.protocols._stages import (
-    everything,
+from synflow_bench.protocols.context import (
+    Outcome,
+    ProtocolSteps,
+    WorkerContext,
+    dense_masks,
     examples_of,
     generator,
     network_of,
     scoring_data,
-    size_of,
     training_of,
 )
-from synflow_bench.protocols._trial import check_network
+from synflow_bench.protocols.multishot import check_rewind
+from synflow_bench.protocols.network import Network, build_network, check_network
+from synflow_bench.protocols.protocol import PROTOCOLS, OnCellEpoch, may_batch, run_cell, run_cells
+from synflow_bench.protocols.record import failed_record, plugins_of, provenance_of
 
 __all__ = [
-    "Bench",
+    "PROTOCOLS",
     "Network",
+    "OnCellEpoch",
+    "Outcome",
+    "ProtocolSteps",
+    "WorkerContext",
     "build_network",
     "check_network",
     "check_rewind",
-    "everything",
+    "dense_masks",
     "examples_of",
     "failed_record",
     "generator",
-    "may_share",
+    "may_batch",
     "network_of",
     "plugins_of",
     "provenance_of",
     "run_cell",
     "run_cells",
     "scoring_data",
-    "size_of",
     "training_of",
 ]

@@ -1,15 +1,11 @@
-"""Pruning: a pruner scores the weights of a problem, the harness makes masks of exact density."""
+"""Pruning: a pruner scores the weights of a problem, and the harness makes masks of exact density."""
 
-from synflow_bench.pruning._ablations import random_inputs, random_labels, shuffle_masks
-from synflow_bench.pruning._library import prune
-from synflow_bench.pruning._masks import Masks
-from synflow_bench.pruning._problem import Examples, Loss, Problem
-from synflow_bench.pruning._prunable import prunable_parameters
-from synflow_bench.pruning._pruner import Pruner, resolve_pruner
-from synflow_bench.pruning._residual import ResidualScale
-from synflow_bench.pruning._run import Pruned, run_pruner
-from synflow_bench.pruning._schedules import Schedule, densities
-from synflow_bench.pruning._selection import apportion, count, select, whole
+from synflow_bench.pruning.library import prune
+from synflow_bench.pruning.masks import Masks, ResidualScale, prunable_parameters
+from synflow_bench.pruning.problem import Examples, Loss, Problem, Score
+from synflow_bench.pruning.pruner import Pruner, Schedule, densities, resolve_pruner
+from synflow_bench.pruning.rounds import Pruned, random_inputs, random_labels, run_pruner, shuffle_masks
+from synflow_bench.pruning.selection import apportion, kept_count, round_shares, select
 
 __all__ = [
     "Examples",
@@ -20,16 +16,17 @@ __all__ = [
     "Pruner",
     "ResidualScale",
     "Schedule",
+    "Score",
     "apportion",
-    "count",
     "densities",
+    "kept_count",
     "prunable_parameters",
     "prune",
     "random_inputs",
     "random_labels",
     "resolve_pruner",
+    "round_shares",
     "run_pruner",
     "select",
     "shuffle_masks",
-    "whole",
 ]

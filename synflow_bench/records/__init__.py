@@ -1,8 +1,14 @@
-"""What cells gave: the schema of a record, and the folder that holds them. Imports no torch."""
+"""Records: their schema, reading, the results folder that holds them, and sharing. Imports no torch."""
 
-from synflow_bench.records._printable import printable, printable_lines
-from synflow_bench.records._read import parse_record, read_record
-from synflow_bench.records._record import (
+from synflow_bench.records.reading import (
+    Result,
+    ResultReader,
+    printable,
+    printable_lines,
+    read_record,
+    read_status,
+)
+from synflow_bench.records.record import (
     SCHEMA,
     Engine,
     Epoch,
@@ -17,12 +23,12 @@ from synflow_bench.records._record import (
     json_schema,
     key_of,
 )
-from synflow_bench.records._result import Result, ResultReader
-from synflow_bench.records._status import read_status
-from synflow_bench.records._store import Store, file_name, write_atomically
+from synflow_bench.records.sharing import Comparison, compare_records, export_records, import_records
+from synflow_bench.records.store import Store, file_name
 
 __all__ = [
     "SCHEMA",
+    "Comparison",
     "Engine",
     "Epoch",
     "Failure",
@@ -36,13 +42,14 @@ __all__ = [
     "Status",
     "Store",
     "Timing",
+    "compare_records",
+    "export_records",
     "file_name",
+    "import_records",
     "json_schema",
     "key_of",
-    "parse_record",
     "printable",
     "printable_lines",
     "read_record",
     "read_status",
-    "write_atomically",
 ]

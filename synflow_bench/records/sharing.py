@@ -1,7 +1,16 @@
-"""Records from elsewhere: validated, re-keyed, compared with what is here, and never written over it."""
+"""Sharing records: export to one archive, and import from archives and other results folders.
+
+An archive is a gzipped tar of JSON files. It is only read in memory and never extracted, so that no name in
+it can point outside a folder. Records from elsewhere are validated, their keys computed anew, and compared
+with those that are here; none of ours is replaced unless the caller names its key.
+"""
 
 from __future__ import annotations
 
+import gzip
+import io
+import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,115 +19,198 @@ from pathlib import Path
 from typing import Literal
 
 from synflow_bench.errors import RecordError
-from synflow_bench.records._archive import read_archive, write_archive
-from synflow_bench.records._read import parse_record, read_record
-from synflow_bench.records._record import Record
-from synflow_bench.records._store import Store, whole_file
+from synflow_bench.files import replacement
+from synflow_bench.records.reading import parse_record, read_record
+from synflow_bench.records.record import Record
+from synflow_bench.records.store import Store
 from synflow_bench.suites import canonical
 
-Verdict = Literal["new", "same", "conflict"]
+_LARGEST = 64 * 2**20
+"""The bytes of a record at most; a larger member is refused before it is read."""
 
 
-@dataclass(frozen=True)
-class Incoming:
-    """A record that was offered, or the `fault` for which it is refused; `where` says where it was read.
+def export_records(records: Iterable[Record], store: Store, file: Path) -> None:
+    """Write an archive of records, with the layout of a results folder: the whole file or nothing.
 
-    A record that has a fault all the same is in a wrong place.
+    Equal records in equal order give equal bytes.
+
+    Args:
+        records: The records.
+        store: The results folder that they are from.
+        file: The archive, `*.tar.gz`.
+
+    Raises:
+        RecordError: The file cannot be written.
     """
-
-    where: str
-    record: Record | None
-    fault: str = ""
+    with (
+        replacement(file) as temporary,
+        temporary.open("wb") as sink,
+        gzip.GzipFile(filename="", fileobj=sink, mode="wb", mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for record in records:
+            content = record.to_json().encode()
+            member = tarfile.TarInfo(store.path(record.cell).relative_to(store.root).as_posix())
+            member.size, member.mode = len(content), 0o644
+            archive.addfile(member, io.BytesIO(content))
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was offered, against what is here.
+    """The records of some sources, compared with each other and with those that are here.
 
-    `new` and `same` are keys. `conflicts` are keys whose contents differ from the record here, `contested`
-    keys that the sources disagree on; each with where it was read. `refused` are the faults of what is no
-    record. `pruners` counts the offered records by pruner.
+    Attributes:
+        new: The keys that are not here.
+        same: The keys whose contents are equal to ours.
+        conflicts: The keys whose contents differ from ours, each with the place that was read.
+        disputed: The keys that the sources disagree on, each with two of the places.
+        refused: One line for each invalid or misplaced record.
+        pruners: The numbers of valid records by pruner.
     """
 
     new: tuple[str, ...]
     same: tuple[str, ...]
     conflicts: dict[str, str]
-    contested: dict[str, str]
+    disputed: dict[str, str]
     refused: tuple[str, ...]
     pruners: dict[str, int]
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing that was offered has to be left out."""
-        return not (self.conflicts or self.contested or self.refused)
+        """True if no record has to be left out."""
+        return not (self.conflicts or self.disputed or self.refused)
 
 
-def offered(source: Path) -> Iterator[Incoming]:
-    """The records of an archive or a results folder. Raises `RecordError` for neither, or if damaged."""
+def compare_records(sources: Iterable[Path], store: Store | None = None) -> Comparison:
+    """Compare the records of several sources with each other and with those of a store; nothing is written.
+
+    Args:
+        sources: Archives and results folders.
+        store: Our results folder, if any.
+
+    Raises:
+        RecordError: A source does not exist, or an archive is damaged.
+    """
+    tally = _Tally(store)
+    for source in sources:
+        for each in _incoming(source):
+            tally.add(each)
+    return tally.comparison()
+
+
+def import_records(sources: Iterable[Path], store: Store, keys: Iterable[str]) -> int:
+    """Write the records with the given keys into a store, each once; replaced ones are kept in `replaced/`.
+
+    Args:
+        sources: Archives and results folders.
+        store: Our results folder.
+        keys: The keys to import, from `compare_records`.
+
+    Returns:
+        The number of records written.
+
+    Raises:
+        RecordError: A source cannot be read, or the store cannot be written.
+    """
+    wanted = set(keys)
+    found = 0
+    for each in (each for source in sources for each in _incoming(source)):
+        if each.record is not None and not each.problem and each.record.key in wanted:
+            store.put(each.record)
+            wanted.discard(each.record.key)
+            found += 1
+    return found
+
+
+@dataclass(frozen=True)
+class _Incoming:
+    """A record of a source, or the `problem` for which it is refused; with both, it is in a wrong place."""
+
+    where: str
+    record: Record | None
+    problem: str = ""
+
+
+def _incoming(source: Path) -> Iterator[_Incoming]:
     if source.is_dir():
         store = Store(source)
         yield from (_from_file(path, store) for path in store.paths())
     elif source.is_file():
-        members = ((name, data) for name, data in read_archive(source) if Path(name).name != "store.json")
+        members = ((name, data) for name, data in _read_archive(source) if Path(name).name != "store.json")
         yield from (_from_member(f"{name!r} in {str(source)!r}", data) for name, data in members)
     else:
         raise RecordError(f"{str(source)!r} is not there; name an archive or a results folder")
 
 
-def _from_file(path: Path, store: Store) -> Incoming:
+def _from_file(path: Path, store: Store) -> _Incoming:
     where = repr(str(path))
     try:
         record = read_record(path)
     except RecordError as error:
-        return Incoming(where, None, str(error))
+        return _Incoming(where, None, str(error))
     place = store.path(record.cell)
-    return Incoming(where, record, "" if path == place else _misplaced(where, place))
-
-
-def _misplaced(where: str, place: Path) -> str:
-    belongs = f"record {where} belongs at {str(place)!r}"
+    if path == place:
+        return _Incoming(where, record)
+    problem = f"record {where} belongs at {str(place)!r}"
     if place.exists():
-        return f"{belongs}, where another record is; keep one, move the other out of the folder"
-    return f"{belongs}; move it"
+        return _Incoming(
+            where, record, f"{problem}, where another record is; keep one, move the other out of the folder"
+        )
+    return _Incoming(where, record, f"{problem}; move it")
 
 
-def _from_member(where: str, data: bytes) -> Incoming:
+def _from_member(where: str, data: bytes) -> _Incoming:
     try:
-        return Incoming(where, parse_record(data, f"record {where}"))
+        return _Incoming(where, parse_record(data, f"record {where}"))
     except RecordError as error:
-        return Incoming(where, None, str(error))
+        return _Incoming(where, None, str(error))
 
 
-def compare(sources: Iterable[Path], store: Store | None = None) -> Comparison:
-    """What the records of `sources` are to each other and to those of `store`; nothing is written."""
-    tally = _Tally(store)
-    for source in sources:
-        for each in offered(source):
-            tally.add(each)
-    return tally.comparison()
+def _read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the JSON files of an archive: name, content."""
+    try:
+        with gzip.open(path) as unpacked:
+            with tarfile.open(fileobj=unpacked, mode="r|") as archive:
+                for member in archive:
+                    if member.isfile() and member.name.endswith(".json"):
+                        yield member.name, _member_content(archive, member, path)
+            # The checksum is at the end; an archive cut short between two members shows only here.
+            while unpacked.read(2**20):
+                pass
+    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        raise RecordError(f"cannot read archive {str(path)!r}: {error or 'it is cut short'}") from error
+
+
+def _member_content(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
+    if member.size > _LARGEST:
+        raise RecordError(f"{member.name!r} in {str(path)!r} has {member.size} bytes, which is no record")
+    file = archive.extractfile(member)
+    content = file.read() if file else b""
+    if len(content) != member.size:
+        raise RecordError(f"archive {str(path)!r} is cut short in {member.name!r}")
+    return content
 
 
 class _Tally:
-    """What has been offered so far, by key; no record is kept."""
+    """The records compared so far, by key; only digests of their contents are kept."""
 
     def __init__(self, store: Store | None) -> None:
         self._store = store
         self._contents: dict[str, str] = {}
         self._places: dict[str, str] = {}
-        self._verdicts: dict[str, Verdict] = {}
-        self._contested: dict[str, str] = {}
+        self._verdicts: dict[str, Literal["new", "same", "conflict"]] = {}
+        self._disputed: dict[str, str] = {}
         self._misplaced: list[tuple[str, str, str]] = []
         self._refused: list[str] = []
         self._pruners = Counter[str]()
 
-    def add(self, each: Incoming) -> None:
-        """Count one more record, or one more fault."""
-        if each.fault:
-            self._refused.append(each.fault)
+    def add(self, each: _Incoming) -> None:
+        if each.problem:
+            self._refused.append(each.problem)
         if each.record is None:
             return
         key, content = each.record.key, _content(each.record)
-        if each.fault:
+        if each.problem:
             self._misplaced.append((key, content, each.where))
             return
         self._pruners[each.record.cell.pruner.name] += 1
@@ -126,9 +218,9 @@ class _Tally:
             self._contents[key], self._places[key] = content, each.where
             self._verdicts[key] = self._verdict(each.record, content)
         elif self._contents[key] != content:
-            self._contested[key] = f"{self._places[key]} and {each.where}"
+            self._disputed[key] = f"{self._places[key]} and {each.where}"
 
-    def _verdict(self, record: Record, content: str) -> Verdict:
+    def _verdict(self, record: Record, content: str) -> Literal["new", "same", "conflict"]:
         try:
             ours = self._store.get(record.cell) if self._store else None
         except RecordError:
@@ -137,51 +229,24 @@ class _Tally:
             return "new"
         return "same" if _content(ours) == content else "conflict"
 
-    def _contest(self) -> None:
-        """Count what is in a wrong place as a voice against what is in the right one."""
+    def comparison(self) -> Comparison:
+        # A record in a wrong place counts against another content in the right place.
         for key, content, where in self._misplaced:
             if self._contents.get(key, content) != content:
-                self._contested[key] = f"{self._places[key]} and {where}"
-
-    def comparison(self) -> Comparison:
-        """The verdicts, in the order of keys."""
-        self._contest()
-        agreed = {key: self._verdicts[key] for key in sorted(self._verdicts) if key not in self._contested}
+                self._disputed[key] = f"{self._places[key]} and {where}"
+        agreed = {key: self._verdicts[key] for key in sorted(self._verdicts) if key not in self._disputed}
         return Comparison(
             new=tuple(key for key, verdict in agreed.items() if verdict == "new"),
             same=tuple(key for key, verdict in agreed.items() if verdict == "same"),
             conflicts={key: self._places[key] for key, verdict in agreed.items() if verdict == "conflict"},
-            contested=dict(sorted(self._contested.items())),
+            disputed=dict(sorted(self._disputed.items())),
             refused=tuple(self._refused),
             pruners=dict(sorted(self._pruners.items())),
         )
 
 
 def _content(record: Record) -> str:
-    """A digest of all that equal cells must give equally; timing, provenance and label may differ."""
+    """Return a digest of everything that must be equal for equal cells: not timing, provenance and label."""
     result = record.result
     result["cell"]["pruner"].pop("label", None)
     return sha256(canonical(result).encode()).hexdigest()
-
-
-def take(sources: Iterable[Path], store: Store, keys: Iterable[str]) -> int:
-    """Write the records with these keys into `store`, each once; gives their number.
-
-    A record that is replaced is kept below `replaced/`.
-    """
-    wanted = set(keys)
-    for each in (each for source in sources for each in offered(source)):
-        if each.record is not None and not each.fault and each.record.key in wanted:
-            store.put(each.record)
-            wanted.discard(each.record.key)
-    return len(set(keys)) - len(wanted)
-
-
-def pack(records: Iterable[Record], store: Store, file: Path) -> None:
-    """Write an archive of `records`, laid out as in a results folder: the whole file or nothing."""
-    members = (
-        (store.path(record.cell).relative_to(store.root).as_posix(), record.to_json().encode())
-        for record in records
-    )
-    with whole_file(file) as sink:
-        write_archive(sink, members)

@@ -1,6 +1,6 @@
-"""The conformance kit: whether a pruner, a model or a data set keeps the contract, rule by rule.
+"""The conformance kit: checks that a pruner, a model or a dataset keeps the plugin contract, rule by rule.
 
-In a project's tests, one class is enough:
+In a project's tests, one class gives a test per rule:
 
     from synflow_bench.testing import PrunerConformance
     from my_package.gradnorm import GradNorm
@@ -8,13 +8,20 @@ In a project's tests, one class is enough:
     class TestGradNorm(PrunerConformance):
         pruner = GradNorm
 
-Without pytest, `check_pruner(GradNorm).failures` lists what is broken; on the command line,
-`synflow-bench check gradnorm` does. `synflow_bench.testing.pytest_plugin` has a fixture for a whole report.
+In a script, `check_pruner(GradNorm).failures` lists the broken rules. On the command line,
+`synflow-bench check gradnorm` prints all rules with their verdicts.
 """
 
-from synflow_bench.testing._check import RULES, check_dataset, check_model, check_pruner
-from synflow_bench.testing._rule import Finding, Report, Rule
-from synflow_bench.testing.conformance import DatasetConformance, ModelConformance, PrunerConformance
+from synflow_bench.testing.conformance import (
+    RULES,
+    DatasetConformance,
+    ModelConformance,
+    PrunerConformance,
+    check_dataset,
+    check_model,
+    check_pruner,
+)
+from synflow_bench.testing.rules import Finding, Report, Rule
 
 __all__ = [
     "RULES",

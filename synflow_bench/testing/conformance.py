@@ -1,56 +1,192 @@
-"""Test classes for plugin authors: one test a rule. They need no plugin of pytest, and import none of it."""
+"""Checks of a plugin, given itself or by its installed name, and test classes with one test per rule."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
-from unittest import SkipTest
+from typing import Any, ClassVar, TypeVar
+from unittest import SkipTest  # pytest takes it for its own, and the kit needs no pytest
 
-from synflow_bench.testing._check import RULES, examine_dataset, examine_model, examine_pruner
-from synflow_bench.testing._rule import Examination, Rule
+from synflow_bench.errors import PluginError
+from synflow_bench.host import Host
+from synflow_bench.suites import PrunerSpec, validate
+from synflow_bench.testing.datasets import DATASET_RULES, DatasetSubject
+from synflow_bench.testing.models import MODEL_RULES, ModelSubject
+from synflow_bench.testing.pruners import PRUNER_RULES, PrunerSubject
+from synflow_bench.testing.rules import Dependencies, PluginSubject, Report, Rule, Skipped, check_rules
+
+RULES: Mapping[str, Sequence[Rule[Any]]] = {
+    "pruner": PRUNER_RULES,
+    "model": MODEL_RULES,
+    "dataset": DATASET_RULES,
+}
+"""The rules for each kind of plugin."""
+
+S = TypeVar("S", bound=PluginSubject)
+
+
+def check_pruner(
+    pruner: Any, parameters: Mapping[str, Any] | None = None, host: Host | None = None
+) -> Report:
+    """Check a pruner against every rule.
+
+    Args:
+        pruner: A class, or an installed name such as `"synflow[rounds=10]"`.
+        parameters: Values in place of the defaults, and of the values in the name.
+        host: The installed plugins; loaded now if a name is given without it.
+
+    Returns:
+        The finding of each rule. A broken rule is not an error; it is in `failures` of the report.
+
+    Raises:
+        UnknownNameError: No pruner has this name, or the pruner named has no such parameter.
+        UsageError: A parameter of the pruner named has the wrong type, or the pruner rejects it.
+        SuiteError: The text is not a name with parameters.
+
+    Example:
+        >>> check_pruner("magnitude").passed
+        True
+        >>> [(finding.rule, finding.reason) for finding in check_pruner(dict).failures]
+        [('contract', "class 'dict' is not a subclass of synflow_bench.Pruner; make it one")]
+    """
+    spec = validate(PrunerSpec, pruner, "pruner") if isinstance(pruner, str) else None
+    subject = _subject(PrunerSubject, "pruner", spec.name if spec else pruner, host)
+    subject.parameters = {**(spec.parameters if spec else {}), **(parameters or {})}
+    if spec:
+        with suppress(
+            PluginError, Skipped
+        ):  # the rules report these; a wrong parameter is the caller's error
+            subject.make()
+    return _report("pruner", subject)
+
+
+def check_model(factory: Any, host: Host | None = None) -> Report:
+    """Check a model against every rule.
+
+    Args:
+        factory: A factory `(input_shape, num_classes, **options) -> nn.Module`, or an installed name.
+        host: The installed plugins; loaded now if a name is given without it.
+
+    Returns:
+        The finding of each rule. A broken rule is not an error; it is in `failures` of the report.
+
+    Raises:
+        UnknownNameError: No model has this name.
+
+    Example:
+        >>> report = check_model(lambda input_shape, num_classes: "no network")
+        >>> [(finding.rule, finding.reason) for finding in report.failures]
+        [('factory', 'the factory returns a str, not a torch.nn.Module')]
+    """
+    return _report("model", _subject(ModelSubject, "model", factory, host))
+
+
+def check_dataset(dataset: Any, root: Path | None = None, host: Host | None = None) -> Report:
+    """Check a dataset against every rule; without its files, the rules about them are skipped.
+
+    Args:
+        dataset: A class, or an installed name.
+        root: The data folder; by default that of the user.
+        host: The installed plugins; loaded now if a name is given without it.
+
+    Returns:
+        The finding of each rule. A broken rule is not an error; it is in `failures` of the report.
+
+    Raises:
+        UnknownNameError: No dataset has this name.
+
+    Example:
+        >>> check_dataset("digits").passed
+        True
+    """
+    subject = _subject(DatasetSubject, "dataset", dataset, host)
+    subject.root = root or subject.root
+    return _report("dataset", subject)
+
+
+def _report(kind: str, subject: PluginSubject) -> Report:
+    return Report(kind, subject.name, check_rules(subject, RULES[kind]))
+
+
+def _subject(subject_type: type[S], kind: str, plugin: Any, host: Host | None) -> S:
+    """The subject of a check; a name that nothing has registered is an error at once."""
+    if not isinstance(plugin, str):
+        name = str(getattr(plugin, "__name__", type(plugin).__name__)).lower()
+        return subject_type(name, lambda: plugin, Dependencies.of(plugin))
+    host = host or Host.load()
+    host.check()
+    registry = host.registry(kind)
+    entry = registry.entry(plugin)
+    dependencies = Dependencies(entry.distribution)
+
+    def load() -> Any:
+        try:
+            return registry.get(plugin)
+        except PluginError as error:
+            if missing := dependencies.missing(error.__cause__):
+                raise Skipped(f"needs {missing!r}, which is not installed") from error
+            raise
+
+    return subject_type(plugin, load, dependencies, entry.title)
 
 
 class _Conformance:
-    """What the three classes share: a test that is made once for every rule."""
+    """The common part of the test classes: one test, parametrized by the rules of a kind."""
 
     kind: ClassVar[str]
-    _examined: ClassVar[Examination[Any] | None] = None
-
-    @classmethod
-    def examine(cls) -> Examination[Any]:
-        """The examination that all tests of the class share."""
-        raise NotImplementedError
 
     def pytest_generate_tests(self, metafunc: Any) -> None:
-        """Make one test of every rule; pytest calls this by its name."""
+        """Make one test per rule; pytest calls this by its name."""
         if "rule" in metafunc.fixturenames:
             metafunc.parametrize("rule", RULES[self.kind], ids=lambda rule: rule.name)
 
     def test_keeps(self, rule: Rule[Any]) -> None:
-        """The rule holds; where it cannot be asked the test is skipped with the reason."""
+        """The plugin keeps the rule; the test is skipped, with the reason, if that cannot be checked."""
         __tracebackhide__ = True
-        kind = type(self)
-        if "_examined" not in vars(kind):
-            kind._examined = kind.examine()
-        finding = kind._examined.ask(rule)  # type: ignore[union-attr]  # made above
+        finding = next(finding for finding in self._report().findings if finding.rule == rule.name)
         if finding.verdict == "skip":
             raise SkipTest(finding.reason)
         if finding.verdict == "fail":
             raise AssertionError(f"{rule.name}: {finding.reason}")
 
+    @classmethod
+    @cache
+    def _report(cls) -> Report:
+        """The report that all tests of the class share."""
+        return cls._check()
+
+    @classmethod
+    def _check(cls) -> Report:
+        raise NotImplementedError
+
+    @classmethod
+    def _named(cls, attribute: str) -> Any:
+        """A class attribute as it was written: a function is not bound to the class."""
+        for base in cls.__mro__:
+            if attribute in vars(base):
+                value = vars(base)[attribute]
+                return value.__func__ if isinstance(value, staticmethod) else value
+        raise TypeError(f"{cls.__name__} names no {attribute}; write `{attribute} = ...` in the class")
+
 
 class PrunerConformance(_Conformance):
-    """A test for every rule that a pruner must keep to.
+    """A test class with one test per rule for pruners, for pytest.
 
-    Derive a test class and name the pruner, by its class or, once it is installed, by its name:
+    Attributes:
+        pruner: The class, or the installed name. Derive a test class and set it.
+        parameters: Values in place of the defaults.
 
-        from synflow_bench.testing import PrunerConformance
-        from my_package.gradnorm import GradNorm
-
-        class TestGradNorm(PrunerConformance):
-            pruner = GradNorm
-
-    `parameters` are tried in place of the defaults.
+    Example:
+        >>> from synflow_bench import Pruner
+        >>> class GradNorm(Pruner):
+        ...     def score(self, problem):
+        ...         for inputs, labels in problem.batches():
+        ...             problem.loss(problem.model(inputs), labels).backward()
+        ...         return {name: p.grad.abs() for name, p in problem.parameters.items()}
+        >>> class TestGradNorm(PrunerConformance):
+        ...     pruner = GradNorm
     """
 
     kind = "pruner"
@@ -58,38 +194,39 @@ class PrunerConformance(_Conformance):
     parameters: ClassVar[dict[str, Any]] = {}
 
     @classmethod
-    def examine(cls) -> Examination[Any]:
-        """The examination of `pruner`."""
-        return examine_pruner(vars_of(cls, "pruner"), cls.parameters)
+    def _check(cls) -> Report:
+        return check_pruner(cls._named("pruner"), cls.parameters)
 
 
 class ModelConformance(_Conformance):
-    """A test for every rule that a model must keep to.
+    """A test class with one test per rule for models, for pytest.
 
-    Derive a test class and name the factory, or, once it is installed, its name:
+    Attributes:
+        factory: The factory, or the installed name. Derive a test class and set it.
 
-        class TestTiny(ModelConformance):
-            factory = "tiny"
+    Example:
+        >>> class TestMyNetwork(ModelConformance):
+        ...     factory = "fc"
     """
 
     kind = "model"
     factory: ClassVar[Any]
 
     @classmethod
-    def examine(cls) -> Examination[Any]:
-        """The examination of `factory`."""
-        return examine_model(vars_of(cls, "factory"))
+    def _check(cls) -> Report:
+        return check_model(cls._named("factory"))
 
 
 class DatasetConformance(_Conformance):
-    """A test for every rule that a data set must keep to; without its files those about them are skipped.
+    """A test class with one test per rule for datasets, for pytest; rules about missing files are skipped.
 
-    Derive a test class and name the data set, by its class or, once it is installed, by its name:
+    Attributes:
+        dataset: The class, or the installed name. Derive a test class and set it.
+        root: The data folder; by default that of the user.
 
-        class TestStripes(DatasetConformance):
-            dataset = Stripes
-
-    `root` is the data folder, else the user's own.
+    Example:
+        >>> class TestMyImages(DatasetConformance):
+        ...     dataset = "digits"
     """
 
     kind = "dataset"
@@ -97,15 +234,5 @@ class DatasetConformance(_Conformance):
     root: ClassVar[Path | None] = None
 
     @classmethod
-    def examine(cls) -> Examination[Any]:
-        """The examination of `dataset`."""
-        return examine_dataset(vars_of(cls, "dataset"), cls.root)
-
-
-def vars_of(kind: type, name: str) -> Any:
-    """A class attribute as it was written: a function is not bound."""
-    for base in kind.__mro__:
-        if name in vars(base):
-            value = vars(base)[name]
-            return value.__func__ if isinstance(value, staticmethod) else value
-    raise TypeError(f"{kind.__name__} names no {name}; write `{name} = ...` in the class")
+    def _check(cls) -> Report:
+        return check_dataset(cls._named("dataset"), cls.root)

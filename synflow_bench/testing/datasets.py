@@ -1,4 +1,4 @@
-"""What every data set must keep to: one small function a rule."""
+"""The rules for datasets, one function per rule, and the dataset that they check."""
 
 from __future__ import annotations
 
@@ -18,121 +18,186 @@ import torch
 from torch import Tensor
 
 from synflow_bench.data import Augmentation, Dataset, Split, Splits, StreamedSplit, default_data_root
-from synflow_bench.errors import DataMissingError
-from synflow_bench.testing._dependencies import Dependencies
-from synflow_bench.testing._rule import Broken, NotAsked, Rule, gate, rule
-from synflow_bench.testing._subject import named
+from synflow_bench.errors import DataMissingError, one_line
+from synflow_bench.testing.rules import Broken, PluginSubject, Rule, Skipped, gate, rule
 
 TOLERANCE = 0.01
-"""How far a declared mean or deviation may be from the measured one; papers print two or three digits."""
-FEW = 8
-"""So many images of a streamed data set are read."""
-DECLARED = ("input_shape", "num_classes", "sizes", "mean", "std", "augmentation", "revision")
+"""The most by which a declared mean or deviation may differ from the measured; papers print few digits."""
+STREAMED_SAMPLE = 8
+"""The number of images of a streamed dataset that are read."""
 
 
 @dataclass
-class DatasetSubject:
-    """A data set's class, and the data folder; `load` brings the class, imported now if need be."""
+class DatasetSubject(PluginSubject):
+    """A dataset to check: a class, and the data folder."""
 
-    name: str
-    load: Callable[[], Any]
     root: Path = field(default_factory=default_data_root)
-    dependencies: Dependencies = field(default_factory=Dependencies)
 
-    @cached_property
-    def kind(self) -> type[Dataset]:
+    @property
+    def dataset(self) -> type[Dataset]:
         """The class."""
-        kind: type[Dataset] = self.load()
-        return kind
+        dataset: type[Dataset] = self.plugin
+        return dataset
 
     @cached_property
     def splits(self) -> Splits:
-        """What it loads; `NotAsked` where the files are not here."""
+        """The loaded splits.
+
+        Raises:
+            Skipped: The files are not in the data folder.
+        """
         try:
-            return self.kind().load(self.root)
+            return self.dataset().load(self.root)
         except DataMissingError as error:
-            raise NotAsked("its files are not here") from error
+            raise Skipped("its files are not here") from error
 
     def named_splits(self) -> Iterator[tuple[str, int, Split | StreamedSplit]]:
-        """Name, declared size and content of both splits."""
-        train, test = self.kind.sizes
+        """Iterate over the name, the declared size and the content of both splits."""
+        train, test = self.dataset.sizes
         yield "train", train, self.splits.train
         yield "test", test, self.splits.test
 
 
 def contract(subject: DatasetSubject) -> None:
-    """Is a subclass of Dataset that can be made without arguments."""
-    if not (isinstance(subject.kind, type) and issubclass(subject.kind, Dataset)):
-        raise Broken(f"{named(subject.kind)} is no subclass of synflow_bench.Dataset; make it one")
-    subject.kind()
+    """The dataset is a subclass of Dataset that can be made without arguments."""
+    subject.require_subclass(Dataset)
+    subject.dataset()
 
 
 def declared(subject: DatasetSubject) -> None:
-    """Declares shape, classes, sizes, mean, deviation and augmentation, each plausible."""
-    dataset = subject.kind()
-    for name in DECLARED:
+    """The dataset declares shape, classes, sizes, mean, deviation and augmentation, each plausible."""
+    dataset = subject.dataset()
+    for name in _DECLARED:
         if not hasattr(dataset, name):
             raise Broken(f"{name} is not declared")
-    for name, fits in _PLAUSIBLE.items():
-        if not fits(dataset):
-            raise Broken(f"{name} is {getattr(dataset, name)!r}; {_MEANT[name]}")
+    for name, (is_plausible, valid) in _DECLARED.items():
+        if not is_plausible(dataset):
+            raise Broken(f"{name} is {getattr(dataset, name)!r}; give {valid}")
+
+
+def _positive(*numbers: Any) -> bool:
+    return all(type(number) is int and number > 0 for number in numbers)
+
+
+def _one_per_channel(dataset: Dataset, numbers: tuple[float, ...]) -> bool:
+    return len(numbers) == dataset.input_shape[0] and all(0 <= number <= 1 for number in numbers)
+
+
+_DECLARED: dict[str, tuple[Callable[[Dataset], bool], str]] = {
+    "input_shape": (
+        lambda dataset: len(dataset.input_shape) == 3 and _positive(*dataset.input_shape),
+        "(channels, height, width)",
+    ),
+    "num_classes": (
+        lambda dataset: _positive(dataset.num_classes) and dataset.num_classes > 1,
+        "a whole number from 2 on",
+    ),
+    "sizes": (
+        lambda dataset: len(dataset.sizes) == 2 and _positive(*dataset.sizes),
+        "the numbers of training and test images",
+    ),
+    "mean": (
+        lambda dataset: _one_per_channel(dataset, dataset.mean),
+        "a number from 0 to 1 for each channel",
+    ),
+    "std": (
+        lambda dataset: _one_per_channel(dataset, dataset.std) and min(dataset.std) > 0,
+        "a number above 0 and up to 1 for each channel",
+    ),
+    "augmentation": (
+        lambda dataset: isinstance(dataset.augmentation, Augmentation | None),
+        "an Augmentation or None",
+    ),
+    "revision": (lambda dataset: _positive(dataset.revision), "a whole number from 1 on"),
+}
+"""The attributes that a dataset declares, each with a plausibility test and a description of valid values."""
 
 
 def off_disk(subject: DatasetSubject) -> None:
-    """Is made and declares everything without opening a file or listing a folder."""
-    with _watched_disk() as touched:
-        dataset = subject.kind()
-        for name in DECLARED:
+    """The dataset is made and declares everything without opening a file or listing a folder."""
+    with _recorded_reads() as touched:
+        dataset = subject.dataset()
+        for name in _DECLARED:
             getattr(dataset, name)
     if touched:
         raise Broken(f"it reads {touched[0]}; declare constants, and read files in load()")
 
 
+@contextmanager
+def _recorded_reads() -> Iterator[list[str]]:
+    """Record the files that are opened and the folders that are listed."""
+    touched: list[str] = []
+
+    def recorded(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            touched.append(str(arguments[0]) if arguments else "a folder")
+            return real(*arguments, **options)
+
+        return call
+
+    functions = ((builtins, "open"), (io, "open"), (os, "open"), (os, "scandir"), (os, "listdir"))
+    with ExitStack() as stack:
+        for owner, name in functions:
+            stack.enter_context(patch.object(owner, name, recorded(getattr(owner, name))))
+        yield touched
+
+
 def absent(subject: DatasetSubject) -> None:
-    """Says so where its files are not: present() is False, and load() raises DataMissingError."""
+    """In an empty data folder, present() is False and load() raises a DataMissingError."""
     with TemporaryDirectory() as empty:
-        here = subject.kind().present(Path(empty))
-        if type(here) is not bool:
-            raise Broken(f"present() gives {here!r}; give True or False")
-        if os.listdir(empty):  # noqa: PTH208  names are enough
-            raise Broken("present() writes into the data folder; look at names and no more")
-        if here:
-            raise NotAsked("it needs no files of the data folder")
+        present = subject.dataset().present(Path(empty))
+        if type(present) is not bool:
+            raise Broken(f"present() returns {present!r}; return True or False")
+        if any(Path(empty).iterdir()):
+            raise Broken("present() writes into the data folder; only look for names there")
+        if present:
+            raise Skipped("it needs no files of the data folder")
         try:
-            subject.kind().load(Path(empty))
+            subject.dataset().load(Path(empty))
         except DataMissingError:
             return
         except Exception as error:
-            told = " ".join(f"{type(error).__name__}: {error}".split())
-            raise Broken(f"load() in an empty folder raises {told}; raise a DataMissingError") from error
+            raised = one_line(error)
+            raise Broken(f"load() in an empty folder raises {raised}; raise a DataMissingError") from error
     raise Broken("load() works in an empty folder, where present() is False")
 
 
 def loads(subject: DatasetSubject) -> None:
-    """Loads a Splits where present() says that its files are there."""
-    present = subject.kind().present(subject.root)
+    """The dataset loads a Splits if present() is True."""
+    present = subject.dataset().present(subject.root)
     try:
         splits = subject.splits
-    except NotAsked as reason:
+    except Skipped as reason:
         if present:
-            raise Broken(f"present() is True, and load() says: {reason.__cause__}") from reason
-        raise NotAsked(str(reason.__cause__)) from reason
+            raise Broken(f"present() is True, but load() raises: {reason.__cause__}") from reason
+        raise Skipped(str(reason.__cause__)) from reason
     if not isinstance(splits, Splits):
-        raise Broken(f"load() gives a {type(splits).__name__}; give Splits(train, test)")
+        raise Broken(f"load() returns a {type(splits).__name__}; return Splits(train, test)")
 
 
 def images(subject: DatasetSubject) -> None:
-    """Loads uint8 images (N, *input_shape) on the CPU; of streamed ones a few are read."""
+    """The images are uint8 (N, *input_shape) on the CPU; of streamed ones only a few are read."""
     for name, _, split in subject.named_splits():
         sample = _sample(split)
         found = (sample.dtype, tuple(sample.shape[1:]), sample.device.type)
-        expected = (torch.uint8, tuple(subject.kind.input_shape), "cpu")
+        expected = (torch.uint8, tuple(subject.dataset.input_shape), "cpu")
         if found != expected:
-            raise Broken(f"{name} images are {_told(found)}; it declares {_told(expected)}")
+            raise Broken(f"{name} images are {_text(*found)}; they must be {_text(*expected)}")
+
+
+def _sample(split: Split | StreamedSplit) -> Tensor:
+    """Return all images (N, C, H, W) of a split in memory, or the first few of a streamed one."""
+    if isinstance(split, Split):
+        return split.images
+    return torch.stack([split.read(item, augmented=False) for item in split.items[:STREAMED_SAMPLE]])
+
+
+def _text(dtype: torch.dtype, shape: tuple[int, ...], device: str) -> str:
+    return f"{dtype} of {'x'.join(map(str, shape))} on {device}"
 
 
 def sizes(subject: DatasetSubject) -> None:
-    """Loads as many examples as it declares, with one label each."""
+    """The splits have as many images as declared, with one label each."""
     for name, size, split in subject.named_splits():
         count = len(split.images if isinstance(split, Split) else split.items)
         if (count, len(split.labels)) != (size, size):
@@ -141,58 +206,38 @@ def sizes(subject: DatasetSubject) -> None:
 
 
 def labels(subject: DatasetSubject) -> None:
-    """Loads int64 labels (N,) from 0 to num_classes - 1, each of them in the training set."""
+    """The labels are int64 (N,) from 0 to num_classes - 1, and all of them occur in the training set."""
+    classes = subject.dataset.num_classes
     for name, _, split in subject.named_splits():
         if split.labels.dtype is not torch.int64 or split.labels.dim() != 1:
             raise Broken(f"{name} labels are {split.labels.dtype} of {split.labels.dim()} dimensions")
         low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high >= subject.kind.num_classes:
-            raise Broken(f"{name} labels go from {low} to {high} with {subject.kind.num_classes} classes")
-    counts = torch.bincount(subject.splits.train.labels, minlength=subject.kind.num_classes)
-    for label, count in enumerate(counts.tolist()):
-        if not count:
-            raise Broken(f"class {label} has no training example")
+        if low < 0 or high >= classes:
+            raise Broken(f"{name} labels go from {low} to {high} with {classes} classes")
+    counts = torch.bincount(subject.splits.train.labels, minlength=classes).tolist()
+    if 0 in counts:
+        raise Broken(f"class {counts.index(0)} has no training example")
 
 
 def statistics(subject: DatasetSubject) -> str:
-    """Declares the mean and deviation of its training images, scaled to [0, 1], to within 0.01."""
+    """The declared mean and deviation are those of the training images, scaled to [0, 1], to within 0.01."""
     train = subject.splits.train
     if not isinstance(train, Split):
-        raise NotAsked("its images are streamed: reading all of them would take too long")
-    mean, std = measured(train.images)
+        raise Skipped("its images are streamed: reading all of them would take too long")
+    mean, std = channel_statistics(train.images)
     for name, found in (("mean", mean), ("std", std)):
-        stated = getattr(subject.kind, name)
+        stated = getattr(subject.dataset, name)
         if any(abs(a - b) > TOLERANCE for a, b in zip(stated, found, strict=True)):
             raise Broken(f"{name} is declared as {_digits(stated)} and measured as {_digits(found)}")
     return f"measured {_digits(mean)} and {_digits(std)}"
 
 
-def repeatable(subject: DatasetSubject) -> None:
-    """Loads the same again."""
-    again = subject.kind().load(subject.root) if subject.splits else None
-    for name in ("train", "test"):
-        first, second = getattr(subject.splits, name), getattr(again, name)
-        same = torch.equal(_sample(first), _sample(second)) and torch.equal(first.labels, second.labels)
-        if not same:
-            raise Broken(f"the {name} split differs between two loads")
+def channel_statistics(images: Tensor) -> tuple[list[float], list[float]]:
+    """Compute the exact mean and standard deviation of each channel of images, scaled to [0, 1].
 
-
-DATASET_RULES: tuple[Rule[DatasetSubject], ...] = (
-    gate(contract),
-    gate(declared),
-    rule(off_disk),
-    rule(absent),
-    gate(loads),
-    gate(images),
-    gate(sizes),
-    rule(labels),
-    rule(statistics),
-    rule(repeatable),
-)
-
-
-def measured(images: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel of bytes (N, C, H, W), scaled to [0, 1]: exact."""
+    Args:
+        images: (N, C, H, W) uint8.
+    """
     levels = torch.arange(256, dtype=torch.float64) / 255
     mean, std = [], []
     for channel in images.unbind(dim=1):
@@ -202,64 +247,23 @@ def measured(images: Tensor) -> tuple[list[float], list[float]]:
     return mean, std
 
 
-def _sample(split: Split | StreamedSplit) -> Tensor:
-    """All images (N, C, H, W) of a split in memory, the first few of a streamed one."""
-    if isinstance(split, Split):
-        return split.images
-    return torch.stack([split.read(item, augmented=False) for item in split.items[:FEW]])
-
-
-_PLAUSIBLE: dict[str, Callable[[Dataset], bool]] = {
-    "input_shape": lambda dataset: len(dataset.input_shape) == 3 and _counts(dataset.input_shape),
-    "num_classes": lambda dataset: _counts((dataset.num_classes,)) and dataset.num_classes > 1,
-    "sizes": lambda dataset: len(dataset.sizes) == 2 and _counts(dataset.sizes),
-    "mean": lambda dataset: _one_a_channel(dataset, dataset.mean),
-    "std": lambda dataset: _one_a_channel(dataset, dataset.std) and min(dataset.std) > 0,
-    "augmentation": lambda dataset: isinstance(dataset.augmentation, Augmentation | None),
-    "revision": lambda dataset: _counts((dataset.revision,)),
-}
-_MEANT = {
-    "input_shape": "give (channels, height, width)",
-    "num_classes": "give a whole number from 2 on",
-    "sizes": "give the numbers of training and test images",
-    "mean": "give a number from 0 to 1 for each channel",
-    "std": "give a number above 0 and up to 1 for each channel",
-    "augmentation": "give an Augmentation or None",
-    "revision": "give a whole number from 1 on",
-}
-
-
-def _counts(numbers: tuple[Any, ...]) -> bool:
-    return all(type(number) is int and number > 0 for number in numbers)
-
-
-def _one_a_channel(dataset: Dataset, numbers: tuple[float, ...]) -> bool:
-    return len(numbers) == dataset.input_shape[0] and all(0 <= number <= 1 for number in numbers)
-
-
-def _told(found: tuple[torch.dtype, tuple[int, ...], str]) -> str:
-    dtype, shape, device = found
-    return f"{dtype} of {'x'.join(map(str, shape))} on {device}"
-
-
 def _digits(numbers: Any) -> str:
     return " ".join(f"{number:.4f}" for number in numbers)
 
 
-@contextmanager
-def _watched_disk() -> Iterator[list[str]]:
-    """Collects what is opened or listed, and lets it happen."""
-    touched: list[str] = []
+def repeatable(subject: DatasetSubject) -> None:
+    """Two loads give the same examples."""
+    first = subject.splits
+    again = subject.dataset().load(subject.root)
+    for name, one, other in (("train", first.train, again.train), ("test", first.test, again.test)):
+        if not (torch.equal(_sample(one), _sample(other)) and torch.equal(one.labels, other.labels)):
+            raise Broken(f"the {name} split differs between two loads")
 
-    def watch(real: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(*arguments: Any, **options: Any) -> Any:
-            touched.append(str(arguments[0]) if arguments else "a folder")
-            return real(*arguments, **options)
 
-        return watched
-
-    places = ((builtins, "open"), (io, "open"), (os, "open"), (os, "scandir"), (os, "listdir"))
-    with ExitStack() as stack:
-        for owner, name in places:
-            stack.enter_context(patch.object(owner, name, watch(getattr(owner, name))))
-        yield touched
+DATASET_RULES: tuple[Rule[DatasetSubject], ...] = (
+    *map(gate, (contract, declared)),
+    *map(rule, (off_disk, absent)),
+    *map(gate, (loads, images, sizes)),
+    *map(rule, (labels, statistics, repeatable)),
+)
+"""The rules for datasets, in the order of their check."""

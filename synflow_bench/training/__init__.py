@@ -1,31 +1,74 @@
 """Training: data on the device, the loop, evaluation. Knows no pruning."""
 
-from synflow_bench.training.checkpoint import Checkpoint
-from synflow_bench.training.data import LoadedData, LoadedSplit, balanced_examples
-from synflow_bench.training.device import describe, resolve_device, resolve_devices
-from synflow_bench.training.loop import Examples, OnEpoch, Streams, Trained, Training, steps_per_epoch
-from synflow_bench.training.process import set_up_process, thread_environment
-from synflow_bench.training.together import MOST_TOGETHER, can_share, is_stacked, train, train_together
+from synflow_bench.training.batched import BatchedNetwork, BatchedStep
+from synflow_bench.training.data import (
+    LoadedData,
+    LoadedSplit,
+    Normalization,
+    ResidentSplit,
+    balanced_examples,
+)
+from synflow_bench.training.device import (
+    describe,
+    keep_freed_memory,
+    main_module_hidden,
+    process_restored,
+    resolve_device,
+    resolve_devices,
+    set_up_process,
+    thread_environment,
+    usable_cores,
+)
+from synflow_bench.training.loop import (
+    MAX_BATCHED,
+    Checkpoint,
+    OnEpoch,
+    Streams,
+    Trained,
+    Training,
+    TrainingData,
+    can_batch,
+    is_batched,
+    steps_per_epoch,
+    train,
+    train_batch,
+)
+from synflow_bench.training.step import Batch, MaskedWeights, Precision, TrainingStep, build_optimizer
+from synflow_bench.training.streamed import DATA_WORKERS_VARIABLE
 
 __all__ = [
-    "MOST_TOGETHER",
+    "DATA_WORKERS_VARIABLE",
+    "MAX_BATCHED",
+    "Batch",
+    "BatchedNetwork",
+    "BatchedStep",
     "Checkpoint",
-    "Examples",
     "LoadedData",
     "LoadedSplit",
+    "MaskedWeights",
+    "Normalization",
     "OnEpoch",
+    "Precision",
+    "ResidentSplit",
     "Streams",
     "Trained",
     "Training",
+    "TrainingData",
+    "TrainingStep",
     "balanced_examples",
-    "can_share",
+    "build_optimizer",
+    "can_batch",
     "describe",
-    "is_stacked",
+    "is_batched",
+    "keep_freed_memory",
+    "main_module_hidden",
+    "process_restored",
     "resolve_device",
     "resolve_devices",
     "set_up_process",
     "steps_per_epoch",
     "thread_environment",
     "train",
-    "train_together",
+    "train_batch",
+    "usable_cores",
 ]

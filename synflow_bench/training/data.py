@@ -1,25 +1,23 @@
-"""A data set as training sees it: resident on the device, or streamed to it."""
+"""Datasets as training sees them: resident on the device as bytes, or streamed to it by data workers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from synflow_bench.data import Augmentation, Dataset, Read, Split, StreamedSplit
+from synflow_bench.data import Augmentation, Dataset, ReadExample, Split, StreamedSplit
 from synflow_bench.errors import DataError
-from synflow_bench.training.decoders import Decoders
-from synflow_bench.training.normalisation import Normalisation
-from synflow_bench.training.resident import ResidentSplit
-from synflow_bench.training.streamed import StreamedExamples
+from synflow_bench.training.streamed import DataWorkers, StreamedExamples
 
 
 class LoadedSplit(Protocol):
-    """Examples that come in normalised batches on a device, wherever they are kept."""
+    """Examples that come in normalized batches on a device, resident or streamed."""
 
     @property
     def labels(self) -> Tensor:
@@ -27,32 +25,35 @@ class LoadedSplit(Protocol):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of one example, (C, H, W)."""
+        """The shape of one example, (C, H, W)."""
 
     @property
     def resident(self) -> bool:
-        """Whether they stay on the device; if not, one pass over them ends those that have begun."""
+        """True if the examples stay on the device; else a new pass over them ends every earlier one."""
 
     def __len__(self) -> int: ...
 
     def take(self, indices: Tensor) -> LoadedSplit:
-        """The examples at `indices` (n,)."""
+        """Select the examples at `indices` (n,)."""
 
     def inputs(self, indices: Tensor) -> Tensor:
-        """The examples at `indices` (n,), normalised and not augmented: (n, C, H, W) float32."""
+        """Return the examples at `indices` (n,), normalized and not augmented: (n, C, H, W) float32."""
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All examples in order, normalised, for evaluation."""
+        """Yield all examples in order, normalized, for evaluation."""
 
     def shuffled(
         self, size: int, order: Tensor, change: Augmentation | None, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Training batches of `size` in `order` (N,), augmented by `change`; none of a single example."""
+        """Yield training batches of `size` in `order` (N,), augmented by `change`.
+
+        A last batch of a single example is left out, unless `size` is one: batch norm cannot train on it.
+        """
 
 
 @dataclass(frozen=True)
 class LoadedData:
-    """The published training and test sets of a data set on a device."""
+    """The published training and test sets of a dataset on a device."""
 
     train: LoadedSplit
     test: LoadedSplit
@@ -62,17 +63,18 @@ class LoadedData:
 
     @classmethod
     def load(cls, dataset: Dataset, root: Path, device: torch.device) -> LoadedData:
-        """Read a data set for `device`; raises `DataError` where it is not what it declares.
+        """Read a dataset for `device`; splits with the same read function share their data workers.
 
-        The streamed splits of a data set share the processes that read them.
+        Raises:
+            DataError: The dataset is missing, is damaged, or differs from its declaration.
         """
         splits = dataset.load(root)
-        made: dict[Read, Decoders] = {}
-        train, test = (_placed(split, dataset, device, made) for split in (splits.train, splits.test))
+        workers: dict[ReadExample, DataWorkers] = {}
+        train, test = (_load_split(split, dataset, device, workers) for split in (splits.train, splits.test))
         return cls(train, test, dataset.input_shape, dataset.num_classes, dataset.augmentation)
 
     def divide(self, fraction: float, generator: torch.Generator) -> tuple[LoadedSplit, LoadedSplit | None]:
-        """Training and validation examples: a random `fraction` of the training set is set apart."""
+        """Hold out a random `fraction` of the training set: return the training and validation examples."""
         held_out = round(fraction * len(self.train))
         if not held_out:
             return self.train, None
@@ -83,9 +85,13 @@ class LoadedData:
 def balanced_examples(
     split: LoadedSplit, num_classes: int, per_class: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """`per_class` examples of every class, normalised and not augmented.
+    """Draw `per_class` examples of every class, normalized and not augmented.
 
-    Returns inputs (N, C, H, W) float32 and labels (N,) int64. Raises `DataError` where a class has too few.
+    Returns:
+        Inputs (N, C, H, W) float32 and labels (N,) int64, with N = num_classes * per_class.
+
+    Raises:
+        DataError: A class has too few examples.
     """
     order = torch.randperm(len(split), generator=generator).to(split.labels.device)
     labels = split.labels[order]
@@ -94,42 +100,162 @@ def balanced_examples(
         of_class = order[labels == label][:per_class]
         if len(of_class) < per_class:
             raise DataError(
-                f"class {label} has {len(of_class)} training examples, examples_per_class asks {per_class}"
+                f"class {label} has {len(of_class)} training examples; examples_per_class is {per_class}"
             )
         chosen.append(of_class)
     mixed = torch.stack(chosen, dim=1).reshape(-1)
     return split.inputs(mixed), split.labels[mixed]
 
 
-def _placed(
-    split: Split | StreamedSplit, dataset: Dataset, device: torch.device, made: dict[Read, Decoders]
+def _load_split(
+    split: Split | StreamedSplit,
+    dataset: Dataset,
+    device: torch.device,
+    workers: dict[ReadExample, DataWorkers],
 ) -> LoadedSplit:
-    normalise = Normalisation.of(dataset, device)
-    _check_labels(split, dataset)
+    normalize = Normalization.of(dataset, device)
+    examples = split.items if isinstance(split, StreamedSplit) else split.images
+    labels, classes = split.labels, dataset.num_classes
+    if labels.shape != (len(examples),) or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+        raise DataError(f"it needs one label below {classes} for every image")
     if isinstance(split, StreamedSplit):
-        labels, shape = split.labels.to(device), tuple(dataset.input_shape)
-        decoders = made.setdefault(split.read, Decoders(split.read, shape, device))
-        return StreamedExamples(split.items, labels, normalise, decoders, shape)
-    _check_images(split, dataset)
-    return ResidentSplit(split.images.to(device), split.labels.to(device), normalise)
+        shape = tuple(dataset.input_shape)
+        shared = workers.setdefault(split.read, DataWorkers(split.read, shape, device))
+        return StreamedExamples(split.items, labels.to(device), normalize, shared, shape)
+    _check_images(split.images, dataset)
+    return ResidentSplit(split.images.to(device), labels.to(device), normalize)
 
 
-def _check_images(split: Split, dataset: Dataset) -> None:
-    images, change = split.images, dataset.augmentation
+def _check_images(images: Tensor, dataset: Dataset) -> None:
+    change = dataset.augmentation
     if images.dtype is not torch.uint8 or tuple(images.shape[1:]) != tuple(dataset.input_shape):
         raise DataError(
             f"it loads {images.dtype} images of shape {tuple(images.shape[1:])}; "
             f"it declares uint8 of {tuple(dataset.input_shape)}"
         )
     if change is not None and (change.resized_crop or change.grayscale or change.jitter):
-        raise DataError("it declares changes of colour or scale; only streamed images have them")
+        raise DataError("it declares changes of color or scale; only streamed images can have them")
 
 
-def _check_labels(split: Split | StreamedSplit, dataset: Dataset) -> None:
-    examples = split.items if isinstance(split, StreamedSplit) else split.images
-    labels = split.labels
-    if (
-        labels.shape != (len(examples),)
-        or not 0 <= int(labels.min()) <= int(labels.max()) < dataset.num_classes
-    ):
-        raise DataError(f"it needs one label below {dataset.num_classes} for every image")
+@dataclass(frozen=True)
+class Normalization:
+    """(x / 255 - mean) / std per channel, as x * scale + shift.
+
+    Attributes:
+        scale: 1 / (255 std), (C, 1, 1) float32.
+        shift: -mean / std, (C, 1, 1) float32.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    @classmethod
+    def of(cls, dataset: Dataset, device: torch.device) -> Normalization:
+        """Build the normalization that a dataset declares."""
+        mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (dataset.mean, dataset.std))
+        return cls(*((1 / (255 * std)).to(device, torch.float32), (-mean / std).to(device, torch.float32)))
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Convert `images` (N, C, H, W) from uint8 to float32."""
+        return images.to(torch.float32).mul_(self.scale).add_(self.shift)
+
+
+BLOCK = 2048
+"""Examples that are augmented at once, for many batches; the random draws depend on it."""
+
+_NORMALIZED = 256
+"""Examples that are normalized at once; each training in a batch holds that many in float32."""
+
+
+@dataclass(frozen=True)
+class ResidentSplit:
+    """Examples that stay on the device as bytes.
+
+    Attributes:
+        stored: Images (M, C, H, W) uint8.
+        labels: Labels (N,) int64.
+        normalize: The conversion of images to the inputs of a network.
+        places: Indices (N,) into `stored`, so that parts of a set share its memory; None is all of it.
+    """
+
+    resident: ClassVar[bool] = True
+    stored: Tensor
+    labels: Tensor
+    normalize: Normalization
+    places: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def images(self) -> Tensor:
+        """All images, (N, C, H, W) uint8; a copy where they are only a part of `stored`."""
+        return self.stored if self.places is None else self.stored[self.places]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example, (C, H, W)."""
+        return tuple(self.stored.shape[1:])
+
+    def take(self, indices: Tensor) -> ResidentSplit:
+        """Select the examples at `indices` (n,)."""
+        chosen = indices.to(self.labels.device)
+        places = chosen if self.places is None else self.places[chosen]
+        return replace(self, labels=self.labels[chosen], places=places)
+
+    def inputs(self, indices: Tensor) -> Tensor:
+        """Return the examples at `indices` (n,), normalized and not augmented: (n, C, H, W) float32."""
+        return self.normalize(self._at(indices.to(self.labels.device)))
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all examples in order, normalized, for evaluation."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.normalize(self._at(part)), self.labels[part]
+
+    def shuffled(
+        self, size: int, order: Tensor, change: Augmentation | None, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield training batches of `size` in `order` (N,), augmented by `change`.
+
+        A last batch of a single example is left out, unless `size` is one: batch norm cannot train on it.
+        """
+        gathered = _NORMALIZED if change is None else BLOCK
+        part = max(1, _NORMALIZED // size) * size
+        for block in torch.split(order.to(self.labels.device), max(1, gathered // size) * size):
+            images, labels = self._at(block), self.labels[block]
+            if change is not None:
+                images = augment(images, change, generator)
+            for some, of_some in zip(torch.split(images, part), torch.split(labels, part), strict=True):
+                inputs = torch.split(self.normalize(some), size)
+                batches = zip(inputs, torch.split(of_some, size), strict=True)
+                yield from (batch for batch in batches if len(batch[1]) > 1 or size == 1)
+
+    def _at(self, places: Tensor | slice) -> Tensor:
+        places = places if self.places is None else self.places[places]
+        # Indexing by a tensor is several times slower, as it is made for more than rows.
+        return self.stored[places] if isinstance(places, slice) else self.stored.index_select(0, places)
+
+
+def augment(images: Tensor, change: Augmentation, generator: torch.Generator) -> Tensor:
+    """Crop each image at its own random offset after zero padding, and flip half of them on average.
+
+    Args:
+        images: Images (N, C, H, W) of any type, on any device.
+        change: The padding of the crop, and whether to flip.
+        generator: A generator on the CPU, so that the draws are the same on every device.
+
+    Returns:
+        Images of the same shape, type and device.
+    """
+    count, _, height, width = images.shape
+    margin = change.crop_padding
+    top, left = torch.randint(2 * margin + 1, (2, count), generator=generator).to(images.device)
+    rows = top[:, None] + torch.arange(height, device=images.device)
+    columns = left[:, None] + torch.arange(width, device=images.device)
+    if change.flip:
+        flipped = torch.randint(2, (count, 1), generator=generator).to(images.device, torch.bool)
+        columns = torch.where(flipped, columns.flip(1), columns)
+    padded = pad(images, (margin,) * 4) if margin else images
+    each = torch.arange(count, device=images.device)[:, None, None]
+    return padded[each, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

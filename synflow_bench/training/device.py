@@ -1,6 +1,15 @@
-"""Which device to compute on."""
+"""Devices, and the set-up of processes that compute on them."""
 
 from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType
 
 import torch
 
@@ -8,25 +17,34 @@ from synflow_bench.errors import DeviceError
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the best device at hand (cuda, then mps, then cpu); other names are taken as they are.
+    """Return the device `name`; `auto` is the best one of the machine: cuda, then mps, then cpu.
 
-    Raises `DeviceError` for a name that torch does not know or a device that this machine does not have.
+    Example:
+        >>> resolve_device("cpu")
+        device(type='cpu')
+
+    Raises:
+        DeviceError: The name is not one of torch's, or the machine does not have the device.
     """
+    counts = available()
     if name == "auto":
-        return torch.device(next(kind for kind, count in available().items() if count))
+        return torch.device(next(kind for kind, count in counts.items() if count))
     try:
         device = torch.device(name)
     except RuntimeError:
         raise DeviceError(f"unknown device {name!r}; use auto, cpu, cuda, cuda:1 or mps") from None
-    count = available().get(device.type, 0)
-    if (device.index or 0) >= count:
-        present = ", ".join(kind for kind, count in available().items() if count)
+    if (device.index or 0) >= counts.get(device.type, 0):
+        present = ", ".join(kind for kind, count in counts.items() if count)
         raise DeviceError(f"device {name!r} is not on this machine; it has {present}")
     return device
 
 
 def resolve_devices(name: str) -> list[torch.device]:
-    """The devices that workers share: all GPUs for `auto` and `cuda`, the one device otherwise."""
+    """Return the devices that workers share: all GPUs for `auto` and `cuda`, the one device otherwise.
+
+    Raises:
+        DeviceError: As `resolve_device`.
+    """
     device = resolve_device(name)
     if device.type == "cuda" and device.index is None:
         return [torch.device("cuda", index) for index in range(available()["cuda"])]
@@ -34,12 +52,137 @@ def resolve_devices(name: str) -> list[torch.device]:
 
 
 def available() -> dict[str, int]:
-    """How many devices of each kind there are, best kind first."""
+    """Count the devices of each kind, best kind first."""
     return {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
 
 
 def describe(device: torch.device) -> str:
-    """The device as a reader of a record would name it."""
+    """Return the name of the device for a record."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def usable_cores() -> int:
+    """Count the processor cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_SPINS = "20000"
+"""Times that a thread of GNU OpenMP looks for work before it sleeps: a few tenths of a millisecond."""
+
+
+def thread_environment(threads: int) -> dict[str, str]:
+    """Return the environment variables by which numeric libraries use `threads` threads each.
+
+    By default the threads of GNU OpenMP look for work for milliseconds between parallel regions, and occupy
+    cores that other threads need, such as those that select weights. If `GOMP_SPINCOUNT` or `OMP_WAIT_POLICY`
+    is set already, it is left as it is.
+    """
+    pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    waiting = {} if os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} else {"GOMP_SPINCOUNT": _SPINS}
+    return dict.fromkeys(pools, str(threads)) | waiting
+
+
+_SPAWNING = threading.RLock()
+
+
+@contextmanager
+def main_module_hidden() -> Iterator[None]:
+    """Let processes that are spawned in this context start without running the user's script again.
+
+    `multiprocessing` imports the main module anew in every process it spawns, so a script without a
+    `__main__` guard would run itself again and one from standard input would not be found. The processes of
+    this project need nothing from it. One thread at a time is in this context. A spawn also fixes the start
+    method of the user's own processes, if it is not fixed yet; that is undone.
+    """
+    with _SPAWNING:
+        main = sys.modules["__main__"]
+        method = multiprocessing.get_start_method(allow_none=True)
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+            if method is None:
+                multiprocessing.set_start_method(None, force=True)
+
+
+@contextmanager
+def process_restored() -> Iterator[None]:
+    """Compute with torch's own defaults in this context, and restore the settings of this process after it.
+
+    These are the default type and device, the recording of gradients, and all that `make_repeatable` sets.
+    """
+    threads, flushed = torch.get_num_threads(), _flushes_subnormal()
+    dtype, cudnn = torch.get_default_dtype(), torch.backends.cudnn
+    flags = cudnn.benchmark, cudnn.deterministic
+    deterministic, warn_only = _deterministic()
+    gpu = torch.cuda.current_device() if torch.cuda.is_available() else None
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(mode=False))
+        stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(dtype)
+            torch.set_num_threads(threads)
+            torch.set_flush_denormal(flushed)
+            cudnn.benchmark, cudnn.deterministic = flags
+            if (deterministic, warn_only) != _deterministic():  # to set them imports much of torch
+                torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            if gpu is not None:
+                torch.cuda.set_device(gpu)
+
+
+def _deterministic() -> tuple[bool, bool]:
+    enabled = torch.are_deterministic_algorithms_enabled()
+    return enabled, torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _flushes_subnormal() -> bool:
+    smallest = torch.tensor(torch.finfo(torch.float32).tiny, dtype=torch.float32, device="cpu")
+    return not (smallest / 2).item()
+
+
+def set_up_process(device: torch.device, threads: int) -> None:
+    """Make the computations of this process on `device` repeatable and fast."""
+    make_repeatable(device, threads)
+    if device.type == "cpu":
+        keep_freed_memory()
+
+
+def make_repeatable(device: torch.device, threads: int) -> None:
+    """Fix the order of floating-point sums: threads on a CPU, algorithms on a GPU.
+
+    Subnormal numbers are flushed to zero: moments of masked or dead weights decay into them, and processors
+    compute many times slower with them.
+    """
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return device.type
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of `mallopt` in glibc."""
+
+_KEPT = 1 << 28
+"""Bytes: smaller blocks are reused after they are freed; larger ones go back to the system."""
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library reuse freed memory; return False if it has no such setting.
+
+    By default glibc gives large blocks back to the system, which has to zero new pages for the next ones: for
+    a network with large activations that can take longer at every step than its arithmetic.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # another C library
+        return False
+    return bool(mallopt(_MMAP_THRESHOLD, _KEPT)) and bool(mallopt(_TRIM_THRESHOLD, 2**31 - 1))

@@ -1,43 +1,53 @@
-"""How the optimizer steps of trainings are computed: of one network, or of several as one."""
+"""One optimizer step: learning rate, precision, masking, compilation and the optimizer itself."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, nn, optim
 from torch.nn.functional import cross_entropy
 from torch.nn.utils import clip_grad_norm_
-from torch.optim import Optimizer
 
+from synflow_bench.errors import SuiteError
 from synflow_bench.suites import Recipe
-from synflow_bench.training.compiled import CompiledNetwork
-from synflow_bench.training.loop import Batch, Training
-from synflow_bench.training.masking import MaskedWeights
-from synflow_bench.training.optimizers import build_optimizer, set_learning_rate
-from synflow_bench.training.precision import Precision
-from synflow_bench.training.stacked import StackedNetwork, Survivors
+
+if TYPE_CHECKING:
+    from synflow_bench.training.loop import Training
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The input of one optimizer step: `inputs` (N, C, H, W), `labels` (N,), and the learning rate."""
+
+    inputs: Tensor
+    labels: Tensor
+    lr: float
 
 
 class Step(Protocol):
-    """Takes one batch a training and returns their mean losses, still on the device."""
+    """Takes one batch per training and returns their mean losses, still on the device."""
 
     @property
     def masked(self) -> Sequence[MaskedWeights]:
         """The masked weights of every training."""
 
     def __call__(self, batches: Sequence[Batch]) -> Sequence[Tensor]:
-        """Forward, backward, mask gradients, clip, optimize."""
+        """Compute forward and backward passes, mask gradients, clip them, and run the optimizer."""
 
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """The step of one network, whatever its layers; where it is `compiled`, nothing else of the step is."""
+    """The step of one network with any layers; the recipe decides if the network is compiled."""
 
     model: nn.Module
-    optimizer: Optimizer
+    optimizer: optim.Optimizer
     masked: Sequence[MaskedWeights]
     recipe: Recipe
     precision: Precision
@@ -45,23 +55,24 @@ class TrainingStep:
 
     @classmethod
     def of(cls, training: Training) -> Self:
-        """Lay out the network as the recipe says, with a fresh optimizer.
+        """Put the network in the recipe's memory format and build a fresh optimizer.
 
-        Raises `SuiteError` where the recipe asks for what its device does not have.
+        Raises:
+            SuiteError: The recipe needs a feature that its device does not have.
         """
         model, recipe, compiled = training.model, training.recipe, CompiledNetwork.of(training)
         precision = Precision.of(recipe, next(model.parameters()).device)
-        precision.lay_out(model)
+        precision.convert(model)
         masked = [MaskedWeights(model, training.masks)]
         return cls(model, build_optimizer(recipe, model.parameters()), masked, recipe, precision, compiled)
 
     def __call__(self, batches: Sequence[Batch]) -> Sequence[Tensor]:
-        """`batches` has one."""
+        """Train on the one batch in `batches`."""
         (batch,) = batches
         set_learning_rate(self.optimizer, batch.lr)
         network = self.model if self.compiled is None else self.compiled
         with self.precision.autocast():
-            logits = network(self.precision.laid_out(batch.inputs))
+            logits = network(self.precision.inputs(batch.inputs))
         loss = cross_entropy(logits.float(), batch.labels, label_smoothing=self.recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
         self.masked[0].mask_gradients()
@@ -72,36 +83,185 @@ class TrainingStep:
         return [loss.detach()]
 
 
-class StackedStep:
-    """The step of several small networks as one; each gets what it would get in a stack of its own."""
+Kind = TypeVar("Kind", bound=type[optim.Optimizer])
 
-    def __init__(self, trainings: Sequence[Training]) -> None:
-        self._recipe = trainings[0].recipe
-        self._models = [training.model for training in trainings]
-        self.masked = [MaskedWeights(training.model, training.masks) for training in trainings]
-        self._network = StackedNetwork(self._models)
-        self._masks = self._network.storage.spread([training.masks for training in trainings])
-        self._survivors = Survivors(self._network.storage, self._masks)
-        self._optimizer = build_optimizer(self._recipe, [self._survivors.values])
 
-    def __call__(self, batches: Sequence[Batch]) -> Sequence[Tensor]:
-        """`batches` has one for every network, all of one size."""
-        set_learning_rate(self._optimizer, batches[0].lr)
-        logits = self._network(torch.stack([batch.inputs for batch in batches]))
-        losses = [
-            cross_entropy(row, batch.labels, label_smoothing=self._recipe.label_smoothing)
-            for row, batch in zip(logits.unbind(), batches, strict=True)
+def _uncompiled(kind: Kind) -> Kind:
+    """Remove the decorators that load torch's compiler, which takes seconds and 140 MiB."""
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "zero_grad")}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)  # type: ignore[return-value]
+
+
+_SGD, _Adam, _RMSprop = _uncompiled(optim.SGD), _uncompiled(optim.Adam), _uncompiled(optim.RMSprop)
+
+_OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], Recipe, bool], optim.Optimizer]] = {
+    "sgd": lambda trained, recipe, fused: _SGD(
+        trained, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
+    ),
+    "momentum": lambda trained, recipe, fused: _SGD(
+        trained,
+        lr=recipe.lr,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+        weight_decay=recipe.weight_decay,
+        fused=fused,
+    ),
+    "adam": lambda trained, recipe, fused: _Adam(
+        trained, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused
+    ),
+    "rmsprop": lambda trained, recipe, _: _RMSprop(
+        trained, lr=recipe.lr, weight_decay=recipe.weight_decay, foreach=True
+    ),
+}
+"""The optimizers by their names in a recipe, those of the type `suites.setting.Optimizer`."""
+
+
+def build_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
+    """Build the optimizer of a recipe, fused where torch has a fused kernel for the device."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    fused = all(parameter.device.type in {"cpu", "cuda", "mps"} for parameter in trained)
+    return _OPTIMIZERS[recipe.optimizer](trained, recipe, fused)
+
+
+def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+    """Return the learning rate of optimizer step `step`, counted from zero over the whole training.
+
+    Example:
+        >>> recipe = Recipe(epochs=10, lr=0.1, schedule="step", milestones=[4, 8])
+        >>> [round(learning_rate(recipe, step, steps_per_epoch=1), 6) for step in range(10)]
+        [0.1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.001, 0.001]
+    """
+    warm = recipe.warmup_epochs * steps_per_epoch
+    if step < warm:
+        return recipe.lr * (step + 1) / warm
+    if recipe.schedule == "step":
+        return recipe.lr * recipe.gamma ** bisect_right(recipe.milestones, step // steps_per_epoch)
+    if recipe.schedule == "cosine":
+        share = (step - warm) / (recipe.epochs * steps_per_epoch - warm)
+        return recipe.lr * (1 + math.cos(math.pi * share)) / 2
+    return recipe.lr
+
+
+def set_learning_rate(optimizer: optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of every parameter group to `lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+@dataclass(frozen=True)
+class Precision:
+    """float32, or bfloat16 autocast over float32 weights; contiguous, or channels last."""
+
+    device_type: str
+    bf16: bool
+    channels_last: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe, device: torch.device) -> Precision:
+        """Read the precision of a recipe."""
+        return cls(device.type, recipe.precision == "bf16", recipe.channels_last)
+
+    @property
+    def sums(self) -> torch.dtype:
+        """The widest floating-point type of the device, for sums over many examples."""
+        return torch.float32 if self.device_type == "mps" else torch.float64
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Return a context in which forward passes run in bfloat16, if that is the precision."""
+        return torch.autocast(self.device_type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
+
+    def inputs(self, inputs: Tensor) -> Tensor:
+        """Return `inputs` (N, C, H, W) in the recipe's memory format."""
+        return inputs.contiguous(memory_format=torch.channels_last) if self.channels_last else inputs
+
+    def convert(self, model: nn.Module) -> None:
+        """Put the parameters of `model` in the recipe's memory format, in place."""
+        if self.channels_last:
+            model.to(memory_format=torch.channels_last)
+
+
+class MaskedWeights:
+    """Keeps masked weights at zero: they are zeroed once, and their gradients before every optimizer step.
+
+    A weight, gradient, momentum and moment of zero give a step of zero under every optimizer of a recipe and
+    under weight decay. That equals masking in the forward pass, under gradient clipping too. Masking the
+    weights alone does not: gradients of removed weights would enter norms, moments and momentum.
+    """
+
+    def __init__(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+        parameters = dict(model.named_parameters())
+        partial = {name: mask for name, mask in masks.items() if not bool(mask.all())}
+        self._names = list(partial)
+        self._weights: list[Tensor] = [parameters[name] for name in partial]
+        self._masks = [mask.to(parameters[name]) for name, mask in partial.items()]
+        self.mask_weights()
+
+    @torch.no_grad()
+    def mask_gradients(self) -> None:
+        """Zero the gradients of removed weights, in place."""
+        pairs = [
+            (w.grad, mask) for w, mask in zip(self._weights, self._masks, strict=True) if w.grad is not None
         ]
-        torch.autograd.backward(losses)
-        if self._recipe.gradient_clip is not None:
-            self._network.storage.gradients.mul_(self._masks)
-            for model in self._models:
-                clip_grad_norm_(model.parameters(), self._recipe.gradient_clip)
-        self._survivors.gather()
-        self._optimizer.step()
-        self._survivors.scatter()
-        return [loss.detach() for loss in losses]
+        if pairs:
+            gradients, masks = zip(*pairs, strict=True)
+            torch._foreach_mul_(gradients, masks)
 
-    def release(self) -> None:
-        """Give every network parameters of its own again."""
-        self._network.storage.release()
+    @torch.no_grad()
+    def mask_weights(self) -> None:
+        """Zero the removed weights, in place."""
+        if self._weights:
+            torch._foreach_mul_(self._weights, self._masks)
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Check that removed weights are zero.
+
+        Raises:
+            RuntimeError: A removed weight is not zero; the message names the first layer that has one.
+        """
+        for name, weight, mask in zip(self._names, self._weights, self._masks, strict=True):
+            if bool(((weight != 0) & (mask == 0)).any()):
+                raise RuntimeError(f"a removed weight of layer {name!r} is not zero after training")
+
+
+class CompiledNetwork:
+    """A network compiled for batches of one size, and with `graphs` recorded as CUDA graphs.
+
+    Parameters and buffers are those of the network. Batches of another size, such as the smaller last one of
+    an epoch, go through the network itself: compiling again takes longer than that saves.
+    """
+
+    def __init__(self, model: nn.Module, batch_size: int, *, graphs: bool) -> None:
+        self._model, self._batch_size, self._graphs = model, batch_size, graphs
+        # Earlier networks of a process count: after a few, the compiler would not compile this one.
+        torch.compiler.reset()
+        self._compiled = torch.compile(model, dynamic=False, mode="reduce-overhead" if graphs else "default")
+
+    @classmethod
+    def of(cls, training: Training) -> Self | None:
+        """Compile the network of `training`; return None where its recipe says not to.
+
+        Raises:
+            SuiteError: The recipe requires CUDA graphs on a device that has none.
+        """
+        recipe, device = training.recipe, next(training.model.parameters()).device
+        if recipe.compile == "no":
+            return None
+        graphs = recipe.compile == "cuda-graphs"
+        if graphs and device.type != "cuda":
+            raise SuiteError(
+                f"compile 'cuda-graphs' has no effect on device {device.type!r}; use compile = 'yes', or a "
+                "CUDA device"
+            )
+        batch_size = min(recipe.batch_size, len(training.examples.train))
+        return cls(training.model, batch_size, graphs=graphs)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Compute the logits of `inputs` (N, C, H, W)."""
+        network = self._compiled if len(inputs) == self._batch_size else self._model
+        if self._graphs:
+            # The outputs of the last step may be overwritten: nothing reads them any more.
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        logits: Tensor = network(inputs)
+        return logits

@@ -18,7 +18,7 @@ from bench_gpu import (
     training,
     ways_for,
 )
-from sensitivities import grasp_masks, snip_masks
+from conventional import grasp_masks, snip_masks
 
 from synflow_bench import prune
 from synflow_bench.host import Host
@@ -82,7 +82,7 @@ def test_a_dense_step_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_ratio_says_how_many_times_faster_it_is_here() -> None:
     dense, sparse = Line("training step, n, compression 1", 2.0, 2.0), Line("training step, n, x", 2.0, 0.5)
-    assert (sparse.ratio, sparse.an_hour) == (4.0, 7200.0)
+    assert (sparse.ratio, sparse.per_hour) == (4.0, 7200.0)
     assert render([dense, sparse]).splitlines()[-1] == "training step, n, x: 0.25 of a dense step"
 
 

@@ -9,7 +9,7 @@ from statistics import fmean
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scaling.cluster import HOUR, Cluster, simulate
+from simulate_cluster import HOUR, Cluster, simulate
 
 LENGTHS = st.lists(st.floats(0.1, 100), min_size=1, max_size=40)
 WORKERS = st.integers(1, 12)
@@ -19,7 +19,7 @@ WORKERS = st.integers(1, 12)
 def test_equal_cells_without_failures_take_whole_waves(cells: int, workers: int) -> None:
     run = simulate([3.0] * cells, Cluster(workers))
     assert run.makespan == pytest.approx(math.ceil(cells / workers) * 3.0)
-    assert run.utilisation == pytest.approx(cells * 3.0 / (workers * run.makespan))
+    assert run.utilization == pytest.approx(cells * 3.0 / (workers * run.makespan))
     assert (run.failures, run.lost) == (0, 0.0)
 
 
@@ -49,7 +49,7 @@ def test_longest_first_is_within_a_third_of_the_best(lengths: list[float], worke
 
 
 def test_failures_are_as_many_as_expected_and_cost_what_is_expected() -> None:
-    """An attempt of t hours ends well with probability exp(-rate t): exp(rate t) - 1 failures a cell, and
+    """An attempt of t hours ends well with probability exp(-rate t): exp(rate t) - 1 failures per cell, and
     (exp(rate t) - 1) / rate hours for a cell with all of its attempts."""
     rate, hours, cells = 0.5, 1.0, 20_000
     run = simulate([hours * HOUR] * cells, Cluster(workers=50, failures=rate))
@@ -81,4 +81,4 @@ def test_equal_seeds_give_equal_runs(seed: int) -> None:
 
 def test_no_cells_take_no_time() -> None:
     run = simulate([], Cluster(3, start=9.0))
-    assert (run.makespan, run.utilisation) == (0.0, 1.0)
+    assert (run.makespan, run.utilization) == (0.0, 1.0)

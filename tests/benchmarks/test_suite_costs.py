@@ -1,10 +1,9 @@
-"""What a cell of synflow-2020 costs, by hand, and the orders of cells."""
+"""The cost of a cell of synflow-2020 against numbers by hand, and the orders of cells."""
 
 from __future__ import annotations
 
 import pytest
-from scaling.orders import ORDERS, ordered
-from scaling.suite_costs import flops_of, macs_of
+from simulate_cluster import ORDERS, flops_of, macs_of, ordered
 
 from synflow_bench.host import Host
 from synflow_bench.suites import Suite

@@ -1,54 +1,77 @@
-"""The command line in this process, and in one of its own."""
+"""Shared fixtures of the command line: small runs in this process, and a plugin file."""
 
 from __future__ import annotations
 
-import subprocess
+import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import pytest
 
-from synflow_bench.cli import main
+Run = Callable[..., Any]
 
+MINE = """
+    from synflow_bench import Pruner, hookimpl
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left: its exit code, stdout and stderr."""
+    class Mine(Pruner):
+        '''Mine: keep large weights.
 
-    code: int
-    out: str
-    err: str
+        The score is |w|^p.
+        '''
 
+        needs_data = False
+        power: int = 1
 
-@pytest.fixture
-def results(tmp_path: Path) -> Path:
-    """A results folder that is not there yet."""
-    return tmp_path / "results"
+        def score(self, problem):
+            return {name: weight.abs() ** self.power for name, weight in problem.parameters.items()}
 
-
-@pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run a command in this process: `invoke("list", "pruners")`."""
-
-    def invoke(*arguments: str) -> Outcome:
-        capsys.readouterr()
-        code = main(arguments)
-        return Outcome(code, *capsys.readouterr())
-
-    return invoke
+    @hookimpl
+    def synflow_bench_pruners():
+        return {"mine": "lab_mine:Mine"}
+"""
 
 
 @pytest.fixture
-def launch() -> Callable[..., Outcome]:
-    """Run a command in a process of its own, in the environment `env`."""
+def run(torch_as_it_was: None, invoke: Run, results: Path, tmp_path: Path) -> Run:
+    """Run cells of one seed and one epoch in this process; none of them may print a traceback."""
 
-    def launch(*arguments: str, env: dict[str, str] | None = None, code: str = "") -> Outcome:
-        start = ["-c", code] if code else ["-m", "synflow_bench"]
-        done = subprocess.run(
-            [sys.executable, *start, *arguments], env=env, capture_output=True, text=True, timeout=300
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
+    def run(*arguments: str, executor: str = "serial") -> Any:
+        place = ["--results", str(results), "--data", str(tmp_path / "data"), "--executor", executor]
+        outcome = invoke("run", "--epochs", "1", "--seeds", "1", *place, *arguments)
+        assert "Traceback" not in outcome.out + outcome.err
+        return outcome
 
-    return launch
+    return run
+
+
+@pytest.fixture
+def small(run: Run) -> Run:
+    """Run two cells: the dense network, and one pruner at compression 10."""
+    return lambda *arguments, pruner="random": run("--pruner", pruner, "--compression", "10", *arguments)
+
+
+@pytest.fixture
+def plan(run: Run) -> Callable[..., list[tuple[str, ...]]]:
+    """Plan a run, and return the parts of the titles of its cells: dataset, model, row, compression, seed."""
+
+    def plan(*arguments: str) -> list[tuple[str, ...]]:
+        outcome = run("--dry-run", "--json", *arguments)
+        assert outcome.code == 0, outcome.err
+        return [tuple(cell["cell"].split(" / ")) for cell in json.loads(outcome.out)["cells"]]
+
+    return plan
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A plugin file in a folder below the working one."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("lab") / "lab_mine.py"
+    path.parent.mkdir()
+    path.write_text(dedent(MINE))
+    yield path
+    for name in [name for name in sys.modules if name.startswith("lab_")]:
+        del sys.modules[name]

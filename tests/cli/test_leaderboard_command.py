@@ -45,6 +45,27 @@ def test_a_table_is_printed_on_stdout_alone(leaderboard: Any) -> None:
     assert (done.code, done.err) == (0, "")
     assert "digits / fc" in done.out
     assert "synflow[rounds=10]" in done.out
+    assert "prune s" not in done.out
+
+
+def test_details_are_printed_on_request(leaderboard: Any) -> None:
+    assert "prune s" in leaderboard("--details").out
+
+
+def test_a_written_file_is_reported_on_stderr(leaderboard: Any, tmp_path: Path) -> None:
+    done = leaderboard("--output", str(tmp_path / "board.md"))
+    assert (done.code, done.out) == (0, "")
+    assert done.err == f"wrote '{tmp_path}/board.md'\n"
+
+
+def test_csv_has_one_line_per_seed_on_request(leaderboard: Any, tmp_path: Path) -> None:
+    lines = list(csv.DictReader(io.StringIO(leaderboard("--format", "csv", "--per-seed").out)))
+    assert len(lines) == 3 + 3 * 3 * 5
+    assert lines[0]["test_top1"] == "0.97"
+    file = tmp_path / "seeds.csv"
+    file.write_text("old")
+    stale = leaderboard("--check", str(file), "--per-seed")
+    assert "--per-seed" in stale.err
 
 
 def test_machine_formats_can_be_read_from_stdout(leaderboard: Any) -> None:
@@ -74,7 +95,7 @@ def test_what_was_written_is_fresh_until_the_records_change(
     assert stale.out == ""
 
 
-def test_a_stale_file_is_told_with_its_first_difference_and_a_command_that_mends_it(
+def test_a_stale_file_is_reported_with_its_first_difference_and_a_command_that_fixes_it(
     leaderboard: Any, invoke: Any, tmp_path: Path
 ) -> None:
     file = tmp_path / "a board.md"
@@ -141,14 +162,17 @@ def test_the_choice_of_rows(leaderboard: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--check", "a.md", "--output", "b.md"], "--output has no effect with it"),
-        (["--check", "a.md", "--force"], "--force has no effect without --output"),
+        (["--check", "a.md", "--output", "b.md"], "--check writes nothing"),
+        (["--check", "a.md", "--force"], "--force has no effect"),
         (["--force"], "--force has no effect without --output"),
         (["--output", "board.docx"], "use one of .txt, .md, .tex, .csv, .json, .html"),
         (["--pruner", "synflw"], "unknown recorded pruner 'synflw'; did you mean 'synflow'?"),
         (["--dataset", "digit"], "unknown recorded dataset 'digit'; did you mean 'digits'?"),
         (["--model", "f"], "unknown recorded model 'f'"),
         (["--format", "yaml"], "'yaml'"),
+        (["--per-seed"], "add --format csv, or leave out --per-seed"),
+        (["--details", "--format", "markdown"], "--details is for the table in a terminal"),
+        (["--details", "--output", "board.txt"], "--details is for the table in a terminal"),
         (["--output", "/dev/null/board.md"], "cannot write '/dev/null/board.md'"),
     ],
 )
@@ -184,12 +208,13 @@ def test_a_folder_of_another_schema_is_refused(leaderboard: Any, results: Path) 
     assert (done.code, "records of schema 2" in done.err) == (2, True)
 
 
-def test_it_loads_no_torch_and_no_numpy(launch: Any, results: Path) -> None:
+@pytest.mark.parametrize("form", ["table", "html"])
+def test_it_loads_no_torch_and_no_numpy(launch: Any, results: Path, form: str) -> None:
     code = """
 import sys
 from synflow_bench.cli import main
 assert main(sys.argv[1:]) == 0
 assert not {"torch", "numpy", "scipy"} & sys.modules.keys()
 """
-    done = launch("leaderboard", "--results", str(results), "--format", "html", code=code)
+    done = launch("leaderboard", "--results", str(results), "--format", form, code=code)
     assert (done.code, done.err) == (0, "")

@@ -29,12 +29,12 @@ def leaderboard(invoke: Callable[..., Any], results: Path) -> Callable[..., Any]
     return lambda *arguments: invoke("leaderboard", "--results", str(results), *arguments)
 
 
-def test_a_baseline_is_in_the_board_and_in_the_command_that_mends_it(
+def test_a_baseline_is_in_the_board_and_in_the_command_that_fixes_it(
     leaderboard: Any, tmp_path: Path
 ) -> None:
     (board,) = json.loads(leaderboard("--format", "json", "--baseline", "random").out)
     snip = next(row for row in board["rows"] if row["label"] == "snip")
-    assert snip["entries"][0]["to_baseline"]["mean"] == pytest.approx(0.1)
+    assert snip["points"][0]["to_baseline"]["mean"] == pytest.approx(0.1)
     (tmp_path / "board.md").write_text("old")
     stale = leaderboard("--baseline", "random", "--check", str(tmp_path / "board.md"))
     assert "--baseline random" in stale.err
@@ -43,7 +43,7 @@ def test_a_baseline_is_in_the_board_and_in_the_command_that_mends_it(
 def test_ranks_are_in_json_and_on_the_table(leaderboard: Any) -> None:
     (board,) = json.loads(leaderboard("--format", "json").out)
     assert {row["label"]: row["rank"] for row in board["rows"]} == {"dense": None, "snip": 1, "random": 2}
-    assert "rank: 1 for the largest area" in " ".join(leaderboard().out.split())
+    assert "rank: 1 for the largest AUC" in " ".join(leaderboard("--details").out.split())
 
 
 @pytest.mark.parametrize("form", ["md", "txt", "tex", "csv", "json", "html"])
@@ -119,9 +119,9 @@ def test_what_cannot_be_done_is_one_line_and_exit_code_2(
     assert done.err.count("\n") == 1
 
 
-def test_one_seed_is_called_a_smoke_run_without_ranks(invoke: Any, tmp_path: Path, make_record: Any) -> None:
+def test_one_seed_is_called_preliminary_without_ranks(invoke: Any, tmp_path: Path, make_record: Any) -> None:
     Store(tmp_path / "one").put(make_record())
     done = invoke("leaderboard", "--results", str(tmp_path / "one"))
     assert done.code == 0
-    assert "smoke run" in done.out
-    assert "no rank is given" in " ".join(done.out.split())
+    assert "preliminary: fewer than 3 seeds" in done.out
+    assert "too little for ranks" in " ".join(done.out.split())

@@ -54,7 +54,7 @@ def test_a_damaged_record_leaves_no_half_site(
 
         raise RecordError(f"unreadable record {str(path)!r}")
 
-    monkeypatch.setattr("synflow_bench.cli._leaderboard.read_record", damaged)
+    monkeypatch.setattr("synflow_bench.cli.leaderboard.read_record", damaged)
     done = leaderboard("--format", "html", "--output", str(tmp_path / "site"))
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert list(tmp_path.iterdir()) == []
@@ -86,7 +86,7 @@ def test_a_chart_names_its_rows_and_its_axis(leaderboard: Any, tmp_path: Path) -
     [
         (["--chart", "a.docx"], "no chart has the suffix of 'a.docx'"),
         (["--axis", "effective"], "--axis has no effect without --chart"),
-        (["--chart", "a.svg", "--format", "html"], "--chart draws the boards alone"),
+        (["--chart", "a.svg", "--format", "html"], "--chart draws only the boards"),
         (["--chart", "a.svg", "--check", "b.md"], "--check writes nothing"),
         (["--format", "html", "--check", "site"], "--check compares one file"),
         (["--format", "html", "--output", "/dev/null/site"], "cannot write '/dev/null/site'"),

@@ -1,4 +1,4 @@
-"""What is printed in the documentation: code blocks, files and commands, and whether they are taken."""
+"""The code blocks, files and commands that the documentation shows, and a parser for the commands."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from synflow_bench.cli._app import NAME, command_line
-from synflow_bench.cli._group import LazyCommand
+from synflow_bench.cli.app import NAME, LazyCommand, command_line
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -36,12 +35,12 @@ def blocks(page: Path, language: str) -> Iterator[tuple[str, str]]:
 
 
 def files(page: Path, language: str = "python") -> dict[str, str]:
-    """The blocks that are to be saved as files."""
+    """The blocks with a title, by the name of their file."""
     return {title: text for title, text in blocks(page, language) if title}
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Every `synflow-bench ...` that the page prints for a shell, as words."""
+    """Every `synflow-bench ...` that the page shows, as words."""
     text = page.read_text(encoding="utf-8")
     lines = [line for _, block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
     found = [part.strip() for line in lines for part in line.split("&&")]
@@ -50,7 +49,7 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def parse(words: list[str]) -> None:
-    """Read the words as the command line would, and run nothing."""
+    """Parse the words as the command line does, and run nothing."""
     command: click.Command = command_line()
     context = click.Context(command, info_name=NAME)
     left = words[1:]

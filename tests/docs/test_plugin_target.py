@@ -42,13 +42,15 @@ def make(environment: CleanEnvironment, plugin: Path, board: Path, **variables: 
 
 def test_it_installs_checks_runs_and_writes_a_board(environment: CleanEnvironment, tmp_path: Path) -> None:
     wheel, board = build_wheel(EXAMPLE, tmp_path), tmp_path / "a board"
-    told = make(environment, wheel, board, NAME="gradnorm", RUN=QUICKLY)
-    assert "exact-density" in told
+    output = make(environment, wheel, board, NAME="gradnorm", RUN=QUICKLY)
+    assert "exact-density" in output
     assert "| gradnorm" in (board / "board.md").read_text(encoding="utf-8")
     assert len(list(board.glob("results/records/*/*/*/*.json"))) == 3
 
 
 def test_without_options_it_runs_the_plugin_beside_four_others() -> None:
     command = ["make", "-C", str(ROOT), "-n", "plugin", "NAME=gradnorm"]
-    told = subprocess.run(command, env={**os.environ, "RUN": ""}, capture_output=True, text=True, check=True)
-    assert 'run --pruner "gradnorm" --pruner magnitude --pruner snip --pruner synflow' in told.stdout
+    output = subprocess.run(
+        command, env={**os.environ, "RUN": ""}, capture_output=True, text=True, check=True
+    )
+    assert 'run --pruner "gradnorm" --pruner magnitude --pruner snip --pruner synflow' in output.stdout

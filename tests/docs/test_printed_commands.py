@@ -1,4 +1,4 @@
-"""Every `synflow-bench ...` that a page prints is one that the command line takes."""
+"""The command line accepts every `synflow-bench ...` that a page shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ PRINTED = [(page, words) for page in PAGES for words in commands(page)]
 @pytest.mark.parametrize(
     ("page", "words"), PRINTED, ids=[f"{p.relative_to(ROOT)}: {' '.join(w)}" for p, w in PRINTED]
 )
-def test_it_is_taken(page: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_accepted(
+    page: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for file in (words[i + 1] for i, word in enumerate(words) if word == "--plugin"):
         Path(file).write_text("")
@@ -27,7 +29,7 @@ def test_there_are_many() -> None:
     assert len(PRINTED) > 60
 
 
-def test_what_the_command_line_does_not_take_is_noticed(tmp_path: Path) -> None:
+def test_a_command_that_is_not_accepted_is_noticed(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("```sh\nsynflow-bench run --al  # no such option\n```\nand `synflow-bench rnu`\n")
     wrong, missing = commands(page)
@@ -47,5 +49,5 @@ def test_every_make_target_that_a_page_names_exists() -> None:
 
 
 def test_help_lists_every_target() -> None:
-    told = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert {"run", "test", "leaderboard-check", "help"} <= {line.split()[0] for line in told.splitlines()}
+    lines = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {"run", "test", "leaderboard-check", "help"} <= {line.split()[0] for line in lines.splitlines()}

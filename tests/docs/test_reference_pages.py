@@ -1,4 +1,4 @@
-"""The reference is what the code says, and the pages build."""
+"""The reference agrees with the code, and the pages build."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ import pytest
 from pages import DOCS, PAGES, ROOT
 
 GENERATE = [sys.executable, "docs/generate"]
+BUILT_IN = ["run", "leaderboard", "show", "list", "plugins", "check", "new-plugin", "data download"]
+BUILT_IN += ["results import", "study", "reproduce"]
 
 
-def test_every_hook_and_every_public_name_has_a_section() -> None:
+def rendered(page: str) -> set[str]:
+    """The names that mkdocstrings renders on a page of the reference."""
+    text = (DOCS / "reference" / page).read_text(encoding="utf-8")
+    return set(re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE))
+
+
+def test_every_hook_and_every_public_name_is_rendered() -> None:
     import synflow_bench
-    from synflow_bench import testing
-    from synflow_bench.host import _hookspecs
+    from synflow_bench.host import hookspecs
 
-    hooks = (DOCS / "reference" / "hooks.md").read_text(encoding="utf-8")
-    api = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
-    assert [
-        n for n in vars(_hookspecs) if n.startswith("synflow_bench_") and f"\n## {n}\n" not in hooks
-    ] == []
-    names = {*synflow_bench.__all__, *testing.__all__} - {"__version__", "RULES", "HandledError"}
-    assert [name for name in names if f"\n### {name}\n" not in api] == []
+    hooks = {f"synflow_bench.host.hookspecs.{name}" for name in hookspecs.HOOKS}
+    assert hooks <= rendered("hooks.md")
+    names = set(synflow_bench.__all__) - {"__version__", "HandledError", "hookimpl"}
+    assert {f"synflow_bench.{name}" for name in names} <= rendered("api.md")
+    assert {"synflow_bench.testing", "synflow_bench.errors"} <= rendered("api.md")
 
 
-def test_every_pruner_model_and_data_set_of_ours_has_a_row() -> None:
+def test_every_pruner_model_and_dataset_of_ours_has_a_row() -> None:
     from synflow_bench.host import Host
 
     host = Host.load()
@@ -53,11 +58,11 @@ def test_the_pages_are_what_the_code_gives() -> None:
 @pytest.mark.slow
 def test_a_page_that_is_not_is_named_and_written_again(tmp_path: Path) -> None:
     shutil.copytree(DOCS, tmp_path / "docs")
-    page = tmp_path / "docs" / "reference" / "hooks.md"
+    page = tmp_path / "docs" / "reference" / "suites.md"
     fresh = page.read_text(encoding="utf-8")
-    page.write_text(fresh.replace("Give pruners by name.", "Give pruners."), encoding="utf-8")
+    page.write_text(fresh.replace("`recipe`", "`recipes`"), encoding="utf-8")
     done = subprocess.run([*GENERATE, "--check"], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (1, "docs/reference/hooks.md is stale; run `make reference`\n")
+    assert (done.returncode, done.stderr) == (1, "docs/reference/suites.md is stale; run `make reference`\n")
     subprocess.run(GENERATE, cwd=tmp_path, check=True)
     assert page.read_text(encoding="utf-8") == fresh
 
@@ -74,6 +79,15 @@ def test_the_site_builds_without_a_warning_and_fetches_nothing(tmp_path: Path) -
     )
     assert not [page for page in pages if loaded.search(page.read_text(encoding="utf-8"))]
     assert not list(tmp_path.rglob("generate*"))
+    commands = (tmp_path / "reference" / "commands.html").read_text(encoding="utf-8")
+    assert [name for name in BUILT_IN if f"synflow-bench {name}" not in commands] == []
+    assert "at 0x" not in "".join(page.read_text(encoding="utf-8") for page in pages)
+
+
+def test_the_boards_that_the_site_adds_are_linked() -> None:
+    start, page = DOCS / "index.md", DOCS / "explanation" / "all-pruners.md"
+    assert 'href="leaderboard/index.html"' in start.read_text(encoding="utf-8")
+    assert 'href="../leaderboard/index.html"' in page.read_text(encoding="utf-8")
 
 
 def test_every_page_is_in_the_navigation_or_linked_from_an_index() -> None:

@@ -87,7 +87,7 @@ def test_the_records_are_of_every_engine_of_a_cpu() -> None:
     assert engines >= {"stacked", "shrunk", "eager"}
 
 
-def a_trifle_less(record: dict[str, Any]) -> None:
+def slightly_less(record: dict[str, Any]) -> None:
     record["metrics"]["test_top1"] -= 1e-9
 
 
@@ -95,7 +95,7 @@ def machine(record: dict[str, Any]) -> None:
     record["provenance"]["platform"] = "elsewhere"
 
 
-@pytest.mark.parametrize("change", [a_trifle_less, machine], ids=["a number", "where it was run"])
+@pytest.mark.parametrize("change", [slightly_less, machine], ids=["a number", "where it was run"])
 def test_a_record_that_changes_makes_the_board_stale(
     change: Callable[[dict[str, Any]], None], copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

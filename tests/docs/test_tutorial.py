@@ -1,4 +1,4 @@
-"""What the pages tell a plugin's author to paste and to type does what they say."""
+"""The files and commands of the tutorial and the guides work as the pages say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pages import DOCS, commands, files
+from pages import DOCS, blocks, commands, files
 
 from synflow_bench.cli import main
 from synflow_bench.suites import load_suite
@@ -44,9 +44,9 @@ def test_the_tutorials_pruner_passes_check_and_is_on_the_board(tmp_path: Path) -
     save(TUTORIAL, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["gradnorm.py"]
     (check,) = typed(TUTORIAL, "check")
-    told = type_in(tmp_path, check)
-    assert "fail" not in told
-    assert "exact-density         pass" in told
+    verdicts = type_in(tmp_path, check)
+    assert "fail" not in verdicts
+    assert "exact-density         pass" in verdicts
     run, *_ = typed(TUTORIAL, "run", "--plugin")
     assert any(line.startswith("gradnorm ") for line in type_in(tmp_path, run).splitlines())
     records = [json.loads(path.read_text()) for path in tmp_path.glob("results/records/*/*/*/*.json")]
@@ -77,7 +77,7 @@ def plan(
 ) -> Iterator[Callable[[list[str]], list[str]]]:
     """The cells of a `run` in a folder of its own: in this process, and without measuring their time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("synflow_bench.cli._forecast.estimate", lambda *_, **__: [])
+    monkeypatch.setattr("synflow_bench.cli.forecast.estimate", lambda *_, **__: [])
     known = set(sys.modules)
 
     def plan(words: list[str]) -> list[str]:
@@ -117,3 +117,18 @@ def test_the_guides_suite_is_one(tmp_path: Path) -> None:
     suite = load_suite(tmp_path / "my-suite.toml")
     assert [setting.model.name for setting in suite.settings] == ["fc", "lottery/resnet20"]
     assert len(suite.pruners) == 4
+
+
+SMALL = '"random"], compressions=[2], seeds=1, epochs=1)'
+
+
+def test_the_guide_to_python_runs(tmp_path: Path) -> None:
+    code = "".join(text for _, text in blocks(DOCS / "how-to" / "from-python.md", "python"))
+    script = tmp_path / "script.py"
+    script.write_text(code.replace("seeds=3,", "seeds=2, epochs=1,").replace('"random"])', SMALL))
+    done = subprocess.run(
+        [sys.executable, script.name], cwd=tmp_path, capture_output=True, text=True, timeout=540
+    )
+    assert done.returncode == 0, done.stderr
+    assert "| synflow" in done.stdout
+    assert (tmp_path / "accuracy.svg").exists()

@@ -37,7 +37,7 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
 
 
-def test_they_are_those_that_the_documentation_names() -> None:
+def test_they_are_the_documented_ones() -> None:
     assert {path.stem for path in WORKFLOWS} == {"benchmarks", "leaderboard", "plugin", "test"}
 
 
@@ -111,7 +111,7 @@ def test_what_other_workflows_run_is_run_by_ci_or_by_a_test() -> None:
 
 
 @pytest.mark.parametrize("target", READ_HERE)
-def test_what_only_a_workflow_runs_has_commands_that_are_taken(target: str) -> None:
+def test_commands_that_only_a_workflow_runs_are_accepted(target: str) -> None:
     for words in printed(target):
         parse(words)
 

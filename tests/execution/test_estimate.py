@@ -1,25 +1,21 @@
-"""How long missing cells will take: from records where there are any, else from training steps."""
+"""The expected time of missing cells: from records where there are any, else from a short training."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 
 import pytest
 
-from synflow_bench.execution import Crew, Plan, Resources, estimate, make_bench
-from synflow_bench.execution import _estimate as estimating
-from synflow_bench.host import Host
+from synflow_bench.execution import Plan, Resources, estimate
 from synflow_bench.records import Record, Store, Timing, key_of
-from synflow_bench.speed import Book, Machine, Patience, Speed, Workload, book_path
-from synflow_bench.suites import Cell, Recipe
+from synflow_bench.suites import Cell, Multishot, Recipe, Revisions, dense_cell
 
 MakeCell = Callable[..., Cell]
-
-
-@pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimating, "BRIEF", Patience(0.03))
+BATCH, TRAINED = 64, 1294
+STEPS = -(-TRAINED // BATCH)
+"""The optimizer steps of an epoch on the digits without the examples for validation."""
 
 
 @pytest.fixture
@@ -41,7 +37,12 @@ def alone(resources: Resources) -> Resources:
 
 def with_recipe(cell: Cell, **changes: object) -> Cell:
     recipe = Recipe.model_validate({**cell.setting.recipe.model_dump(), **changes})
-    return cell.model_copy(update={"setting": cell.setting.model_copy(update={"recipe": recipe})})
+    return with_setting(cell, recipe=recipe)
+
+
+def with_setting(cell: Cell, **changes: object) -> Cell:
+    fields = {name: getattr(cell.setting, name) for name in type(cell.setting).model_fields}
+    return cell.model_copy(update={"setting": type(cell.setting)(**{**fields, **changes})})
 
 
 def test_it_is_the_mean_of_what_is_recorded_of_the_setting_whatever_the_pruner(
@@ -54,7 +55,7 @@ def test_it_is_the_mean_of_what_is_recorded_of_the_setting_whatever_the_pruner(
     missing = [make_cell("synflow", seed=seed) for seed in range(3)]
     (found,) = estimate(Plan(missing, missing=missing), store, alone)
     assert found.setting == missing[0].setting
-    assert (found.cells, found.seconds, found.source) == (3, 2.5, "the mean of 2 recorded")
+    assert (found.cells, found.seconds, found.source) == (3, 2.5, "the mean of 2 recorded cells")
 
 
 def test_an_unreadable_record_does_not_matter(
@@ -64,100 +65,82 @@ def test_an_unreadable_record_does_not_matter(
     put(make_cell("snip"), 4.0)
     store.path(make_cell("snip")).write_text("{")
     (found,) = estimate(Plan([], missing=[make_cell("grasp")]), store, alone)
-    assert found.seconds == 1.0
+    assert (found.seconds, found.source) == (1.0, "the mean of 1 recorded cell")
 
 
-def speed_of(cell: Cell) -> Speed:
-    """A machine that trains 1,000 examples a second alone and 4,000 in a stack of eight."""
-    return Speed(
-        workload=Workload.of(cell.setting, Host.load().datasets.get("digits")),
-        training={1: 1000.0, 8: 4000.0},
-        evaluation=10_000.0,
-        pruning={"random": 3.0},
-        setup_seconds=0.5,
-        memory_bytes=1,
-        measured="2000-01-01",
-    )
-
-
-HELD_OUT, TRAINED, TEST = 144, 1294, 359
-
-
-def test_without_records_a_few_steps_are_timed_and_counted_up_to_the_whole_training(
-    make_cell: MakeCell, store: Store, alone: Resources, monkeypatch: pytest.MonkeyPatch
+def test_without_records_a_few_steps_are_timed_and_nothing_is_kept(
+    make_cell: MakeCell, store: Store, alone: Resources
 ) -> None:
-    cell = with_recipe(make_cell(), epochs=20)
-    unpruned = speed_of(cell).model_copy(update={"pruning": {}})
-    monkeypatch.setattr(estimating, "measure", lambda *_args, **_settings: unpruned)
-    (found,) = estimate(Plan([cell], missing=[cell]), store, alone)
-    assert found.seconds == pytest.approx(0.5 + 20 * TRAINED / 1000 + 21 * (HELD_OUT + TEST) / 10_000)
-    assert found.source == "from a few timed training steps, without pruning"
+    (found,) = estimate(Plan([], missing=[make_cell()]), store, alone)
+    assert found.seconds is not None
+    assert 0 < found.seconds < 60
+    assert f"x {BATCH} examples, pruning not counted" in found.source
     assert store.paths() == []
 
 
-def test_what_bench_measured_goes_before_a_quick_timing(
+def test_a_dense_network_has_no_pruning_to_count(make_cell: MakeCell, store: Store, alone: Resources) -> None:
+    cell = dense_cell(make_cell().setting, 0, Revisions())
+    (found,) = estimate(Plan([], missing=[cell]), store, alone)
+    assert found.seconds is not None
+    assert "pruning" not in found.source
+
+
+class Ticks:
+    """A clock that goes on by one second whenever it is read."""
+
+    def __init__(self) -> None:
+        self._seconds = count()
+
+    def __call__(self) -> float:
+        return float(next(self._seconds))
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every epoch of a short training take a second per network."""
+    monkeypatch.setattr("time.perf_counter", Ticks())
+
+
+def seconds_of(cells: list[Cell], store: Store, alone: Resources, **workers: int) -> float:
+    (found,) = estimate(Plan(cells, missing=cells), store, alone, **workers)
+    assert found.seconds is not None
+    return found.seconds
+
+
+@pytest.mark.usefixtures("ticking")
+def test_the_time_of_training_is_that_of_a_step_times_the_steps(
     make_cell: MakeCell, store: Store, alone: Resources
 ) -> None:
-    cell = make_cell("random")
-    machine = Machine.of(make_bench(alone.data_root, "cpu", 1))
-    Book().noting(machine, [speed_of(cell)]).write(book_path(alone.data_root))
-    (found,) = estimate(Plan([cell], missing=[cell]), store, alone)
-    assert found.seconds == pytest.approx(3.5 + TRAINED / 1000 + 2 * (HELD_OUT + TEST) / 10_000)
-    assert found.source == "from `synflow-bench bench` of 2000-01-01"
+    """An epoch of one step of two examples is the first that is timed, and it takes long enough."""
+    once, often = ([with_recipe(make_cell(), epochs=epochs)] for epochs in (1, 21))
+    per_epoch = (seconds_of(often, store, alone) - seconds_of(once, store, alone)) / 20
+    assert per_epoch == pytest.approx(STEPS * BATCH / 2)
 
 
-def test_pruners_that_were_not_timed_count_as_the_mean_of_those_that_were(
+@pytest.mark.usefixtures("ticking")
+def test_every_level_of_iterative_pruning_is_a_training(
     make_cell: MakeCell, store: Store, alone: Resources
 ) -> None:
-    cells = [make_cell("random"), make_cell("snip")]
-    machine = Machine.of(make_bench(alone.data_root, "cpu", 1))
-    Book().noting(machine, [speed_of(cells[0])]).write(book_path(alone.data_root))
-    (found,) = estimate(Plan(cells, missing=cells), store, alone)
-    assert found.source.endswith(", 1 of 2 pruners taken as the mean of 1")
-    assert found.seconds == pytest.approx(3.5 + TRAINED / 1000 + 2 * (HELD_OUT + TEST) / 10_000)
+    plain = with_recipe(make_cell(), epochs=2)
+    levels = with_setting(plain, protocol=Multishot(levels=3))
+    more = seconds_of([levels], store, alone) - seconds_of([plain], store, alone)
+    assert more == pytest.approx(3 * 2 * STEPS * BATCH / 2)
 
 
-def test_other_threads_or_another_batch_are_another_measurement(
-    make_cell: MakeCell, store: Store, alone: Resources
+@pytest.mark.usefixtures("ticking")
+@pytest.mark.parametrize(("cells", "workers", "networks"), [(1, 2, 0), (5, 2, 3), (16, 2, 8), (100, 1, 8)])
+def test_networks_that_are_trained_in_one_batch_share_its_time(
+    make_cell: MakeCell, store: Store, alone: Resources, cells: int, workers: int, networks: int
 ) -> None:
-    cell = make_cell("random")
-    bench = make_bench(alone.data_root, "cpu", 1)
-    for machine, measured in [
-        (Machine.of(bench).model_copy(update={"threads": 2}), cell),
-        (Machine.of(bench), with_recipe(cell, batch_size=7)),
-    ]:
-        Book().noting(machine, [speed_of(measured)]).write(book_path(alone.data_root))
-        (found,) = estimate(Plan([cell], missing=[cell]), store, alone)
-        assert found.source == "from a few timed training steps, without pruning"
+    """Every network adds a second to an epoch of its batch, and the share of each is one second."""
+    missing = [make_cell(seed=seed) for seed in range(cells)]
+    (found,) = estimate(Plan(missing, missing=missing), store, alone, workers=workers, max_batched=8)
+    assert (f"of {networks} models" in found.source) == (networks > 0)
+    (by_itself,) = estimate(Plan(missing, missing=missing), store, alone)
+    assert found.seconds == pytest.approx(by_itself.seconds, rel=0.1)
 
 
-def test_a_damaged_file_of_measurements_does_not_matter(
-    make_cell: MakeCell, store: Store, alone: Resources
-) -> None:
-    book_path(alone.data_root).parent.mkdir(parents=True)
-    book_path(alone.data_root).write_text("{")
-    (found,) = estimate(Plan([], missing=[make_cell()]), store, alone)
-    assert found.source == "from a few timed training steps, without pruning"
-
-
-@pytest.mark.parametrize(
-    ("cells", "workers", "together"), [(1, 2, 1), (4, 2, 2), (5, 2, 3), (100, 2, 8), (100, 1, 8)]
-)
-def test_as_many_cells_go_together_as_the_executor_deals_out(cells: int, workers: int, together: int) -> None:
-    assert Crew(workers, most_together=8).together(cells) == together
-
-
-def test_cells_that_are_trained_together_take_their_share(
-    make_cell: MakeCell, store: Store, alone: Resources
-) -> None:
-    cells = [make_cell("random", seed=seed) for seed in range(16)]
-    machine = Machine.of(make_bench(alone.data_root, "cpu", 1))
-    Book().noting(machine, [speed_of(cells[0])]).write(book_path(alone.data_root))
-    (found,) = estimate(Plan(cells, missing=cells), store, alone, Crew(2, 8))
-    assert found.seconds == pytest.approx(3.5 + TRAINED / 4000 + 2 * (HELD_OUT + TEST) / 10_000)
-
-
-def test_a_sample_is_never_more_than_the_data(make_cell: MakeCell, store: Store, alone: Resources) -> None:
+def test_a_sample_may_be_larger_than_the_data(make_cell: MakeCell, store: Store, alone: Resources) -> None:
     cell = with_recipe(make_cell(), batch_size=2000)
     (found,) = estimate(Plan([cell], missing=[cell]), store, alone)
     assert found.seconds is not None
@@ -173,12 +156,12 @@ def test_the_same_steps_are_timed_whatever_the_schedule(
 
 
 def test_a_setting_that_does_not_run_has_no_time(make_cell: MakeCell, store: Store, alone: Resources) -> None:
-    cell = make_cell()
-    model = cell.setting.model.model_copy(update={"name": "lottery/vgg16"})
-    cell = cell.model_copy(update={"setting": cell.setting.model_copy(update={"model": model})})
+    model = make_cell().setting.model.model_copy(update={"name": "lottery/vgg16"})
+    cell = with_setting(make_cell(), model=model)
     (found,) = estimate(Plan([cell], missing=[cell]), store, alone)
     assert found.seconds is None
-    assert found.source.startswith("not measured: input 1x8x8 is too small for lottery/vgg16")
+    assert found.source.startswith("not known: ")
+    assert "lottery/vgg16" in found.source
 
 
 def test_nothing_missing_needs_no_time(store: Store, alone: Resources) -> None:

@@ -71,15 +71,15 @@ def test_a_pruner_that_cannot_be_had_is_a_usage_error(host: Host, text: str, mes
     assert message in str(error.value)
 
 
-def test_an_installed_pruner_that_cannot_be_used_is_told_and_left_out(distribution: Any) -> None:
+def test_an_installed_pruner_that_cannot_be_used_is_reported_and_left_out(distribution: Any) -> None:
     distribution("unusable-pruners", NO_PRUNERS)
-    told: list[str] = []
-    found = installed_pruners(host := Host.load(), told.append)
+    reported: list[str] = []
+    found = installed_pruners(host := Host.load(), reported.append)
     assert {spec.name for spec in found} == set(host.pruners.names()) - {"a/absent", "a/thing", "a/sum"}
-    assert len(told) == 3
+    assert len(reported) == 3
     assert all(
         name in line and "it is left out" in line
-        for name, line in zip(["a/absent", "a/sum", "a/thing"], told, strict=True)
+        for name, line in zip(["a/absent", "a/sum", "a/thing"], reported, strict=True)
     )
 
 
@@ -140,7 +140,7 @@ def test_what_is_recorded_needs_no_work(
     assert plan.recorded == cells[:ok]
 
 
-def test_a_missing_data_set_is_skipped_with_the_command_that_fetches_it(
+def test_a_missing_dataset_is_skipped_with_the_command_that_fetches_it(
     host: Host,
     store: Store,
     tmp_path: Path,
@@ -152,7 +152,7 @@ def test_a_missing_data_set_is_skipped_with_the_command_that_fetches_it(
     plan = make_plan([here, away, done], host, store, tmp_path)
     assert (plan.missing, plan.skipped, plan.recorded) == ([here], [away], [done])
     assert plan.unavailable == {
-        "mnist": f"data set 'mnist' is not in {str(tmp_path)!r}; "
+        "mnist": f"dataset 'mnist' is not in {str(tmp_path)!r}; "
         f"`synflow-bench data download mnist --data {tmp_path}` fetches it"
     }
 

@@ -28,7 +28,7 @@ def load(warnings: list[str]) -> LoadHost:
 
 @pytest.fixture
 def find() -> Callable[[Host, str], Plugin]:
-    """The plugin of a distribution."""
+    """Return the plugin of a distribution."""
 
     def find(host: Host, distribution: str) -> Plugin:
         return next(plugin for plugin in host.plugins if plugin.distribution == distribution)

@@ -1,4 +1,4 @@
-"""The hook specifications: each is one sentence, and they are what the design names."""
+"""The hook specifications: the hooks of the design, each described in one sentence."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import inspect
 import pytest
 
 import synflow_bench
-from synflow_bench.host import _hookspecs, hookimpl
-from synflow_bench.host._contract import HOOKS
+from synflow_bench.host import HOOKS, hookimpl, hookspecs
 
 
 def test_these_are_the_hooks():
@@ -19,7 +18,7 @@ def test_these_are_the_hooks():
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_each_is_one_sentence(hook):
-    sentence = inspect.getdoc(getattr(_hookspecs, hook))
+    sentence = inspect.getdoc(getattr(hookspecs, hook))
     assert "\n" not in sentence
     assert sentence.count(". ") == 0
     assert sentence.endswith(".")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from synflow_bench.leaderboard import Board, build_boards
+from synflow_bench.leaderboard import Board, build_boards, build_leaderboard, render
 from synflow_bench.records import Record
 
 Table = Mapping[str, Mapping[float, Sequence[float]]]
@@ -53,3 +53,16 @@ def make_board(records_of: Callable[..., list[Record]]) -> MakeBoard:
 def example(records_of: Callable[..., list[Record]]) -> list[Record]:
     """The records of `EXAMPLE`."""
     return records_of(EXAMPLE)
+
+
+@pytest.fixture
+def text_of(make_record: Callable[..., Record], example: list[Record]) -> Callable[..., str]:
+    """The example with a failed cell, in any format."""
+
+    def text_of(form: str, **options: Any) -> str:
+        failed = make_record(
+            "snip", 50, seed=3, status="failed", message="layer 'fc_1' has 100 % NaN & <more>"
+        )
+        return render(build_leaderboard([*example, failed]), form, **options)
+
+    return text_of

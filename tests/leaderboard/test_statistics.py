@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from synflow_bench.leaderboard._statistics import estimate, paired_difference, t_quantile, tied
+from synflow_bench.leaderboard.statistics import (
+    area_under_curve,
+    estimate,
+    paired_difference,
+    standing_of,
+    t_quantile,
+)
 
 SHARES = st.lists(st.floats(0, 1), min_size=2, max_size=10)
 
@@ -75,13 +81,13 @@ def test_equal_rows_are_called_different_one_time_in_twenty_though_seeds_differ_
     for _ in range(trials):
         shared = draw.normal(0.5, 0.2, seeds)
         best, row = (dict(enumerate(shared + draw.normal(0, 0.01, seeds))) for _ in range(2))
-        apart += not tied(best, row)
+        apart += standing_of(paired_difference(row, best)) != "tie"
     assert apart / trials == pytest.approx(0.05, abs=4 * math.sqrt(0.95 * 0.05 / trials))
 
 
 def test_pairing_finds_a_steady_difference_that_the_spread_of_seeds_hides() -> None:
     best, row = {0: 0.50, 1: 0.70, 2: 0.90}, {0: 0.489, 1: 0.69, 2: 0.891}
-    assert not tied(best, row)
+    assert standing_of(paired_difference(row, best)) == "worse"
     apart = stats.ttest_ind(list(best.values()), list(row.values())).pvalue
     assert apart > 0.9, "unpaired, they could not be told apart"
 
@@ -96,7 +102,7 @@ def test_a_tie_is_a_paired_t_test_that_does_not_reject(pairs: list[tuple[float, 
     statistic = abs(float(np.mean(differences))) / (spread / math.sqrt(len(pairs)))
     critical = float(stats.t.ppf(0.975, len(pairs) - 1))
     if not math.isclose(statistic, critical, rel_tol=1e-6):
-        assert tied(best, row) == (statistic < critical)
+        assert (standing_of(paired_difference(row, best)) == "tie") == (statistic < critical)
 
 
 def test_only_common_seeds_are_paired() -> None:
@@ -106,10 +112,19 @@ def test_only_common_seeds_are_paired() -> None:
 
 
 def test_identical_differences_have_an_interval_of_no_width() -> None:
-    assert tied({0: 0.75, 1: 0.5}, {0: 0.5, 1: 0.25}) is False
-    assert tied({0: 0.75, 1: 0.5}, {0: 0.75, 1: 0.5}) is True
+    assert standing_of(paired_difference({0: 0.5, 1: 0.25}, {0: 0.75, 1: 0.5})) == "worse"
+    assert standing_of(paired_difference({0: 0.75, 1: 0.5}, {0: 0.75, 1: 0.5})) == "tie"
+
+
+def test_a_row_that_is_better_than_the_best_is_undecided() -> None:
+    assert standing_of(paired_difference({0: 0.75, 1: 0.5}, {0: 0.5, 1: 0.25})) == "undecided"
 
 
 @pytest.mark.parametrize("row", [{}, {0: 0.5}, {5: 0.5, 6: 0.5}])
 def test_fewer_than_two_common_seeds_decide_nothing(row: dict[int, float]) -> None:
-    assert tied({0: 0.9, 1: 0.8}, row) is None
+    assert standing_of(paired_difference(row, {0: 0.9, 1: 0.8})) == "undecided"
+
+
+def test_the_area_under_a_line_in_log_compression_is_its_middle() -> None:
+    assert area_under_curve([1, 10, 100], [0.9, 0.6, 0.3]) == pytest.approx(0.6)
+    assert area_under_curve([1, 10], [0.9, 0.3]) == pytest.approx(0.6)

@@ -1,4 +1,4 @@
-"""A bench with the embedded data set, and small cells to run on it."""
+"""A context with the embedded dataset, and small cells to run on it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from synflow_bench.host import Host
-from synflow_bench.protocols import Bench, _run
+from synflow_bench.protocols import WorkerContext, protocol
 from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Setting
 from synflow_bench.training import Trained, Training
 
@@ -18,8 +18,8 @@ MakeCell = Callable[..., Cell]
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    return Bench(Host.load(), Path(tmp_path_factory.mktemp("data")), torch.device("cpu"), threads=1)
+def context(tmp_path_factory: pytest.TempPathFactory) -> WorkerContext:
+    return WorkerContext(Host.load(), Path(tmp_path_factory.mktemp("data")), torch.device("cpu"), threads=1)
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ def make_cell() -> MakeCell:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What every training starts from, weights, masks, recipe and batches, and what it ends with."""
     calls: list[dict[str, Any]] = []
-    original = _run.train_together
+    original = protocol.train_batch
 
     def spy(trainings: Sequence[Training]) -> list[Trained]:
         (training,) = trainings
@@ -70,7 +70,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         calls[-1] |= {"trained": trained[0], **state}
         return trained
 
-    monkeypatch.setattr(_run, "train_together", spy)
+    monkeypatch.setattr(protocol, "train_batch", spy)
     return calls
 
 

@@ -75,7 +75,7 @@ def test_a_dense_classifier_keeps_its_weights(resnet: nn.Module) -> None:
     assert masks.kept == round(masks.size / 10)
 
 
-def test_biases_and_batch_norm_are_pruned_if_asked_for(resnet: nn.Module) -> None:
+def test_biases_and_batch_norm_are_pruned_on_request(resnet: nn.Module) -> None:
     options = sfb.PruningOptions(prune_bias=True, prune_batchnorm=True)
     masks = sfb.prune(resnet, "magnitude", compression=10, input_shape=(3, 32, 32), options=options)
     assert masks.keys() == dict(resnet.named_parameters()).keys()
@@ -96,7 +96,7 @@ def test_equal_seeds_give_equal_masks(net: nn.Module) -> None:
     assert pruned(1) == pruned(1) != pruned(2)
 
 
-def test_a_pruner_of_ones_own_needs_no_registration(net: nn.Module) -> None:
+def test_an_unregistered_pruner_can_be_passed(net: nn.Module) -> None:
     class Smallest(sfb.Pruner):
         needs_data: ClassVar[bool] = False
 
@@ -109,7 +109,7 @@ def test_a_pruner_of_ones_own_needs_no_registration(net: nn.Module) -> None:
     assert kept.max() < gone.min()
 
 
-def test_a_third_partys_pruner_is_known_by_its_name(
+def test_a_third_partys_pruner_is_found_by_its_name(
     net: nn.Module, distribution: Callable[..., object]
 ) -> None:
     distribution(
@@ -127,7 +127,7 @@ def test_a_third_partys_pruner_is_known_by_its_name(
         """,
     )
     assert sfb.prune(net, "gradnorm[power=2]", compression=2, input_shape=(4,)).kept == round(35 / 2)
-    with pytest.raises(PluginError, match=r"pruner 'fake' is no synflow_bench.Pruner"):
+    with pytest.raises(PluginError, match=r"'fake' is no synflow_bench.Pruner"):
         sfb.prune(net, "fake", compression=2, input_shape=(4,))
 
 
@@ -145,16 +145,25 @@ def test_the_number_of_classes_is_that_of_the_logits(net: nn.Module) -> None:
     assert seen == [(3, (4,), "cpu", torch.float32)]
 
 
+def test_a_sparsity_is_the_share_of_removed_weights(net: nn.Module) -> None:
+    masks = sfb.prune(net, "magnitude", sparsity=0.8, input_shape=(4,))
+    assert masks == sfb.prune(net, "magnitude", compression=5, input_shape=(4,))
+
+
+@pytest.mark.parametrize("given", [{}, {"compression": 5, "sparsity": 0.8}, {"sparsity": 1.0}], ids=str)
+def test_compression_or_sparsity_is_given_and_possible(net: nn.Module, given: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="sparsity"):
+        sfb.prune(net, "magnitude", input_shape=(4,), **given)
+
+
 @pytest.mark.parametrize("compression", [0.5, 0, -3, float("nan"), float("inf")])
-def test_a_compression_that_is_none_is_refused(net: nn.Module, compression: float) -> None:
-    with pytest.raises(UsageError, match=f"compression {compression:g} is not a number from 1 on"):
+def test_an_impossible_compression_is_an_error(net: nn.Module, compression: float) -> None:
+    with pytest.raises(UsageError, match=f"compression {compression:g} "):
         sfb.prune(net, "magnitude", compression=compression, input_shape=(4,))
 
 
 def test_a_compression_that_leaves_no_weight_names_the_largest_possible(net: nn.Module) -> None:
-    with pytest.raises(
-        UsageError, match="compression 100 leaves none of 35 weights; the largest possible is 35"
-    ):
+    with pytest.raises(UsageError, match="largest possible is 35"):
         sfb.prune(net, "magnitude", compression=100, input_shape=(4,))
     assert sfb.prune(net, "magnitude", compression=35, input_shape=(4,)).kept == 1
     assert sfb.prune(net, "magnitude", compression=1, input_shape=(4,)).kept == 35
@@ -163,23 +172,23 @@ def test_a_compression_that_leaves_no_weight_names_the_largest_possible(net: nn.
 @pytest.mark.parametrize(
     ("pruner", "message"),
     [
-        ("synflw", r"unknown pruner 'synflw'; did you mean 'synflow'\?"),
-        ("synflow[round=3]", r"unknown parameter of pruner 'synflow': 'round'; did you mean 'rounds'\?"),
+        ("synflw", r"'synflw'.*'synflow'"),
+        ("synflow[round=3]", r"'round'.*'rounds'"),
     ],
 )
-def test_unknown_names_say_what_was_meant(net: nn.Module, pruner: str, message: str) -> None:
+def test_unknown_names_suggest_known_ones(net: nn.Module, pruner: str, message: str) -> None:
     with pytest.raises(UnknownNameError, match=message):
         sfb.prune(net, pruner, compression=2, input_shape=(4,))
 
 
 def test_a_pruner_that_cannot_be_read_is_a_usage_error(net: nn.Module) -> None:
-    with pytest.raises(UsageError, match=r"cannot read pruner 'synflow\[rounds=3'"):
+    with pytest.raises(UsageError, match=r"'synflow\[rounds=3'"):
         sfb.prune(net, "synflow[rounds=3", compression=2, input_shape=(4,))
 
 
 @pytest.mark.parametrize("pruner", ["snip", "grasp"])
-def test_a_pruner_that_needs_data_says_so(net: nn.Module, pruner: str) -> None:
-    with pytest.raises(UsageError, match=r"scores with data; pass data=\(inputs, labels\)"):
+def test_a_pruner_that_needs_data_is_an_error_without(net: nn.Module, pruner: str) -> None:
+    with pytest.raises(UsageError, match=r"pass data="):
         sfb.prune(net, pruner, compression=2, input_shape=(4,))
 
 
@@ -190,13 +199,13 @@ def test_a_pruner_that_needs_data_says_so(net: nn.Module, pruner: str) -> None:
         ((torch.ones(5, 4), torch.zeros(4, dtype=torch.long)), "data has 5 inputs and 4 labels"),
     ],
 )
-def test_data_that_is_none_is_a_usage_error(net: nn.Module, data: object, message: str) -> None:
+def test_impossible_data_is_a_usage_error(net: nn.Module, data: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         sfb.prune(net, "snip", compression=2, input_shape=(4,), data=data)  # type: ignore[arg-type]
 
 
 def test_an_input_that_does_not_fit_the_network_is_one_line(net: nn.Module) -> None:
-    with pytest.raises(ModelError, match="the network gives no logits for an input of 1x28x28: "):
+    with pytest.raises(ModelError, match="1x28x28"):
         sfb.prune(net, "random", compression=2, input_shape=(1, 28, 28))
 
 
@@ -218,7 +227,7 @@ def test_a_layer_that_the_output_does_not_use_is_named(
             out: Tensor = self.used(x)
             return out
 
-    with pytest.raises(ScoreError, match=r"'idle.weight' are all 0: they rank nothing"):
+    with pytest.raises(ScoreError, match=r"'idle.weight' are all 0"):
         sfb.prune(Idle(), "snip", compression=2, input_shape=(4,), data=data)
 
 

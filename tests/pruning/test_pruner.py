@@ -1,16 +1,19 @@
-"""The contract of a pruner: fields are parameters, with a type and a default."""
+"""The contract of a pruner, its parameters and its schedules."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, fields
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from synflow_bench.errors import PluginError, UnknownNameError, UsageError
-from synflow_bench.pruning import Problem, Pruner, resolve_pruner, run_pruner
+from synflow_bench.pruning import Problem, Pruner, Schedule, densities, resolve_pruner, run_pruner
 from synflow_bench.suites import PrunerSpec
 
 
@@ -101,12 +104,12 @@ def test_a_label_reads_back_as_the_same_pruner() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tuned[rounds=ten]", "pruner 'tuned': parameter rounds='ten': input should be a valid integer"),
-        ("tuned[rounds=1.5]", "parameter rounds=1.5: input should be a valid integer"),
-        ("tuned[power=much]", "parameter power='much': input should be a valid number"),
-        ("tuned[signed=perhaps]", "parameter signed='perhaps': input should be a valid boolean"),
-        ("tuned[schedule=cubic]", "schedule='cubic': input should be 'exponential' or 'linear'"),
-        ("tuned[rounds=0]", "rounds must be at least 1, not 0"),
+        ("tuned[rounds=ten]", "rounds='ten'"),
+        ("tuned[rounds=1.5]", "rounds=1.5"),
+        ("tuned[power=much]", "power='much'"),
+        ("tuned[signed=perhaps]", "signed='perhaps'"),
+        ("tuned[schedule=cubic]", "schedule='cubic'"),
+        ("tuned[rounds=0]", "at least 1, not 0"),
     ],
 )
 def test_a_mistyped_value_is_one_line_that_names_it(text: str, message: str) -> None:
@@ -116,21 +119,19 @@ def test_a_mistyped_value_is_one_line_that_names_it(text: str, message: str) -> 
     assert "\n" not in str(raised.value)
 
 
-def test_an_unknown_parameter_says_which_was_meant() -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"parameter of pruner 'tuned': 'round'; did you mean 'rounds'\?"
-    ):
+def test_an_unknown_parameter_suggests_a_known_one() -> None:
+    with pytest.raises(UnknownNameError, match=r"'round'.*'rounds'"):
         resolved("tuned[round=3]")
 
 
-def test_an_unknown_schedule_is_refused_in_code_too() -> None:
-    with pytest.raises(UsageError, match="unknown schedule 'cubic'; known: exponential, linear"):
+def test_an_unknown_schedule_is_an_error_in_code_too() -> None:
+    with pytest.raises(UsageError, match="'cubic'"):
         Tuned(schedule="cubic")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", [object, 3, "text", Tuned()], ids=["class", "number", "text", "instance"])
 def test_what_is_no_pruner_class_is_a_plugin_error(kind: object) -> None:
-    with pytest.raises(PluginError, match=r"pruner 'tuned' is no synflow_bench.Pruner; make it a subclass"):
+    with pytest.raises(PluginError, match=r"'tuned' is no synflow_bench.Pruner"):
         resolved("tuned", kind)
 
 
@@ -138,16 +139,12 @@ def test_a_type_that_only_the_type_checker_imports_is_a_plugin_error() -> None:
     class Unread(Pruner):
         norm: Absent = "l2"  # type: ignore[name-defined]  # noqa: F821
 
-    with pytest.raises(PluginError) as raised:
+    with pytest.raises(PluginError, match=r"'unread'.*'Absent'.*TYPE_CHECKING"):
         resolved("unread", Unread)
-    assert str(raised.value) == (
-        "pruner 'unread': the type of a parameter cannot be read: name 'Absent' is not defined; "
-        "import it outside TYPE_CHECKING"
-    )
 
 
 @pytest.mark.parametrize("error", [ValueError, UsageError, KeyError])
-def test_a_pruner_that_refuses_its_defaults_is_a_plugin_error_and_may_be_given_others(
+def test_a_pruner_that_rejects_its_defaults_is_a_plugin_error_and_may_be_given_others(
     error: type[Exception],
 ) -> None:
     class Picky(Pruner):
@@ -157,7 +154,7 @@ def test_a_pruner_that_refuses_its_defaults_is_a_plugin_error_and_may_be_given_o
             if self.share <= 0:
                 raise error("share too small")
 
-    with pytest.raises(PluginError, match=r"pruner 'picky' refuses its defaults: .*share too small.*; mend"):
+    with pytest.raises(PluginError, match=r"'picky' rejects its defaults: .*share too small"):
         resolved("picky", Picky)
     with pytest.raises(KeyError if error is KeyError else UsageError, match="share too small"):
         resolved("picky[share=-1.0]", Picky)
@@ -165,14 +162,14 @@ def test_a_pruner_that_refuses_its_defaults_is_a_plugin_error_and_may_be_given_o
     assert (pruner, spec.label) == (Picky(share=0.5), "picky[share=0.5]")
 
 
-def test_a_parameter_without_default_is_refused_where_it_is_written() -> None:
-    with pytest.raises(PluginError, match="parameter 'alpha' of pruner Bare has no default; give it one"):
+def test_a_parameter_without_default_is_an_error_in_its_class() -> None:
+    with pytest.raises(PluginError, match="'alpha' of pruner Bare has no default"):
 
         class Bare(Pruner):
             alpha: float
 
 
-def test_a_default_without_its_type_is_refused_for_it_would_be_lost() -> None:
+def test_a_default_without_its_type_is_an_error() -> None:
     message = r"parameter 'rounds' of pruner Untyped is set without a type .* write `rounds: int = \.\.\.`"
     with pytest.raises(PluginError, match=message):
 
@@ -180,22 +177,18 @@ def test_a_default_without_its_type_is_refused_for_it_would_be_lost() -> None:
             rounds = 10
 
 
-def test_a_parameter_that_no_suite_could_set_is_refused() -> None:
-    with pytest.raises(
-        PluginError, match="parameter 'widths' of pruner Wide is a tuple; use a bool, int, float"
-    ):
+def test_a_parameter_that_no_suite_could_set_is_an_error() -> None:
+    with pytest.raises(PluginError, match="'widths' of pruner Wide is a tuple"):
 
         class Wide(Pruner):
             widths: tuple[int, ...] = (1, 2)
 
 
-def test_a_pruner_that_says_nothing_is_told_what_is_missing(
-    net: nn.Module, pose: Callable[..., Problem]
-) -> None:
+def test_a_pruner_without_score_and_prune_is_an_error(net: nn.Module, pose: Callable[..., Problem]) -> None:
     class Silent(Pruner):
         pass
 
-    with pytest.raises(PluginError, match=r"pruner Silent defines neither score\(\) nor prune\(\)"):
+    with pytest.raises(PluginError, match=r"Silent .*score\(\)"):
         run_pruner(Silent(), pose(net), 0.5)
 
 
@@ -204,3 +197,53 @@ def test_parameters_reach_the_scores(net: nn.Module, pose: Callable[..., Problem
         run_pruner(Tuned(power=-1.0, rounds=1), pose(net), 0.5).masks
         == run_pruner(Tuned(rounds=1), pose(net, invert=True), 0.5).masks
     )
+
+
+RHO = st.floats(1e-7, 1.0)
+ROUNDS = st.integers(1, 200)
+SCHEDULES: list[Schedule] = ["exponential", "linear"]
+
+
+@given(rho=RHO, rounds=ROUNDS)
+def test_exponential_is_rho_to_the_share_of_rounds(rho: float, rounds: int) -> None:
+    falling = densities("exponential", rho, rounds)
+    assert falling == pytest.approx([rho ** (t / rounds) for t in range(1, rounds + 1)])
+
+
+@given(rho=RHO, rounds=ROUNDS)
+def test_linear_falls_by_equal_steps(rho: float, rounds: int) -> None:
+    falling = densities("linear", rho, rounds)
+    assert falling == pytest.approx([1 - (1 - rho) * t / rounds for t in range(1, rounds + 1)])
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@given(rho=RHO, rounds=ROUNDS)
+def test_every_schedule_falls_and_ends_exactly(rho: float, rounds: int, schedule: Schedule) -> None:
+    falling = densities(schedule, rho, rounds)
+    assert len(falling) == rounds
+    assert falling[-1] == rho
+    assert all(later <= earlier + 1e-15 for earlier, later in zip([1.0, *falling], falling, strict=False))
+
+
+def test_one_round_goes_straight_to_the_density() -> None:
+    assert densities("exponential", 0.01, 1) == densities("linear", 0.01, 1) == [0.01]
+
+
+@given(rho=RHO, rounds=ROUNDS, levels=st.integers(1, 6))
+def test_exponential_rounds_of_exponential_levels_fall_as_all_rounds_together(
+    rho: float, rounds: int, levels: int
+) -> None:
+    ends = [1.0, *densities("exponential", rho, levels)]
+    falling = [
+        value for start, end in pairwise(ends) for value in densities("exponential", end, rounds, start)
+    ]
+    assert falling == pytest.approx(densities("exponential", rho, levels * rounds))
+
+
+@given(start=st.floats(0.1, 1.0), share=st.floats(0.01, 1.0), rounds=ROUNDS)
+def test_linear_rounds_fall_by_equal_steps_from_where_they_start(
+    start: float, share: float, rounds: int
+) -> None:
+    falling = densities("linear", start * share, rounds, start)
+    step = start * (1 - share) / rounds
+    assert falling == pytest.approx([start - step * t for t in range(1, rounds + 1)])

@@ -1,4 +1,4 @@
-"""What a record accepts, and how its key depends on the cell."""
+"""Records: valid numbers, the key of a cell, and the JSON Schema."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from synflow_bench.pruning._selection import count
+from synflow_bench.pruning import kept_count
 from synflow_bench.records import Epoch, Record, json_schema, key_of
 from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Revisions, Setting
 
@@ -77,7 +77,7 @@ def test_the_key_is_sixteen_hex_digits_and_ignores_the_label(make_record: Any) -
     assert int(named.key, 16) >= 0
 
 
-def test_a_record_without_a_compiler_is_written_as_before_recipes_had_one(make_record: Any) -> None:
+def test_a_record_without_a_compiler_has_no_field_for_it(make_record: Any) -> None:
     """Boards name the digest of their records' files."""
     record = make_record()
     assert "compile" not in record.to_json()
@@ -171,33 +171,25 @@ def test_a_number_out_of_range_is_refused_here_and_by_the_json_schema(
 
 
 @pytest.mark.parametrize(
-    ("part", "changes", "said"),
+    ("part", "changes", "fact"),
     [
         ("metrics", {"max_test_top1": 0.7}, "max_test_top1 0.7 is below test_top1 0.8"),
         ("layers", {"kept": 10**9}, "1000000000 weights are kept of 858000"),
-        ("layers", {"effective_kept": 85801}, "85801 weights are on a path, where 85800 are kept"),
-        (
-            "layers",
-            {"kept": 85801},
-            "85801 of 858000 weights are kept, where compression 10 asks for 85800",
-        ),
-        ("layers", {"size": 0, "kept": 0}, "0 of 0 weights are kept, where compression 10 leaves none"),
-        ("metrics", {"density": 0.2}, "metrics.density is 0.2, where the weights of the layers give 0.1"),
-        (
-            "metrics",
-            {"compression": 2},
-            "metrics.compression is 2.0, where the weights of the layers give 10",
-        ),
-        ("metrics", {"effective_compression": 99}, "metrics.effective_compression is 99.0, where"),
-        ("layers", {"effective_kept": 85800}, "metrics.effective_compression is None, where"),
+        ("layers", {"effective_kept": 85801}, "85801 weights are on a path"),
+        ("layers", {"kept": 85801}, "85801 of 858000"),
+        ("layers", {"size": 0, "kept": 0}, "0 of 0"),
+        ("metrics", {"density": 0.2}, "metrics.density is 0.2"),
+        ("metrics", {"compression": 2}, "metrics.compression is 2.0"),
+        ("metrics", {"effective_compression": 99}, "metrics.effective_compression is 99.0"),
+        ("layers", {"effective_kept": 85800}, "metrics.effective_compression is None"),
     ],
 )
-def test_numbers_that_do_not_agree_are_refused(
-    make_record: Any, part: str, changes: dict[str, Any], said: str
+def test_numbers_that_do_not_agree_are_an_error(
+    make_record: Any, part: str, changes: dict[str, Any], fact: str
 ) -> None:
     data = json.loads(make_record().to_json())
     (data[part][0] if part == "layers" else data[part]).update(changes)
-    with pytest.raises(ValidationError, match=re.escape(said)):
+    with pytest.raises(ValidationError, match=re.escape(fact)):
         Record.model_validate(data)
 
 
@@ -207,15 +199,14 @@ def test_a_dense_record_under_another_name_is_refused(make_record: Any, compress
     pruner = dense.cell.pruner.model_copy(update={"name": "miracle"})
     cell = dense.cell.model_copy(update={"pruner": pruner, "compression": compression})
     data = json.loads(dense.to_json()) | {"cell": cell.model_dump(mode="json"), "key": key_of(cell)}
-    asked = f"compression {compression:g} asks for {round(858000 / compression)}"
-    with pytest.raises(ValidationError, match=f"858000 of 858000 weights are kept, where {asked}"):
+    with pytest.raises(ValidationError, match=rf"858000 of 858000 .* {round(858000 / compression)}\b"):
         Record.model_validate(data)
 
 
 def test_the_dense_network_keeps_everything(make_record: Any) -> None:
     data = json.loads(make_record("snip", 2).to_json())
     data["cell"]["pruner"]["name"] = "dense"
-    with pytest.raises(ValidationError, match="the dense network keeps all of its 858000 weights"):
+    with pytest.raises(ValidationError, match="858000"):
         Record.model_validate(data)
 
 
@@ -227,14 +218,14 @@ def test_a_record_may_keep_what_the_harness_keeps_and_no_other_number(
     data = json.loads(make_record("snip", compression).to_json())
     density = 1 / compression
     assume(round(density * size))
-    kept = count(density, size)
+    kept = kept_count(density, size)
     data["layers"][0] |= {"size": size, "kept": kept}
     data["metrics"] |= {"density": kept / size, "compression": size / kept}
     assert Record.model_validate(data).layers[0].kept == kept
     for other in {kept - 1, kept + 1} & set(range(1, size + 1)):
         data["layers"][0]["kept"] = other
         data["metrics"] |= {"density": other / size, "compression": size / other}
-        with pytest.raises(ValidationError, match="weights are kept, where compression"):
+        with pytest.raises(ValidationError, match=f"{other} of {size} "):
             Record.model_validate(data)
 
 

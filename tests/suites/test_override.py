@@ -11,7 +11,7 @@ from synflow_bench.suites import Suite, override
 
 
 def places(suite: Suite) -> list[tuple[str, str, int]]:
-    """Data set, model, and the epochs, by which the recipe is known."""
+    """Return dataset, model and epochs of each setting; the epochs identify the recipe."""
     return [(s.dataset, s.model.name, s.recipe.epochs) for s in suite.settings]
 
 
@@ -35,7 +35,7 @@ def test_nothing_given_changes_nothing(suite: Suite) -> None:
         ),
     ],
 )
-def test_a_pair_takes_the_recipe_of_its_model_else_of_its_data_set_else_the_first(
+def test_a_pair_takes_the_recipe_of_its_model_else_of_its_dataset_else_the_first(
     suite: Suite, choice: dict[str, list[str]], expected: list[tuple[str, str, int]]
 ) -> None:
     assert places(override(suite, **choice)) == expected  # type: ignore[arg-type]
@@ -64,6 +64,14 @@ def test_compressions_seeds_and_ablations_are_replaced(suite: Suite) -> None:
     assert changed.settings == suite.settings
 
 
+@pytest.mark.parametrize(
+    ("seeds", "expected"),
+    [(3, (0, 1, 2)), ([5, 3, 5], (5, 3)), ((7,), (7,)), (range(2), (0, 1)), (None, (0, 1)), ((), (0, 1))],
+)
+def test_seeds_are_a_number_or_a_list(suite: Suite, seeds: Any, expected: tuple[int, ...]) -> None:
+    assert override(suite, seeds=seeds).seeds == expected
+
+
 def test_assignments_change_every_setting(suite: Suite) -> None:
     changed = override(
         suite,
@@ -89,20 +97,21 @@ def test_a_schedule_is_replaced_with_what_belongs_to_it(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize(
-    ("choice", "faults"),
+    ("choice", "facts"),
     [
         (
             {"compressions": [0.5]},
-            ["compressions[0]: input should be greater than or equal to 1 (given 0.5)"],
+            ["compressions[0]: ", "given 0.5"],
         ),
         ({"compressions": [float("nan")]}, ["compressions[0]: "]),
-        ({"seeds": 0}, ["seeds: tuple should have at least 1 item"]),
-        ({"ablations": ["shufle"]}, ["ablations[0]: input should be 'none', 'shuffle'", "(given 'shufle')"]),
+        ({"seeds": 0}, ["seeds: "]),
+        ({"seeds": [0, -1]}, ["seeds[1]: "]),
+        ({"ablations": ["shufle"]}, ["ablations[0]: ", "'shufle'"]),
         (
             {"assignments": ["recipe.momentum=0.5"]},
             ["settings[0].recipe: momentum has no effect", "settings[1]"],
         ),
-        ({"assignments": ["recipe.lrr=1"]}, ["settings[0].recipe.lrr: no such field"]),
+        ({"assignments": ["recipe.lrr=1"]}, ["settings[0].recipe.lrr: "]),
         ({"assignments": ["recipe.epochs=many"]}, ["settings[0].recipe.epochs: ", "(given 'many')"]),
         (
             {"compressions": [0], "assignments": ["recipe.lr=-1", "pruning.scope=layer"]},
@@ -115,28 +124,28 @@ def test_a_schedule_is_replaced_with_what_belongs_to_it(suite: Suite) -> None:
         ),
     ],
 )
-def test_what_is_not_valid_is_told_with_its_path(
-    suite: Suite, choice: dict[str, Any], faults: list[str]
+def test_an_invalid_choice_is_an_error_with_its_place(
+    suite: Suite, choice: dict[str, Any], facts: list[str]
 ) -> None:
     with pytest.raises(SuiteError) as error:
         override(suite, **choice)
     assert str(error.value).startswith("suite 'two' as changed: ")
-    for fault in faults:
-        assert fault in str(error.value)
+    for fact in facts:
+        assert fact in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("assignment", "fault"),
+    ("assignment", "fact"),
     [
-        ("recipe.lr", "cannot read 'recipe.lr'; write it as path=value, such as recipe.lr=0.01"),
-        ("=1", "cannot read '=1'"),
-        ("dataset.name=1", "cannot set 'dataset.name': 'dataset' has no fields"),
+        ("recipe.lr", "'recipe.lr'"),
+        ("=1", "'=1'"),
+        ("dataset.name=1", "'dataset.name'"),
     ],
 )
-def test_an_assignment_that_cannot_be_made_is_told(suite: Suite, assignment: str, fault: str) -> None:
+def test_an_assignment_that_cannot_be_read_is_an_error(suite: Suite, assignment: str, fact: str) -> None:
     with pytest.raises(UsageError) as error:
         override(suite, assignments=[assignment])
-    assert fault in str(error.value)
+    assert fact in str(error.value)
 
 
 def test_the_suite_itself_stays_as_it_was(suite: Suite) -> None:

@@ -1,11 +1,11 @@
-"""An environment in which wheels are installed as a stranger would, without a second copy of torch.
+"""An environment in which wheels are installed as a third party would, without a second copy of torch.
 
-A fresh virtual environment with torch takes gigabytes and minutes. So this one is fresh and empty, and one
-line in a .pth file adds the running interpreter's site-packages at the end of its path: torch and the other
-dependencies come from there. The synflow-bench installed there, editable or not, must not be seen first:
-paths that a .pth file adds come after the environment's own folder, and .pth files inside them are not read,
-so that an editable installation is not followed at all. Its metadata is hidden by the wheel's, which comes
-first under the same name. The tests verify both.
+A new virtual environment with torch takes gigabytes and minutes. This one is empty, and a .pth file adds the
+site-packages of the running interpreter at the end of its path: torch and the other dependencies come from
+there. The synflow-bench installed there, editable or not, must not be imported. Paths that a .pth file adds
+come after the environment's own folder, and .pth files in them are not read, so that an editable installation
+has no effect. Its metadata is hidden by that of the wheel, which comes first under the same name. The tests
+verify both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class CleanEnvironment:
 
     @classmethod
     def make(cls, folder: Path) -> CleanEnvironment:
-        """Make it, with the running interpreter's packages behind its own."""
+        """Make an environment, with the packages of the running interpreter after its own."""
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
         environment = cls(folder)
         paths = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
@@ -37,21 +37,21 @@ class CleanEnvironment:
 
     @property
     def site(self) -> Path:
-        """Its own site-packages."""
+        """The site-packages folder of the environment."""
         (site,) = self.folder.glob("lib/python*/site-packages")
         return site
 
     def install(self, *wheels: Path) -> None:
-        """Install wheels and nothing else; whatever is behind is never uninstalled."""
+        """Install wheels without their dependencies; packages of the running interpreter stay."""
         pip = ["pip", "install", "--quiet", "--no-index", "--no-deps", "--ignore-installed"]
         self.python("-m", *pip, *map(str, wheels)).check_returncode()
 
     def python(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run its interpreter, away from the sources."""
+        """Run the interpreter of the environment, by default outside the sources."""
         return self._run("python", *arguments, cwd=cwd)
 
     def synflow_bench(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Run its command."""
+        """Run the command `synflow-bench` of the environment."""
         return self._run("synflow-bench", *arguments, cwd=cwd)
 
     def _run(self, program: str, *arguments: str, cwd: Path | None) -> subprocess.CompletedProcess[str]:
@@ -67,7 +67,7 @@ class CleanEnvironment:
 
 
 def build_wheel(project: Path, folder: Path) -> Path:
-    """Build the wheel of a project, with the tools that are here."""
+    """Build the wheel of a project with the installed build tools."""
     before = set(folder.glob("*.whl"))
     done = subprocess.run(
         [sys.executable, *BUILD, str(folder), str(project)], capture_output=True, text=True, timeout=300

@@ -1,4 +1,4 @@
-"""Faulty plugins for the kit, as modules of this folder."""
+"""Faulty plugins as modules of this folder, and how their reports are read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 @pytest.fixture
 def broken() -> Callable[[Report], list[str]]:
-    """The names of the rules that a report finds broken."""
+    """A function that returns the names of the rules that are broken."""
+    return lambda report: [finding.rule for finding in report.failures]
 
-    def broken(report: Report) -> list[str]:
-        return [finding.rule for finding in report.failures]
 
-    return broken
+@pytest.fixture
+def skipped() -> Callable[[Report], dict[str, str]]:
+    """A function that returns the reason of each skipped rule."""
+    return lambda report: {
+        finding.rule: finding.reason for finding in report.findings if finding.verdict == "skip"
+    }

@@ -1,4 +1,4 @@
-"""A data set for every rule, which breaks that rule and no other."""
+"""One or more datasets per rule, each of which breaks that rule and no other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from torch import Tensor
 from synflow_bench import Dataset, Split, Splits
 from synflow_bench.data import StreamedSplit
 from synflow_bench.errors import DataMissingError
-from synflow_bench.testing.datasets import measured
 
 
 def split(size: int, seed: int) -> Split:
@@ -198,13 +197,4 @@ FAULTY = {
     OtherDeviation: "statistics",
     ChangesEachTime: "repeatable",
 }
-"""Each with the rule that it breaks."""
-
-
-def statistics_of(images: Tensor) -> tuple[list[float], list[float]]:
-    """Mean and deviation as torch computes them."""
-    scaled = images.double() / 255
-    return scaled.mean(dim=(0, 2, 3)).tolist(), scaled.std(dim=(0, 2, 3), correction=0).tolist()
-
-
-__all__ = ["FAULTY", "NeedsFiles", "Sound", "Streamed", "measured", "split", "statistics_of"]
+"""Faulty datasets, each with the rule that it breaks."""

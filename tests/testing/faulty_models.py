@@ -1,4 +1,4 @@
-"""A factory for every rule, which breaks that rule and no other."""
+"""One or more factories per rule, each of which breaks that rule and no other."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def sound(input_shape, num_classes, width: int = 16) -> nn.Module:
     )
 
 
-def takes_colour_only(input_shape, num_classes):
+def color_only(input_shape, num_classes):
     if input_shape[0] != 3:
-        raise ModelError("grey images are not taken")
+        raise ModelError("gray images are not accepted")
     return sound(input_shape, num_classes)
 
 
-def takes_nothing(input_shape, num_classes):
+def rejects_everything(input_shape, num_classes):
     raise ModelError("no")
 
 
@@ -70,18 +70,18 @@ def draws_elsewhere(input_shape, num_classes):
     return network
 
 
-def colour_or_crash(input_shape, num_classes):
+def color_or_crash(input_shape, num_classes):
     if input_shape[0] == 1:
         return nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 10))
     return sound(input_shape, num_classes)
 
 
-class Idle(nn.Module):
+class Unused(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.idle = nn.Linear(3, 3)
-        self.idle.requires_grad_(False)
+        self.unused = nn.Linear(3, 3)
+        self.unused.requires_grad_(False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network(x)
@@ -141,16 +141,16 @@ def draws_from_numpy_too(input_shape, num_classes):
 
 
 FAULTY = {
-    "a string": ("no factory", "factory"),
-    "takes nothing": (takes_nothing, "factory"),
+    "a list": (["no factory"], "factory"),
+    "rejects everything": (rejects_everything, "factory"),
     "no network": (no_network, "factory"),
     "ten classes": (ten_classes, "logits"),
     "infinite": (infinite, "logits"),
     "cached": (cached, "fresh"),
     "seeds itself": (seeds_itself, "seeded"),
     "draws elsewhere": (draws_elsewhere, "seeded"),
-    "colour or crash": (colour_or_crash, "inputs"),
-    "idle layer": (partial(wrapped, Idle), "prunable"),
+    "color or crash": (color_or_crash, "inputs"),
+    "unused layer": (partial(wrapped, Unused), "prunable"),
     "detached": (partial(wrapped, Detached), "gradients"),
     "always dropout": (partial(wrapped, AlwaysDropout), "repeatable"),
     "counts": (partial(wrapped, Counts), "repeatable"),
@@ -158,4 +158,4 @@ FAULTY = {
     "environment": (sets_the_environment, "global-state"),
     "numpy": (draws_from_numpy_too, "global-state"),
 }
-"""Each with the rule that it breaks."""
+"""Faulty factories by name, each with the rule that it breaks."""

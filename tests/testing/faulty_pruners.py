@@ -1,4 +1,4 @@
-"""A pruner for every rule, which breaks that rule and no other; `SOUND` breaks none."""
+"""One or more pruners per rule, each of which breaks that rule and no other, and two sound ones."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class KeepsDenseMasked(WithoutData):
         return scores
 
 
-def networks_of_others(problem: Problem) -> Iterator[nn.Module]:
-    """What a careless cache could hold: every network in memory but the one that was handed over."""
+def layers_of_others(problem: Problem) -> Iterator[nn.Module]:
+    """Batch norm layers of other networks in memory, which a careless cache could hold."""
     own = set(problem.model.modules())
     if not any(type(module) is nn.BatchNorm1d for module in own):
         return  # a look through memory takes long
@@ -103,21 +103,21 @@ def networks_of_others(problem: Problem) -> Iterator[nn.Module]:
 
 class ResetsStatistics(WithoutData):
     def score(self, problem: Problem) -> Scores:
-        for norm in networks_of_others(problem):
+        for norm in layers_of_others(problem):
             norm.reset_running_stats()
         return super().score(problem)
 
 
 class DropsGradients(WithoutData):
     def score(self, problem: Problem) -> Scores:
-        for norm in networks_of_others(problem):
+        for norm in layers_of_others(problem):
             norm.zero_grad()
         return super().score(problem)
 
 
 class SetsModes(WithoutData):
     def score(self, problem: Problem) -> Scores:
-        for norm in networks_of_others(problem):
+        for norm in layers_of_others(problem):
             norm.train(not norm.training)
         return super().score(problem)
 
@@ -243,4 +243,4 @@ FAULTY: dict[type[Any], str] = {
     Slow: "cost",
     Greedy: "cost",
 }
-"""Each with the rule that it breaks."""
+"""Faulty pruners, each with the rule that it breaks."""

@@ -1,4 +1,4 @@
-"""Wheels of third parties beside a wheel of synflow-bench, in an environment that has no sources."""
+"""Wheels of third parties and a wheel of synflow-bench, in an environment without sources."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "synflow-bench-gradnorm"
 
 PYTEST = ("-P", "-m", "pytest", "-q", "-p", "no:cacheprovider")
-"""With -P the folder of the sources is not on the path: what is tested is the wheel."""
+"""With -P the folder of the sources is not on the path, so that the wheel is tested."""
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
-    """An environment with the wheel of synflow-bench, and nothing that a third party has made."""
+    """An environment with the wheel of synflow-bench and no plugin of a third party."""
     folder = tmp_path_factory.mktemp("clean")
     environment = CleanEnvironment.make(folder / "environment")
     environment.install(build_wheel(ROOT, folder))
@@ -28,7 +28,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
 
 @pytest.fixture(scope="module")
 def with_example(environment: CleanEnvironment, tmp_path_factory: pytest.TempPathFactory) -> CleanEnvironment:
-    """The same with the wheel of the example."""
+    """The same environment with the wheel of the example."""
     environment.install(build_wheel(EXAMPLE, tmp_path_factory.mktemp("example")))
     return environment
 
@@ -38,7 +38,7 @@ def passed(done) -> str:
     return done.stdout
 
 
-def test_the_wheel_is_what_is_imported_and_its_entry_points_are_what_counts(environment) -> None:
+def test_the_wheel_is_imported_and_its_entry_points_are_used(environment) -> None:
     names = ("synflow_bench", "synflow_bench_pruners", "synflow_bench_models", "synflow_bench_datasets")
     code = "".join(f"import {name}; print({name}.__file__)\n" for name in names)
     files = [Path(line) for line in passed(environment.python("-c", code)).splitlines()]
@@ -64,8 +64,8 @@ def test_a_scaffold_is_built_installed_tested_checked_and_run(kind, run, environ
     passed(environment.synflow_bench("new-plugin", name, "--kind", kind, "--output", str(tmp_path)))
     project = tmp_path / f"synflow-bench-{name}"
     environment.install(build_wheel(project, tmp_path))
-    told = passed(environment.python(*PYTEST, cwd=project))
-    assert "failed" not in told
+    output = passed(environment.python(*PYTEST, cwd=project))
+    assert "failed" not in output
     (report,) = json.loads(passed(environment.synflow_bench("check", name, "--json")))
     assert (report["kind"], report["passed"]) == (kind, True)
     options = ["--epochs", "1", "--seeds", "1", "--compression", "10", "--executor", "serial"]
@@ -74,14 +74,14 @@ def test_a_scaffold_is_built_installed_tested_checked_and_run(kind, run, environ
 
 
 def test_the_examples_own_tests_pass_beside_the_wheels(with_example) -> None:
-    told = passed(with_example.python(*PYTEST, cwd=EXAMPLE))
-    assert "failed" not in told
+    output = passed(with_example.python(*PYTEST, cwd=EXAMPLE))
+    assert "failed" not in output
 
 
 def test_the_example_keeps_the_contract(with_example) -> None:
-    told = passed(with_example.synflow_bench("check", "gradnorm"))
-    assert "exact-density" in told
-    assert "fail" not in told
+    output = passed(with_example.synflow_bench("check", "gradnorm"))
+    assert "exact-density" in output
+    assert "fail" not in output
 
 
 def test_run_all_includes_the_example_and_the_board_has_its_row(with_example, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""A small data set on a device, and a network to train on it."""
+"""A small dataset on a device, and a network to train on it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import torch
 from torch import nn
 
 from synflow_bench.suites import Recipe
-from synflow_bench.training.loop import Examples, Streams
-from synflow_bench.training.normalisation import Normalisation
-from synflow_bench.training.resident import ResidentSplit
+from synflow_bench.training import Normalization, ResidentSplit, Streams, TrainingData
 
 MakeSplit = Callable[..., ResidentSplit]
 
@@ -28,12 +26,12 @@ def split_of(count: int, seed: int, channels: int = 1, side: int = 4, classes: i
     noise = torch.randint(64, (count, channels, side, side), generator=draw)
     images = (noise + 60 * labels[:, None, None, None]).to(torch.uint8)
     shape = (channels, 1, 1)
-    return ResidentSplit(images, labels, Normalisation(torch.full(shape, 1 / 64), torch.full(shape, -2.0)))
+    return ResidentSplit(images, labels, Normalization(torch.full(shape, 1 / 64), torch.full(shape, -2.0)))
 
 
 @pytest.fixture
-def examples() -> Examples:
-    return Examples(split_of(70, 0), split_of(20, 1), split_of(30, 2), None)
+def examples() -> TrainingData:
+    return TrainingData(split_of(70, 0), split_of(20, 1), split_of(30, 2), None)
 
 
 @pytest.fixture

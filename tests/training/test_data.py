@@ -1,4 +1,4 @@
-"""Data on the device: normalised as declared, divided without overlap, balanced for scoring."""
+"""Data on the device: normalized as declared, divided without overlap, balanced, and augmented in batches."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import ClassVar
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.transforms.v2 import functional as reference
 
 from synflow_bench import Dataset, Split, Splits
+from synflow_bench.data import Augmentation
 from synflow_bench.errors import DataError
-from synflow_bench.training.data import LoadedData, balanced_examples
-from synflow_bench.training.normalisation import Normalisation
-from synflow_bench.training.resident import BLOCK, ResidentSplit
+from synflow_bench.training import LoadedData, Normalization, ResidentSplit, balanced_examples
+from synflow_bench.training.data import BLOCK, augment
 
 MakeSplit = Callable[..., ResidentSplit]
 CPU = torch.device("cpu")
@@ -60,7 +63,7 @@ def test_normalisation_is_pixel_over_255_less_mean_over_std() -> None:
         (torch.zeros(4, 2, 3, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), "for every image"),
     ],
 )
-def test_a_data_set_that_is_not_what_it_declares_is_refused(
+def test_a_dataset_that_is_not_what_it_declares_is_refused(
     images: torch.Tensor, labels: torch.Tensor, says: str
 ) -> None:
     class Wrong(Stripes):
@@ -95,7 +98,7 @@ def test_an_epoch_shows_every_example_once_in_the_order_given(make_split: MakeSp
     order = torch.randperm(len(split), generator=generator())
     batches = list(split.shuffled(size, order, None, generator()))
     assert torch.equal(torch.cat([labels for _, labels in batches]), split.labels[order])
-    assert torch.equal(torch.cat([inputs for inputs, _ in batches]), split.normalise(split.images[order]))
+    assert torch.equal(torch.cat([inputs for inputs, _ in batches]), split.normalize(split.images[order]))
     assert {len(labels) for _, labels in batches[:-1]} <= {size}
 
 
@@ -113,11 +116,65 @@ def test_scoring_data_has_equally_many_of_every_class_and_no_repeat(make_split: 
 
 
 def test_too_few_examples_of_a_class_is_an_error_that_counts_them(make_split: MakeSplit) -> None:
-    with pytest.raises(DataError, match=r"class \d has \d+ training examples, examples_per_class asks 80"):
+    with pytest.raises(DataError, match=r"class \d has \d+ training examples; examples_per_class is 80"):
         balanced_examples(make_split(90, 0), 3, 80, generator())
 
 
 def test_equal_normalisation_on_every_dtype_path() -> None:
-    constant = Normalisation.of(Stripes(), CPU)
+    constant = Normalization.of(Stripes(), CPU)
     black = constant(torch.zeros(1, 2, 1, 1, dtype=torch.uint8)).flatten().tolist()
     assert black == pytest.approx([-0.5, -4.0])
+
+
+def images(count: int, height: int, width: int) -> torch.Tensor:
+    size = count * 3 * height * width
+    return torch.arange(size).remainder(251).to(torch.uint8).view(count, 3, height, width) + 1
+
+
+@given(
+    count=st.integers(1, 6), height=st.integers(2, 6), width=st.integers(2, 6),
+    padding=st.integers(0, 4), flip=st.booleans(), seed=st.integers(0, 1000),
+)  # fmt: skip
+def test_each_image_is_one_of_its_padded_crops_flipped_or_not(
+    count: int, height: int, width: int, padding: int, flip: bool, seed: int
+) -> None:
+    batch = images(count, height, width)
+    changed = augment(batch, Augmentation(padding, flip), torch.Generator().manual_seed(seed))
+    assert changed.shape == batch.shape
+    assert changed.dtype is torch.uint8
+    for before, after in zip(batch, changed, strict=True):
+        padded = reference.pad(before, [padding] * 4)
+        crops = [
+            reference.crop(padded, top, left, height, width)
+            for top in range(2 * padding + 1)
+            for left in range(2 * padding + 1)
+        ]
+        if flip:
+            crops += [reference.horizontal_flip(crop) for crop in crops]
+        assert any(torch.equal(after, crop) for crop in crops)
+
+
+def test_every_offset_is_drawn_equally_often_and_half_are_flipped() -> None:
+    count, padding = 20_000, 1
+    image = torch.zeros(1, 1, 3, 3, dtype=torch.uint8)
+    image[..., 1, 0] = 1
+    changed = augment(
+        image.expand(count, 1, 3, 3), Augmentation(padding, True), torch.Generator().manual_seed(0)
+    )
+    shown = changed.view(count, 9)
+    rows = [int(shown[:, 3 * row : 3 * row + 3].sum()) for row in range(3)]
+    # The lit pixel leaves the crop to one side in a third of the draws; elsewhere rows are equally likely.
+    assert rows == pytest.approx([count * 2 / 9] * 3, rel=0.06)
+    columns = [int(shown[:, column::3].sum()) for column in range(3)]
+    assert columns == pytest.approx([count / 6, count / 3, count / 6], rel=0.06)
+
+
+def test_draws_come_from_the_generator_alone() -> None:
+    batch = images(8, 5, 5)
+    change = Augmentation(2, True)
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = augment(batch, change, torch.Generator().manual_seed(7))
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(first, augment(batch, change, torch.Generator().manual_seed(7)))
+    assert not torch.equal(first, augment(batch, change, torch.Generator().manual_seed(8)))

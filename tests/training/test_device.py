@@ -1,6 +1,11 @@
-"""Devices are chosen by name, and no tensor of a training step or a score stays behind on the CPU."""
+"""Devices by name, no tensor left behind on the CPU, and processes that keep the memory they free."""
 
 from __future__ import annotations
+
+import ctypes
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -10,17 +15,24 @@ from torch._subclasses import FakeTensorMode
 from synflow_bench.data import Augmentation
 from synflow_bench.errors import DeviceError
 from synflow_bench.suites import Recipe
+from synflow_bench.training import (
+    Batch,
+    MaskedWeights,
+    Normalization,
+    Precision,
+    ResidentSplit,
+    Streams,
+    Training,
+    TrainingData,
+    TrainingStep,
+    build_optimizer,
+    device,
+    resolve_devices,
+    train,
+)
 from synflow_bench.training import device as devices
-from synflow_bench.training.augment import augment
-from synflow_bench.training.device import resolve_device, resolve_devices
-from synflow_bench.training.loop import Batch, Examples, Streams, Training
-from synflow_bench.training.masking import MaskedWeights
-from synflow_bench.training.normalisation import Normalisation
-from synflow_bench.training.optimizers import build_optimizer
-from synflow_bench.training.precision import Precision
-from synflow_bench.training.resident import ResidentSplit
-from synflow_bench.training.step import TrainingStep
-from synflow_bench.training.together import train
+from synflow_bench.training.data import augment
+from synflow_bench.training.device import resolve_device
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none")
 
@@ -84,11 +96,11 @@ def test_a_training_step_runs_whole_on_the_meta_device(optimizer: str, precision
     assert all(parameter.device.type == "meta" for parameter in model.parameters())
 
 
-def test_batches_are_gathered_augmented_and_normalised_where_the_data_is() -> None:
+def test_batches_are_gathered_augmented_and_normalized_where_the_data_is() -> None:
     split = ResidentSplit(
         torch.empty(20, 1, 4, 4, dtype=torch.uint8, device="meta"),
         torch.empty(20, dtype=torch.int64, device="meta"),
-        Normalisation(torch.empty(1, 1, 1, device="meta"), torch.empty(1, 1, 1, device="meta")),
+        Normalization(torch.empty(1, 1, 1, device="meta"), torch.empty(1, 1, 1, device="meta")),
     )
     for inputs, labels in split.shuffled(8, torch.arange(20), Augmentation(1, True), torch.Generator()):
         assert inputs.device.type == labels.device.type == "meta"
@@ -99,20 +111,24 @@ def test_forward_and_augmentation_run_under_fake_cuda() -> None:
         images = torch.empty(6, 1, 4, 4, dtype=torch.uint8, device="cuda")
         scale = torch.empty(1, 1, 1, device="cuda")
         changed = augment(images, Augmentation(1, True), torch.Generator())
-        logits = network("cuda")(Normalisation(scale, scale)(changed))
+        logits = network("cuda")(Normalization(scale, scale)(changed))
     assert changed.device.type == "cuda"
     assert logits.device.type == "cuda"
 
 
 @CUDA
 @pytest.mark.gpu
-def test_training_on_a_gpu_equals_training_on_the_cpu(examples: Examples, masks: dict[str, Tensor]) -> None:
+def test_training_on_a_gpu_equals_training_on_the_cpu(
+    examples: TrainingData, masks: dict[str, Tensor]
+) -> None:
     """Float orders differ between devices; the curves agree within rounding."""
     curves = []
     for kind in ("cpu", "cuda"):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)).to(kind)
-        moved = Examples(*(_moved(s, kind) for s in (examples.train, examples.train, examples.test)), None)
+        moved = TrainingData(
+            *(_moved(s, kind) for s in (examples.train, examples.train, examples.test)), None
+        )
         streams = Streams(torch.Generator().manual_seed(3), torch.Generator().manual_seed(4))
         curves.append(
             train(Training(model, masks, Recipe(epochs=3, batch_size=16, lr=0.05), moved, streams)).curve
@@ -122,5 +138,70 @@ def test_training_on_a_gpu_equals_training_on_the_cpu(examples: Examples, masks:
 
 
 def _moved(split: ResidentSplit, device: str) -> ResidentSplit:
-    normalise = Normalisation(split.normalise.scale.to(device), split.normalise.shift.to(device))
-    return ResidentSplit(split.images.to(device), split.labels.to(device), normalise)
+    normalize = Normalization(split.normalize.scale.to(device), split.normalize.shift.to(device))
+    return ResidentSplit(split.images.to(device), split.labels.to(device), normalize)
+
+
+STEPS = """
+import resource
+import torch
+from synflow_bench.training.device import keep_freed_memory
+
+torch.set_num_threads(1)
+kept = {keep} and keep_freed_memory()
+
+def step():
+    return float(torch.arange(1 << 24, dtype=torch.float32).log1p_().sqrt().sum())  # two of 64 MiB
+
+for _ in range(5):
+    step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+sums = [step() for _ in range(10)]
+print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, *set(sums))
+"""
+
+
+def steps(*, keep: bool) -> tuple[bool, int, str]:
+    """Whether memory was kept, the page faults of ten steps, and what came of them."""
+    command = [sys.executable, "-c", STEPS.format(keep=keep)]
+    kept, faults, *sums = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return kept == "True", int(faults), " ".join(sums)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_freed_memory_is_used_again_to_the_same_results() -> None:
+    kept, few, result = steps(keep=True)
+    _, many, same = steps(keep=False)
+    assert kept
+    assert few < many / 20
+    assert result == same
+
+
+def test_another_c_library_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
+    assert not device.keep_freed_memory()
+
+
+def test_a_process_on_another_device_keeps_its_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(device, "make_repeatable", lambda *_: called.append("repeatable"))
+    monkeypatch.setattr(device, "keep_freed_memory", lambda: called.append("memory"))
+    device.set_up_process(torch.device("meta"), 1)
+    assert called == ["repeatable"]
+    device.set_up_process(torch.device("cpu"), 1)
+    assert called == ["repeatable", "repeatable", "memory"]
+
+
+def test_every_pool_gets_the_threads_of_its_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(variable, raising=False)
+    environment = device.thread_environment(3)
+    spins = environment.pop("GOMP_SPINCOUNT")
+    assert int(spins) > 0
+    assert environment == dict.fromkeys(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"], "3")
+
+
+@pytest.mark.parametrize("said", ["GOMP_SPINCOUNT", "OMP_WAIT_POLICY"])
+def test_how_threads_wait_stays_as_somebody_has_said(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
+    monkeypatch.setenv(said, "0")
+    assert "GOMP_SPINCOUNT" not in device.thread_environment(2)

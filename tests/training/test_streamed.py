@@ -1,7 +1,10 @@
-"""Streamed examples: the same batches from any number of processes, and the same as resident ones."""
+"""Streamed examples: the same batches from any number of data workers, and the same as resident ones."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,9 +15,17 @@ from torch import Tensor, nn
 from synflow_bench.data import Augmentation, Dataset, Split, Splits, StreamedSplit
 from synflow_bench.errors import DataError, UsageError
 from synflow_bench.suites import Recipe
-from synflow_bench.training import Examples, Streams, Training, can_share, train
-from synflow_bench.training.data import LoadedData, balanced_examples
-from synflow_bench.training.decoders import DECODERS_VARIABLE, Decoders, decoder_count
+from synflow_bench.training import (
+    DATA_WORKERS_VARIABLE,
+    LoadedData,
+    Streams,
+    Training,
+    TrainingData,
+    balanced_examples,
+    can_batch,
+    train,
+)
+from synflow_bench.training.streamed import DataWorkers, data_worker_count
 
 CPU = torch.device("cpu")
 TRAIN, TEST, CLASSES = 41, 12, 4
@@ -64,7 +75,7 @@ class InMemory(Photographs):
 
 @pytest.fixture(autouse=True)
 def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DECODERS_VARIABLE, "0")
+    monkeypatch.setenv(DATA_WORKERS_VARIABLE, "0")
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -117,7 +128,7 @@ def test_reading_leaves_the_global_generator_alone() -> None:
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_processes_give_what_this_one_gives(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     here = LoadedData.load(Photographs(), Path(), CPU)
-    monkeypatch.setenv(DECODERS_VARIABLE, str(count))
+    monkeypatch.setenv(DATA_WORKERS_VARIABLE, str(count))
     there = LoadedData.load(Photographs(), Path(), CPU)
     state = torch.get_rng_state()
     for seed in (0, 1):
@@ -128,10 +139,10 @@ def test_processes_give_what_this_one_gives(count: int, monkeypatch: pytest.Monk
 
 
 def test_as_many_processes_as_are_asked_for_are_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DECODERS_VARIABLE, "2")
+    monkeypatch.setenv(DATA_WORKERS_VARIABLE, "2")
     monkeypatch.setattr("torch._utils.cpu_count", lambda: 1)
     monkeypatch.setattr("torch.utils.data.dataloader._MultiProcessingDataLoaderIter", lambda _: iter(()))
-    assert list(Decoders(read, (1, 4, 4), CPU).images([])) == []
+    assert list(DataWorkers(read, (1, 4, 4), CPU).images([])) == []
 
 
 def test_training_on_streamed_examples_learns_what_resident_ones_teach() -> None:
@@ -141,7 +152,7 @@ def test_training_on_streamed_examples_learns_what_resident_ones_teach() -> None
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(16, CLASSES))
         recipe = Recipe(epochs=2, lr=0.05, batch_size=8, augment=False)
-        examples = Examples(data.train, None, data.test, data.augmentation)
+        examples = TrainingData(data.train, None, data.test, data.augmentation)
         results.append(train(Training(model, {}, recipe, examples, Streams(generator(1), generator(2)))))
     assert results[0].curve == results[1].curve
 
@@ -150,7 +161,7 @@ def test_training_on_streamed_examples_learns_what_resident_ones_teach() -> None
     ("item", "says"),
     [
         ("broken", "^broken is damaged$"),
-        ("wide", r"wide is read as torch.uint8 of \(1, 4, 5\); the data set declares uint8 of \(1, 4, 4\)"),
+        ("wide", r"wide is read as torch.uint8 of \(1, 4, 5\); the dataset declares uint8 of \(1, 4, 4\)"),
     ],
 )
 def test_an_example_that_cannot_be_used_is_one_line(item: str, says: str) -> None:
@@ -169,7 +180,7 @@ def test_trainings_share_a_pass_over_resident_examples_only() -> None:
     assert (streamed.resident, resident.resident) == (False, True)
     model, recipe = nn.Sequential(nn.Flatten(), nn.Linear(16, CLASSES)), Recipe(epochs=1, batch_size=8)
     streams = Streams(generator(1), generator(2))
-    assert not can_share(Training(model, {}, recipe, Examples(streamed, None, streamed, None), streams))
+    assert not can_batch(Training(model, {}, recipe, TrainingData(streamed, None, streamed, None), streams))
 
 
 def test_two_passes_at_a_time_are_refused() -> None:
@@ -195,15 +206,43 @@ def test_resident_images_are_not_given_the_changes_of_photographs() -> None:
     class Resident(InMemory):
         augmentation = CHANGE
 
-    with pytest.raises(DataError, match="only streamed images have them"):
+    with pytest.raises(DataError, match="only streamed images can have them"):
         LoadedData.load(Resident(), Path(), CPU)
 
 
 def test_the_number_of_processes_is_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(DECODERS_VARIABLE, "3")
-    assert decoder_count() == 3
-    monkeypatch.delenv(DECODERS_VARIABLE)
-    assert decoder_count() >= 1
-    monkeypatch.setenv(DECODERS_VARIABLE, "many")
-    with pytest.raises(UsageError, match="SYNFLOW_BENCH_DECODERS='many' is no number of processes"):
-        decoder_count()
+    monkeypatch.setenv(DATA_WORKERS_VARIABLE, "3")
+    assert data_worker_count() == 3
+    monkeypatch.delenv(DATA_WORKERS_VARIABLE)
+    assert data_worker_count() >= 1
+    monkeypatch.setenv(DATA_WORKERS_VARIABLE, "many")
+    with pytest.raises(UsageError, match="SYNFLOW_BENCH_DATA_WORKERS='many'"):
+        data_worker_count()
+
+
+PHOTOS = """
+import torch
+
+def read(item, *, augmented):
+    return torch.full((1, 4, 4), int(item), dtype=torch.uint8)
+"""
+SCRIPT = """
+import torch
+from photos import read
+from synflow_bench.training.streamed import DataWorkers
+
+print("the script runs")
+for images in DataWorkers(read, (1, 4, 4), torch.device("cpu")).images([[("3", None)], [("7", None)]]):
+    print(int(images[0, 0, 0, 0]))
+"""
+"""A program without a `__main__` guard."""
+
+
+def test_data_workers_do_not_run_the_users_script_again(tmp_path: Path) -> None:
+    (tmp_path / "photos.py").write_text(PHOTOS)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    environment = {**os.environ, DATA_WORKERS_VARIABLE: "1"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert (done.stdout, done.stderr) == ("the script runs\n3\n7\n", "")

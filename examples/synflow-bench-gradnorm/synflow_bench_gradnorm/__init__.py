@@ -1,1 +1,1 @@
-"""Pruning by the norm of gradients: an example of a plugin for synflow-bench."""
+"""Pruning by the size of gradients: an example of a plugin for synflow-bench."""

@@ -1,4 +1,4 @@
-"""GradNorm keeps the contract of synflow-bench, and its scores are the gradients."""
+"""GradNorm fulfills the plugin contract, and its scores are the gradients."""
 
 from typing import ClassVar
 
@@ -12,13 +12,13 @@ from synflow_bench_gradnorm.gradnorm import GradNorm
 
 
 class TestContract(PrunerConformance):
-    """One test for every rule."""
+    """One test per rule."""
 
     pruner = GradNorm
 
 
 class TestContractPerLayer(PrunerConformance):
-    """The same with the other value of the parameter."""
+    """The same rules with the other value of the parameter."""
 
     pruner = GradNorm
     parameters: ClassVar = {"per_layer": True}

@@ -1,4 +1,4 @@
-"""A server on this machine that data sets are downloaded from, and photographs to serve."""
+"""A local server from which datasets are downloaded, and photographs to serve."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves files without a word; of a file beside which `NAME.broken` lies, only the first half."""
+    """A handler without log lines; it serves only the first half of a file that `NAME.broken` marks."""
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -28,7 +28,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address under which its files are served."""
+    """A folder, and the address that serves its files."""
     folder = tmp_path / "served"
     folder.mkdir()
     monkeypatch.setenv("no_proxy", "*")
@@ -46,10 +46,10 @@ Paint = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def paint() -> Paint:
-    """Writes a real JPEG: `paint(path)`, `paint(path, (500, 375))`, `paint(path, mode="L")`."""
+    """Write a real JPEG: `paint(path)`, `paint(path, (500, 375))`, `paint(path, mode="L")`."""
 
     def paint(path: Path, size: tuple[int, int] = (64, 64), mode: str = "RGB") -> Path:
-        """Smooth colours that depend on the file's name only."""
+        """Fill with smooth colors that depend on the file's name only."""
         rng = np.random.default_rng(zlib.crc32(path.name.encode()))
         coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), np.uint8))
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""scikit-learn's digits, as bytes, split by a rule."""
+"""The digits of scikit-learn, as bytes, in a fixed split."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ def test_has_the_declared_sizes_shapes_and_types(splits: Splits) -> None:
         assert (split.images.dtype, split.labels.dtype) == (torch.uint8, torch.int64)
 
 
-def test_the_rule_tests_the_third_scan_of_a_class_and_each_fifth_after_it(splits: Splits) -> None:
+def test_the_third_scan_of_a_class_and_each_fifth_after_it_are_for_testing(splits: Splits) -> None:
     scans = load_digits()
     of_class = {label: np.flatnonzero(scans.target == label) for label in range(10)}
     testing = sorted(index for indices in of_class.values() for index in indices[2::5])
     training = sorted(set(range(len(scans.target))) - set(testing))
     for split, indices in ((splits.train, training), (splits.test, testing)):
-        grey = np.rint(scans.images[indices] * 255 / 16)
-        assert np.array_equal(split.images[:, 0].numpy(), grey)
+        gray = np.rint(scans.images[indices] * 255 / 16)
+        assert np.array_equal(split.images[:, 0].numpy(), gray)
         assert np.array_equal(split.labels.numpy(), scans.target[indices])
 
 
-def test_grey_levels_span_all_bytes_in_seventeen_steps(splits: Splits) -> None:
+def test_gray_levels_span_all_bytes_in_seventeen_steps(splits: Splits) -> None:
     levels = set(torch.cat([splits.train.images, splits.test.images]).flatten().tolist())
     assert levels == {round(255 * level / 16) for level in range(17)}
 
 
-def test_both_splits_have_the_classes_in_the_same_parts(splits: Splits) -> None:
+def test_both_splits_have_the_same_class_proportions(splits: Splits) -> None:
     train, test = (torch.bincount(split.labels, minlength=10) for split in (splits.train, splits.test))
     assert ((test / (train + test) - 0.2).abs() < 0.005).all()
 

@@ -31,7 +31,7 @@ class Small(TinyImagenet):
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory, paint: Paint) -> Path:
-    """The tree as its archive has it: validation images in one folder, one of them grey."""
+    """The tree as its archive has it: validation images in one folder, one of them gray."""
     tree = tmp_path_factory.mktemp("published") / "tiny-imagenet-200"
     for label in CLASSES:
         for i in range(TRAIN):
@@ -83,9 +83,7 @@ def image_key(image: torch.Tensor) -> bytes:
     return image.contiguous().numpy().tobytes()
 
 
-def test_an_unpacked_tree_is_read_by_its_annotations_and_left_as_it_is(
-    published: Path, tmp_path: Path
-) -> None:
+def test_an_unpacked_tree_is_read_by_its_annotations_and_not_changed(published: Path, tmp_path: Path) -> None:
     tree = tmp_path / "tiny-imagenet" / published.name
     shutil.copytree(published, tree)
     before = sorted(tree.rglob("*"))
@@ -110,14 +108,14 @@ def test_the_second_load_reads_one_file(
         assert torch.equal(one.labels, other.labels)
 
 
-def test_a_decoded_file_that_is_not_whole_is_named(published: Path, tmp_path: Path) -> None:
+def test_the_error_for_an_incomplete_decoded_file_names_it(published: Path, tmp_path: Path) -> None:
     home = tmp_path / "tiny-imagenet"
     shutil.copytree(published, home / published.name)
     Small().load(tmp_path)
     file = home / "images-1.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(
-        DataError, match=r"images-1.safetensors is no whole file of decoded images; delete it"
+        DataError, match=r"images-1.safetensors is not a complete file of decoded images; delete it"
     ):
         Small().load(tmp_path)
 
@@ -140,15 +138,15 @@ def test_downloads_checks_unpacks_and_sorts(
     check_all(root, published)  # a sorted tree is read as an unsorted one
 
 
-@pytest.mark.parametrize("fault", ["half", "another"])
+@pytest.mark.parametrize("content", ["half", "another"])
 def test_a_download_that_is_not_the_published_archive_leaves_nothing(
-    fault: str, server: tuple[Path, str], published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    content: str, server: tuple[Path, str], published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, address = server
     archive = packed(published, folder / "tiny-imagenet-200.zip")
     expect(archive, monkeypatch)
     monkeypatch.setattr(Small, "address", f"{address}tiny-imagenet-200.zip")
-    if fault == "half":
+    if content == "half":
         archive.with_name(f"{archive.name}.broken").touch()
     else:
         archive.write_bytes(b"something else")
@@ -160,7 +158,7 @@ def test_a_download_that_is_not_the_published_archive_leaves_nothing(
     assert not list((tmp_path / "root").iterdir())
 
 
-def test_an_archive_put_there_by_hand_is_unpacked(
+def test_a_manually_added_archive_is_unpacked(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "tiny-imagenet"
@@ -170,7 +168,7 @@ def test_an_archive_put_there_by_hand_is_unpacked(
     check_all(tmp_path, published)
 
 
-def test_half_an_archive_put_there_by_hand_is_one_line(
+def test_the_error_for_half_an_archive_names_it_and_the_way_out(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "tiny-imagenet"
@@ -178,12 +176,9 @@ def test_half_an_archive_put_there_by_hand_is_one_line(
     archive = packed(published, home / "tiny-imagenet-200.zip")
     expect(archive, monkeypatch)
     archive.write_bytes(archive.read_bytes()[:-500])
-    with pytest.raises(DataError) as refusal:
+    with pytest.raises(DataError, match=f"{archive} is not the published file, or not all of it") as damaged:
         Small().load(tmp_path)
-    assert str(refusal.value) == (
-        f"data set 'tiny-imagenet' is damaged: {archive} is not the published file, or not all of it; delete "
-        f"it and download again: synflow-bench data download tiny-imagenet --data {tmp_path}"
-    )
+    assert str(damaged.value).endswith(f": synflow-bench data download tiny-imagenet --data {tmp_path}")
     assert [path.name for path in home.iterdir()] == [archive.name]
 
 
@@ -205,10 +200,10 @@ def link(name: str) -> ZipInfo:
     ],
     ids=lambda member: getattr(member, "filename", member),
 )
-@pytest.mark.parametrize("by_hand", [True, False])
-def test_an_archive_that_climbs_out_of_its_folder_is_refused(
+@pytest.mark.parametrize("manual", [True, False])
+def test_an_archive_with_members_outside_its_folder_is_refused(
     member: str | ZipInfo,
-    by_hand: bool,
+    manual: bool,
     server: tuple[Path, str],
     published: Path,
     tmp_path: Path,
@@ -218,36 +213,36 @@ def test_an_archive_that_climbs_out_of_its_folder_is_refused(
     root = tmp_path / "root"
     home = root / "tiny-imagenet"
     home.mkdir(parents=True)
-    archive = packed(published, (home if by_hand else folder) / "tiny-imagenet-200.zip")
+    archive = packed(published, (home if manual else folder) / "tiny-imagenet-200.zip")
     with ZipFile(archive, "a") as out:
         out.writestr(member, b"evil")
     expect(archive, monkeypatch)
     monkeypatch.setattr(Small, "address", f"{address}tiny-imagenet-200.zip")
-    with pytest.raises(DataError, match=r"refused: its member .* (climbs out of the folder|is a link)"):
-        Small().load(root, download=not by_hand)
+    with pytest.raises(DataError, match=r"refused: its member .* is (outside the folder|a link)"):
+        Small().load(root, download=not manual)
     assert not list(tmp_path.rglob("evil*"))
-    assert [p for p in root.rglob("*") if p.is_file()] == ([archive] if by_hand else [])
+    assert [p for p in root.rglob("*") if p.is_file()] == ([archive] if manual else [])
 
 
-def test_what_is_no_zip_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_not_a_zip_archive_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = tmp_path / "tiny-imagenet" / "tiny-imagenet-200.zip"
     archive.parent.mkdir()
     archive.write_bytes(b"not a zip")
     expect(archive, monkeypatch)
-    with pytest.raises(DataError, match="is refused: it is no whole zip file"):
+    with pytest.raises(DataError, match="is refused: it is not a complete zip file"):
         Small().load(tmp_path)
 
 
-def spoil(tree: Path, fault: str) -> None:
+def break_tree(tree: Path, reason: str) -> None:
     annotations = tree / "val" / "val_annotations.txt"
-    match fault:
+    match reason:
         case "has no folder 'val'":
             shutil.rmtree(tree / "val")
         case "has 2 class folders instead of 3":
             shutil.rmtree(tree / "train" / CLASSES[0])
         case "holds 11 images instead of 12":
             next((tree / "train").rglob("*.JPEG")).unlink()
-        case "validation image 'val_1.JPEG' is not there":
+        case "validation image 'val_1.JPEG' is missing":
             (tree / "val" / "images" / "val_1.JPEG").unlink()
         case "validation image 'val_0.JPEG' is not in val_annotations.txt":
             annotations.write_text("".join(annotations.read_text().splitlines(keepends=True)[1:]))
@@ -264,12 +259,12 @@ def spoil(tree: Path, fault: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "fault",
+    "reason",
     [
         "has no folder 'val'",
         "has 2 class folders instead of 3",
         "holds 11 images instead of 12",
-        "validation image 'val_1.JPEG' is not there",
+        "validation image 'val_1.JPEG' is missing",
         "validation image 'val_0.JPEG' is not in val_annotations.txt",
         "class 'n9', which is not in train",
         "a class '../../evil'",
@@ -278,37 +273,37 @@ def spoil(tree: Path, fault: str) -> None:
         "it is 32x64 instead of 64x64",
     ],
 )
-def test_a_tree_that_is_not_whole_is_one_line_that_says_what_is_wrong(
-    fault: str, published: Path, tmp_path: Path
+def test_the_error_for_an_incomplete_tree_is_one_line_with_the_reason(
+    reason: str, published: Path, tmp_path: Path
 ) -> None:
     tree = tmp_path / "tiny-imagenet" / published.name
     shutil.copytree(published, tree)
-    spoil(tree, fault)
+    break_tree(tree, reason)
     with pytest.raises(DataError) as refusal:
         Small().load(tmp_path)
-    assert fault in str(refusal.value)
+    assert reason in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not list(tree.parent.glob("*.safetensors*"))
 
 
-def test_missing_files_are_told_with_the_command_that_fetches_them(tmp_path: Path) -> None:
+def test_an_error_for_missing_files_has_the_command_that_downloads_them(tmp_path: Path) -> None:
     assert not TinyImagenet().present(tmp_path)
     with pytest.raises(DataMissingError, match="synflow-bench data download tiny-imagenet --data"):
         TinyImagenet().load(tmp_path)
 
 
-def test_a_folder_that_cannot_be_written_to_is_read_all_the_same(
+def test_a_read_only_folder_can_be_read(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     shutil.copytree(published, tmp_path / "tiny-imagenet" / published.name)
-    monkeypatch.setattr("synflow_bench_datasets.decoded.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     check_all(tmp_path, published)
     assert [path.name for path in (tmp_path / "tiny-imagenet").iterdir()] == [published.name]
 
 
-def test_names_the_published_archive() -> None:
+def test_address_and_checksum_are_those_of_the_published_archive() -> None:
     assert TinyImagenet.md5 == "90528d7ca1a48142e341f4ef8d21d0de"
     assert TinyImagenet.address.endswith("/tiny-imagenet-200.zip")

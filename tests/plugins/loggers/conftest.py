@@ -1,4 +1,4 @@
-"""Loggers through the host, as a run has them."""
+"""Loggers that get their events from a host, as in a run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def log(results: Path) -> Log:
-    """Have a logger hear of records, epoch by epoch, and of the end: `log("csv=DIR", *records)`.
+    """Send records to a logger, epoch by epoch, and the end of the run: `log("csv=DIR", *records)`.
 
-    Records named in `unfinished` have epochs and no end. Gives what was reported.
+    Records in `unfinished` have epochs but no end. Returns the warnings of the host.
     """
 
     def log(given: str, *records: Record, unfinished: tuple[Record, ...] = ()) -> list[str]:
-        told: list[str] = []
-        host = Host.load(report=told.append, environment={})
+        warnings: list[str] = []
+        host = Host.load(report=warnings.append, environment={})
         name, _, target = given.partition("=")
         host.add_logger(name, target, results)
         for record in (*records, *unfinished):
@@ -37,12 +37,12 @@ def log(results: Path) -> Log:
             if record not in unfinished:
                 host.cell_finished(record)
         host.run_finished(RunFinished(results, cells=len(records), recorded=0, ok=1, failed=0, skipped=0))
-        return told
+        return warnings
 
     return log
 
 
 @pytest.fixture
 def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """A Python in which a module is not installed."""
+    """Make a module look as if it were not installed: `without("wandb")`."""
     return lambda module: monkeypatch.setitem(sys.modules, module, None)

@@ -14,12 +14,9 @@ from torch import Tensor, nn
 
 from synflow_bench.pruning import Problem, ResidualScale
 from synflow_bench.suites import PruningOptions
-from synflow_bench_models.imagenet import vgg19
-from synflow_bench_models.lottery_resnet import resnet20
-from synflow_bench_models.lottery_vgg import vgg16_bn
-from synflow_bench_models.residual import BasicBlock
-from synflow_bench_models.tinyimagenet_resnet import resnet18
-from synflow_bench_models.tinyimagenet_vgg import vgg11_bn
+from synflow_bench_models.imagenet import imagenet_vgg19
+from synflow_bench_models.resnet import BasicBlock, lottery_resnet20, tinyimagenet_resnet18
+from synflow_bench_models.vgg import lottery_vgg16_bn, tinyimagenet_vgg11_bn
 from synflow_bench_pruners.synflow import SynFlow, positive, total_flow
 
 RELATIVE = 1e-9
@@ -29,7 +26,7 @@ Shape = tuple[int, int, int]
 def scored(
     model: nn.Module, shape: Shape, *, residual: bool = False
 ) -> tuple[Problem, dict[str, Tensor], float]:
-    """The problem in float64, SynFlow's scores, and the total flow R."""
+    """Return the problem in float64, SynFlow's scores, and the total flow R."""
     problem = Problem.of(
         model.double(),
         input_shape=shape,
@@ -42,12 +39,12 @@ def scored(
 
 
 def into(scores: Tensor) -> Tensor:
-    """What flows into every unit that a layer gives."""
+    """Sum the flow into every output unit of a layer."""
     return scores.flatten(1).sum(1)
 
 
 def out_of(scores: Tensor, units: int) -> Tensor:
-    """What flows through a layer out of every unit that it reads; flattened, a unit has several inputs."""
+    """Sum the flow out of every input unit of a layer; after flattening, a unit has several inputs."""
     by_input = scores.transpose(0, 1).flatten(1).sum(1)
     return by_input.reshape(units, -1).sum(1)
 
@@ -58,9 +55,9 @@ def largest_error(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
 
 SLOW = pytest.mark.slow
 CHAINS = [
-    pytest.param(vgg16_bn, (3, 32, 32), 100, id="lottery/vgg16-bn"),
-    pytest.param(vgg11_bn, (3, 64, 64), 200, id="tinyimagenet/vgg11-bn", marks=SLOW),
-    pytest.param(vgg19, (3, 224, 224), 1000, id="imagenet/vgg19", marks=SLOW),
+    pytest.param(lottery_vgg16_bn, (3, 32, 32), 100, id="lottery/vgg16-bn"),
+    pytest.param(tinyimagenet_vgg11_bn, (3, 64, 64), 200, id="tinyimagenet/vgg11-bn", marks=SLOW),
+    pytest.param(imagenet_vgg19, (3, 224, 224), 1000, id="imagenet/vgg19", marks=SLOW),
 ]
 
 
@@ -82,8 +79,8 @@ def test_without_shortcuts_units_and_layers_conserve(
 @pytest.mark.parametrize(
     ("factory", "shape"),
     [
-        pytest.param(resnet20, (3, 32, 32), id="lottery/resnet20"),
-        pytest.param(resnet18, (3, 64, 64), id="tinyimagenet/resnet18"),
+        pytest.param(lottery_resnet20, (3, 32, 32), id="lottery/resnet20"),
+        pytest.param(tinyimagenet_resnet18, (3, 64, 64), id="tinyimagenet/resnet18"),
     ],
 )
 def test_with_shortcuts_paths_conserve_together(

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from synflow_bench.pruning import Problem, run_pruner
-from synflow_bench_models.fc import fc
-from synflow_bench_models.lottery_resnet import resnet20
+from synflow_bench_models.resnet import lottery_resnet20 as resnet20
+from synflow_bench_models.small import fc
 from synflow_bench_pruners.magnitude import Magnitude
 from synflow_bench_pruners.random import Random
 

@@ -1,4 +1,4 @@
-"""What the harness expects of every pruner that comes with it."""
+"""The contract that every pruner of synflow-bench keeps: exact numbers, nothing else pruned, repeatable."""
 
 from __future__ import annotations
 
@@ -8,15 +8,29 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from synflow_bench.pruning import Problem, Pruner, run_pruner
-from synflow_bench.suites import PruningOptions
+from synflow_bench.host import Host
+from synflow_bench.metrics import measure_size
+from synflow_bench.pruning import Masks, Problem, Pruner, ResidualScale, resolve_pruner, run_pruner
+from synflow_bench.suites import PrunerSpec, PruningOptions
 from synflow_bench_pruners.plugin import synflow_bench_pruners
 
 NAMES = sorted(synflow_bench_pruners())
 Pose = Callable[..., Problem]
 ClassOf = Callable[[str], type[Pruner]]
+SHAPE = (1, 8, 8)
+WEIGHTS = {"stem.weight": 9 * 6, "block.conv.weight": 9 * 6 * 6, "classifier.weight": 6 * 3}
+ADDS = {
+    "prune_bias": {"stem.bias": 6, "classifier.bias": 3},
+    "prune_batchnorm": {"bn.weight": 6, "bn.bias": 6},
+    "prune_residual": {"block.shortcut.scale": 6},
+}
+"""Option -> the tensors that it adds, and their sizes."""
+ALL = dict.fromkeys(ADDS, True)
+CHOICES = [("global", choice) for choice in ({}, *({option: True} for option in ADDS), ALL)] + [
+    ("local", ALL)
+]
 
 
 def net() -> nn.Sequential:
@@ -66,7 +80,105 @@ def test_masks_on_a_gpu_are_those_of_the_cpu(name: str, pruner_class: ClassOf, p
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_says_in_its_docstring_what_it_scores(name: str, pruner_class: ClassOf) -> None:
+def test_its_docstring_is_one_short_line_and_names_its_paper(name: str, pruner_class: ClassOf) -> None:
     text = inspect.getdoc(pruner_class(name)) or ""
-    assert len(text) > 20
-    assert name in {"random", "magnitude"} or re.search(r"arXiv\s+\d{4}\.\d{5}", text)
+    first, *rest = text.splitlines()
+    assert 20 < len(first) <= 60
+    assert rest[0] == ""
+    assert name == "random" or re.search(r"arXiv \d{4}\.\d{5}", text)
+
+
+@pytest.mark.parametrize("name", ["random", "magnitude", "snip", "grasp", "synflow"])
+def test_scores_are_taken_whole_on_the_device_of_the_network(name: str) -> None:
+    with torch.device("meta"):
+        layers = (nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3))
+        model = nn.Sequential(*layers)
+        examples = torch.empty(9, 2, 4, 4), torch.empty(9, dtype=torch.int64)
+    pruner, _ = resolve_pruner(Host.load().pruners.get(name), PrunerSpec(name=name))
+    problem = Problem.of(
+        model,
+        input_shape=(2, 4, 4),
+        num_classes=3,
+        generator=torch.Generator(),
+        options=PruningOptions(prune_bias=True, prune_batchnorm=True),
+        examples=examples,
+    )
+    scores = pruner.score(problem)
+    assert scores.keys() == problem.parameters.keys()
+    for layer, score in scores.items():
+        assert score.device.type == "meta"
+        assert score.shape == problem.parameters[layer].shape
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(6, 6, 3, padding=1, bias=False)
+        self.shortcut = ResidualScale(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x) + self.shortcut(x)
+        return out.relu()
+
+
+class Residual(nn.Module):
+    """One of everything that can be pruned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, padding=1)
+        self.bn = nn.BatchNorm2d(6)
+        self.block = Block()
+        self.classifier = nn.Linear(6, 3)
+        for bias in (self.stem.bias, self.bn.bias, self.classifier.bias):
+            nn.init.uniform_(bias, -0.1, 0.1)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.block(self.bn(self.stem(x)).relu())
+        logits: Tensor = self.classifier(hidden.mean((2, 3)))
+        return logits
+
+
+def pruned(
+    name: str,
+    options: dict[str, bool | str],
+    pruner_class: Callable[[str], type[Pruner]],
+    pose: Callable[..., Problem],
+    density: float = 0.2,
+) -> tuple[nn.Module, Masks]:
+    torch.manual_seed(0)
+    pruner, model = pruner_class(name)(), Residual()
+    inputs = torch.randn(12, *SHAPE, generator=torch.Generator().manual_seed(0))
+    examples = (inputs, torch.arange(12) % 3) if pruner.needs_data else None
+    problem = pose(model, SHAPE, options=PruningOptions.model_validate(options), examples=examples)
+    return model, run_pruner(pruner, problem, density).masks
+
+
+@pytest.mark.parametrize(
+    ("scope", "choice"),
+    CHOICES,
+    ids=lambda part: part if isinstance(part, str) else "+".join(part) or "weights",
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_keeps_exactly_as_many_of_what_may_be_pruned(
+    name: str, scope: str, choice: dict[str, bool], pruner_class: object, pose: object
+) -> None:
+    expected = dict(WEIGHTS)
+    for option in choice:
+        expected |= ADDS[option]
+    model, masks = pruned(name, {**choice, "scope": scope}, pruner_class, pose)  # type: ignore[arg-type]
+    assert {tensor: mask.numel() for tensor, mask in masks.items()} == expected
+    total = sum(expected.values())
+    assert masks.kept == round(0.2 * total)
+    size = measure_size(model, masks, {})
+    assert {layer.name: layer.size for layer in size.layers} == expected
+    assert size.density == pytest.approx(round(0.2 * total) / total)
+    assert size.compression == pytest.approx(total / round(0.2 * total))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dense_classifier_is_left_out_of_all_counts(name: str, pruner_class: object, pose: object) -> None:
+    choice = {**dict.fromkeys(ADDS, True), "dense_classifier": True}
+    _, masks = pruned(name, choice, pruner_class, pose)  # type: ignore[arg-type]
+    assert not {"classifier.weight", "classifier.bias"} & masks.keys()
+    assert masks.kept == round(0.2 * masks.size)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from synflow_bench import Problem
 from synflow_bench.pruning import run_pruner
 from synflow_bench.suites import PruningOptions
-from synflow_bench_models.lottery_resnet import resnet20
+from synflow_bench_models.resnet import lottery_resnet20 as resnet20
 from synflow_bench_pruners.lamp import Lamp
 
 Pose = Callable[..., Problem]

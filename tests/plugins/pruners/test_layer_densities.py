@@ -1,33 +1,45 @@
-"""The densities of `uniform`, `uniform-plus`, `erk`, `igq`, `balanced` and `smart-ratio`, by closed forms."""
+"""Layer densities by closed forms, the laws of sharing, and the common rules of random masks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
-from math import prod
+from math import isclose, prod
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.optimize import brentq
-from torch import Tensor, nn
+from torch import nn
 
-from synflow_bench import Problem
-from synflow_bench.errors import PluginError
+from synflow_bench import Masks, Problem, Pruner
+from synflow_bench.errors import UsageError
+from synflow_bench.pruning import apportion, round_shares, run_pruner
 from synflow_bench.suites import PruningOptions
-from synflow_bench_models.conv import conv
-from synflow_bench_models.fc import fc
-from synflow_bench_models.lottery_resnet import resnet20
-from synflow_bench_pruners.balanced import Balanced
-from synflow_bench_pruners.erk import Erk
-from synflow_bench_pruners.igq import Igq
-from synflow_bench_pruners.random_in_layers import RandomInLayers
-from synflow_bench_pruners.smart_ratio import SmartRatio
-from synflow_bench_pruners.uniform import Uniform
-from synflow_bench_pruners.uniform_plus import UniformPlus
+from synflow_bench_models.resnet import lottery_resnet20 as resnet20
+from synflow_bench_models.small import fc
+from synflow_bench_pruners.layer_densities import (
+    Balanced,
+    Erk,
+    Igq,
+    RandomInLayers,
+    Uniform,
+    UniformPlus,
+    draw,
+    fill,
+    root,
+)
 
 Pose = Callable[..., Problem]
 COMPRESSIONS = [1.5, 2, 10, 100, 1000]
 EVERYTHING = PruningOptions(prune_bias=True, prune_batchnorm=True)
+Layers = list[tuple[float, int]]
+LAYERS = st.lists(st.tuples(st.floats(1e-3, 1e3), st.integers(1, 10_000)), min_size=1, max_size=8)
+FRACTION = st.just(0.0) | st.floats(1e-12, 1)  # of a subnormal total no shares are proportional
+ClassOf = Callable[[str], type[Pruner]]
+NAMES = ["uniform", "uniform-plus", "erk", "igq", "balanced", "smart-ratio"]
+SHAPE = (3, 32, 32)
 
 
 @pytest.fixture(scope="module")
@@ -187,82 +199,169 @@ def test_uniform_plus_does_not_take_a_convolution_for_a_classifier_left_dense(
     assert len({round(found[name] / sizes[name], 9) for name in others}) == 1
 
 
-def falling(problem: Problem, compression: float, *, vgg: bool) -> dict[str, float]:
-    """Smart ratios as a list of layers, what is too much moved on to the next, one layer after the other."""
-    sizes = list(numbers(problem).values())
-    depth, linear = len(sizes), 0.3 * sizes[-1]
-    ratios = [k**2 + k for k in range(depth, 1, -1)]
-    if vgg:
-        ratios = [r / level**2 for level, r in enumerate(ratios, start=1)]  # type: ignore[misc]
-    budget = round(sum(sizes) / compression) - linear
-    scale = budget / sum(r * n for r, n in zip(ratios, sizes[:-1], strict=True))
-    kept = [scale * r * n for r, n in zip(ratios, sizes[:-1], strict=True)]
-    for i in range(depth - 2):
-        if kept[i] > sizes[i]:
-            kept[i + 1] += kept[i] - sizes[i]
-            kept[i] = sizes[i]
-    return dict(zip(problem.parameters, [*kept, linear], strict=True))
+def split(layers: Layers) -> tuple[dict[str, float], dict[str, int]]:
+    """Weights and limits by name."""
+    names = [f"layer{i}" for i in range(len(layers))]
+    weights = {name: weight for name, (weight, _) in zip(names, layers, strict=True)}
+    return weights, {name: limit for name, (_, limit) in zip(names, layers, strict=True)}
 
 
-@pytest.mark.parametrize("compression", [2, 10, 100])
-def test_smart_ratios_of_a_resnet(resnet: nn.Module, pose: Pose, compression: float) -> None:
-    problem = pose(resnet, (3, 32, 32))
-    expected = falling(problem, compression, vgg=False)
-    assert shares(SmartRatio(), problem, compression) == pytest.approx(expected, rel=1e-9)
+@given(LAYERS, FRACTION)
+def test_filling_is_proportional_where_no_limit_is_met(layers: Layers, fraction: float) -> None:
+    weights, most = split(layers)
+    total = fraction * sum(most.values())
+    shares = fill(weights, total, most)
+    assert sum(shares.values()) == pytest.approx(total, rel=1e-9, abs=1e-9)
+    assert all(0 <= shares[name] <= most[name] for name in most)
+    scales = {name: shares[name] / weights[name] for name in most}
+    open_scales = [scales[name] for name in most if shares[name] < most[name]]
+    for scale in open_scales:
+        assert isclose(scale, open_scales[0], rel_tol=1e-9)
+    for name in most:
+        if shares[name] == most[name] and open_scales:
+            assert scales[name] <= open_scales[0] * (1 + 1e-9)
 
 
-@pytest.mark.parametrize("compression", [2, 10, 100, 150])
-def test_smart_ratios_of_a_vgg(vgg: nn.Module, pose: Pose, compression: float) -> None:
-    problem = pose(vgg, (3, 32, 32))
-    expected = falling(problem, compression, vgg=True)
-    assert shares(SmartRatio(), problem, compression) == pytest.approx(expected, rel=1e-9)
+def test_filling_respects_floors() -> None:
+    shares = fill({"a": 1, "b": 1, "c": 2}, 10, {"a": 100, "b": 100, "c": 3}, {"a": 5})
+    assert shares == pytest.approx({"a": 5, "b": 2, "c": 3})
 
 
-def test_the_formula_follows_the_network_unless_it_is_named(
-    vgg: nn.Module, resnet: nn.Module, pose: Pose
+def test_filling_to_the_brim_and_with_nothing() -> None:
+    most = {"a": 3, "b": 4}
+    assert fill({"a": 1, "b": 9}, 7, most) == most
+    assert fill({"a": 1, "b": 9}, 0, most) == {"a": 0, "b": 0}
+
+
+@given(LAYERS, FRACTION)
+def test_whole_numbers_sum_exactly_and_stay_within_one_of_the_shares(layers: Layers, fraction: float) -> None:
+    weights, most = split(layers)
+    total = round(fraction * sum(most.values()))
+    shares = fill(weights, total, most)
+    numbers = round_shares(shares, total, most)
+    assert sum(numbers.values()) == total
+    for name, number in numbers.items():
+        assert number <= most[name]
+        assert abs(number - shares[name]) < 1 + 1e-6
+
+
+def test_the_largest_remainders_are_rounded_up() -> None:
+    most = dict.fromkeys("abc", 10)
+    assert round_shares({"a": 1.2, "b": 2.5, "c": 3.3}, 7, most) == {"a": 1, "b": 3, "c": 3}
+    assert round_shares({"a": 1.5, "b": 2.5, "c": 3.0}, 7, most) == {"a": 2, "b": 2, "c": 3}
+
+
+def test_a_root_is_found_to_the_last_digit() -> None:
+    assert root(lambda x: x**3, 2.0, 10.0) == pytest.approx(2 ** (1 / 3), rel=1e-15)
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return resnet20(SHAPE, 10)
+
+
+class FirstOnly(RandomInLayers):
+    """Everything to the layers in turn: a rule that is easy to follow by hand."""
+
+    def shares(self, problem: Problem, total: int) -> Mapping[str, float]:
+        kept = {}
+        for name, room in problem.masks.layer_kept.items():
+            kept[name] = float(min(room, total))
+            total -= int(kept[name])
+        return kept
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("compression", [1, 1.01, 2, 10, 100, 1000, 270_896])
+def test_keeps_exactly_the_density(
+    name: str, compression: float, model: nn.Module, pruner_class: ClassOf, pose: Pose
 ) -> None:
-    for model, own, other in ((vgg, "vgg", "resnet"), (resnet, "resnet", "vgg")):
-        problem = pose(model, (3, 32, 32))
-        automatic = shares(SmartRatio(), problem, 100)
-        assert shares(SmartRatio(form=own), problem, 100) == automatic
-        assert shares(SmartRatio(form=other), problem, 100) != automatic
+    masks = run_pruner(pruner_class(name)(), pose(model, SHAPE), 1 / compression).masks
+    assert masks.kept == round(masks.size / compression)
 
 
-def test_a_network_that_cannot_be_traced_is_taken_for_a_resnet(pose: Pose) -> None:
-    class Choosy(nn.Sequential):
-        def forward(self, x: Tensor) -> Tensor:
-            if x.sum() > 0:
-                raise PluginError("traced")
-            out: Tensor = super().forward(x)
-            return out
-
-    layers = [nn.Conv1d(2, 30, 3), nn.Conv1d(30, 30, 3), nn.Flatten(), nn.Linear(60, 3)]
-    problem = pose(Choosy(*layers), (2, 6))
-    assert shares(SmartRatio(), problem, 10) == shares(SmartRatio(form="resnet"), problem, 10)
+@pytest.mark.parametrize("name", NAMES)
+def test_local_scope_is_one_density_for_all(
+    name: str, model: nn.Module, pruner_class: ClassOf, pose: Pose
+) -> None:
+    masks = run_pruner(
+        pruner_class(name)(), pose(model, SHAPE, options=PruningOptions(scope="local")), 0.03
+    ).masks
+    assert masks.layer_kept == apportion({layer: mask.numel() for layer, mask in masks.items()}, 0.03)
 
 
-def test_a_large_classifier_takes_at_most_half(pose: Pose) -> None:
-    """0.3 of this classifier is more than twice all that is kept."""
-    problem = pose(conv((1, 28, 28), 10), (1, 28, 28))
-    found = shares(SmartRatio(), problem, 100)
-    *convolutions, classifier = found
-    assert found[classifier] == pytest.approx(round(problem.masks.size / 100) / 2)
-    assert all(found[name] > 0 for name in convolutions)
+@pytest.mark.parametrize("name", NAMES)
+def test_inverted_keeps_what_the_rule_would_remove(
+    name: str, model: nn.Module, pruner_class: ClassOf, pose: Pose
+) -> None:
+    density = 0.25
+    kept = run_pruner(pruner_class(name)(), pose(model, SHAPE), 1 - density).masks
+    inverted = run_pruner(pruner_class(name)(), pose(model, SHAPE, invert=True), density).masks
+    assert inverted.kept == kept.size - kept.kept
+    for layer, mask in kept.items():
+        assert inverted.layer_kept[layer] == mask.numel() - kept.layer_kept[layer]
 
 
-def test_without_convolutions_only_the_last_layer_has_the_linear_share(pose: Pose) -> None:
-    problem = pose(fc((1, 8, 8), 10), (1, 8, 8))
-    sizes = numbers(problem)
-    densities = [share / sizes[name] for name, share in shares(SmartRatio(), problem, 20).items()]
-    assert densities[-1] == pytest.approx(0.3)
-    assert densities[:-1] == sorted(densities[:-1], reverse=True)
-    assert densities[0] / densities[1] == pytest.approx((6 * 7) / (5 * 6 / 4))
+@pytest.mark.parametrize("name", NAMES)
+def test_a_smaller_network_is_pruned_further(
+    name: str, model: nn.Module, pruner_class: ClassOf, pose: Pose
+) -> None:
+    """Levels of pruning, one on top of the other: what is gone stays gone."""
+    problem = pose(model, SHAPE)
+    before = run_pruner(pruner_class(name)(), problem, 0.1).masks
+    after = run_pruner(pruner_class(name)(), problem.at(before, density=0.1, round=1), 0.09).masks
+    assert after.kept == round(0.09 * after.size)
+    assert all(bool((after[layer] <= before[layer]).all()) for layer in after)
 
 
-def test_vectors_go_with_the_weights_before_them(resnet: nn.Module, pose: Pose) -> None:
-    problem = pose(resnet, (3, 32, 32), options=EVERYTHING)
-    found, sizes = shares(SmartRatio(), problem, 100), numbers(problem)
-    densities = {name: found[name] / n for name, n in sizes.items()}
-    assert densities["stage1.0.bn1.weight"] == pytest.approx(densities["stage1.0.conv1.weight"])
-    assert densities["classifier.bias"] == pytest.approx(densities["classifier.weight"]) == 0.3
-    assert densities["stage2.0.shortcut.bn.bias"] == pytest.approx(densities["stage2.0.shortcut.conv.weight"])
+@pytest.mark.parametrize("name", NAMES)
+def test_depends_on_its_own_generator_alone(
+    name: str, model: nn.Module, pruner_class: ClassOf, pose: Pose
+) -> None:
+    def masks(seed: int) -> Masks:
+        return pruner_class(name)().prune(pose(model, SHAPE, seed=seed), 0.1)
+
+    first = masks(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        assert masks(1) == first
+    other = masks(2)
+    assert other != first
+    assert other.layer_kept == first.layer_kept
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_asks_for_no_data(name: str, pruner_class: ClassOf) -> None:
+    assert not pruner_class(name).needs_data
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rounds_are_refused(name: str, pruner_class: ClassOf) -> None:
+    with pytest.raises(UsageError, match="draws its masks at once: rounds=10 has no effect, leave it out"):
+        pruner_class(name)(rounds=10)
+
+
+@pytest.mark.parametrize(("name", "field"), [("uniform-plus", "last"), ("smart-ratio", "linear")])
+@pytest.mark.parametrize("density", [-0.1, 1.5, float("nan")])
+def test_a_density_that_is_none_is_refused(
+    name: str, field: str, density: float, pruner_class: ClassOf
+) -> None:
+    with pytest.raises(UsageError, match=f"{field} is the density of a layer, from 0 to 1, not {density:g}"):
+        pruner_class(name)(**{field: density})
+
+
+def test_a_rule_of_ten_lines(pose: Pose) -> None:
+    net = nn.Sequential(nn.Linear(4, 5), nn.Linear(5, 6))
+    masks = run_pruner(FirstOnly(), pose(net, (4,)), 0.5).masks
+    assert masks.layer_kept == {"0.weight": 20, "1.weight": 5}
+
+
+def test_every_place_is_as_likely(pose: Pose) -> None:
+    """2000 draws of 3 of 12: each place within five standard deviations of a quarter."""
+    problem = pose(nn.Linear(4, 3), (4,))
+    times = sum(draw(problem, {"weight": 3})["weight"].long() for _ in range(2000))
+    assert isinstance(times, torch.Tensor)
+    assert int(times.sum()) == 6000
+    assert bool(((times - 500).abs() < 5 * (2000 * 0.25 * 0.75) ** 0.5).all())

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from synflow_bench.errors import UsageError
 from synflow_bench.pruning import Masks, Problem, run_pruner
 from synflow_bench.suites import PruningOptions
-from synflow_bench_models.fc import fc
+from synflow_bench_models.small import fc
 from synflow_bench_pruners.ntk_sap import Draw, NtkSap
 
 Pose = Callable[..., Problem]
@@ -99,7 +99,7 @@ def test_prunable_biases_are_permuted_too(pose: Pose) -> None:
 def test_five_draws_for_ten_classes_and_one_for_more(pose: Pose) -> None:
     for classes, draws in ((10, 5), (11, 1)):
         problem = pose(nn.Linear(4, classes), (4,), num_classes=classes)
-        assert len(list(NtkSap()._sizes(problem))) == draws
+        assert len(list(NtkSap().batch_sizes(problem))) == draws
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28)], ids=str)
@@ -138,5 +138,5 @@ def test_draws_from_the_problems_generator_alone_and_restores_batch_norm(net: nn
 
 @pytest.mark.parametrize("wrong", [{"repeats": -1}, {"perturbation": 0.0}, {"batch": 1}], ids=str)
 def test_refuses_draws_that_cannot_be(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="give 0 repeats"):
+    with pytest.raises(UsageError, match="repeats must be at least 0"):
         NtkSap(**wrong)  # type: ignore[arg-type]

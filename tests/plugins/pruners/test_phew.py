@@ -1,9 +1,12 @@
-"""`phew`: exact counts, whole paths, and steps as likely as the weights are large."""
+"""`phew`: exact counts, whole paths, and entries as likely as by one walk after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
+from bisect import bisect
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count, pairwise
+from random import Random
 
 import pytest
 import torch
@@ -13,14 +16,18 @@ from torch.func import functional_call
 from synflow_bench.errors import ModelError, UsageError
 from synflow_bench.pruning import Masks, Problem, run_pruner
 from synflow_bench.suites import PruningOptions
-from synflow_bench_models.conv import conv
-from synflow_bench_models.fc import fc
-from synflow_bench_models.lottery_resnet import resnet20
+from synflow_bench_models.resnet import lottery_resnet20 as resnet20
+from synflow_bench_models.small import conv, fc
 from synflow_bench_pruners.phew import Phew
 from synflow_bench_pruners.walks import Walks
 
 Pose = Callable[..., Problem]
 SHAPES = {fc: (1, 8, 8), conv: (3, 6, 6), resnet20: (3, 8, 8)}
+Entry = tuple[int, int, int, int]
+"""Layer, output, input and place in the kernel."""
+SEEDS = 200
+DENSITY = 0.8
+SIGMAS = 5
 
 
 class Grouped(nn.Module):
@@ -159,8 +166,8 @@ def test_walks_past_identity_shortcuts_and_through_weighted_ones(pose: Pose) -> 
     forward, _ = walks.tour(1000)
     taken = dict.fromkeys(problem.masks, 0)
     for step in forward:
-        name = next(n for n, crossing in walks.crossings.items() if crossing is step.crossing)
-        taken[name] += len(step.walkers)
+        assert step.crossing is not None
+        taken[step.crossing.name] += len(step.walkers)
     assert taken["stem.conv.weight"] == taken["stage1.2.conv2.weight"] == taken["classifier.weight"] == 1000
     beside = taken["stage2.0.shortcut.conv.weight"]
     assert taken["stage2.0.conv1.weight"] == taken["stage2.0.conv2.weight"] == 1000 - beside
@@ -208,21 +215,116 @@ def test_depends_on_the_problems_generator_alone(pose: Pose) -> None:
     assert Phew().prune(posed(pose, conv, seed=2), 0.1) != first
 
 
-class Transposing(nn.Module):
+class Sorting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.a = nn.Linear(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.a(x) @ self.a.weight
+        return self.a(x).sort().values
 
 
-def test_a_network_that_cannot_be_followed_is_one_clear_line(pose: Pose) -> None:
-    with pytest.raises(ModelError, match=r"Transposing has a call of .*matmul.*; phew follows") as caught:
-        run_pruner(Phew(), pose(Transposing(), (4,)), 0.5)
+class Normalized(nn.Module):
+    """A linear layer whose weight is computed from its parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, nn.functional.normalize(self.a.weight))
+
+
+@pytest.mark.parametrize(("model", "reason"), [(Sorting(), "sort"), (Normalized(), "'a.weight'")])
+def test_a_network_that_cannot_be_traced_is_one_clear_line(model: nn.Module, reason: str, pose: Pose) -> None:
+    with pytest.raises(ModelError, match=reason) as caught:
+        run_pruner(Phew(), pose(model, (4,)), 0.5)
     assert "\n" not in str(caught.value)
 
 
 def test_a_second_round_is_refused() -> None:
     with pytest.raises(UsageError, match="rounds=2 has no effect"):
         Phew(rounds=2)
+
+
+class SingleWalks:
+    """The paper's: the next unit with P ~ L1 norm of the kernel, then the entry of the kernel with P ~ |w|.
+
+    `sizes` are |w| (outputs, inputs, kernel) of each layer.
+    """
+
+    def __init__(self, sizes: Sequence[Tensor], seed: int) -> None:
+        self._random = Random(seed)  # noqa: S311  no secret
+        self._ahead = [size.sum(2).cumsum(0).T.tolist() for size in sizes]
+        self._back = [size.sum(2).cumsum(1).tolist() for size in sizes]
+        self._kernels = [size.cumsum(2).tolist() for size in sizes]
+
+    def steps(self) -> Iterator[Entry]:
+        """Forth and back in turn; units of the input and of the output take turns to be the first."""
+        for turn in count():
+            yield from self._forth(turn % len(self._ahead[0]))
+            yield from self._back_from(turn % len(self._back[-1]))
+
+    def _forth(self, unit: int) -> Iterator[Entry]:
+        for layer, norms in enumerate(self._ahead):
+            output = self._drawn(norms[unit])
+            yield layer, output, unit, self._drawn(self._kernels[layer][output][unit])
+            unit = output
+
+    def _back_from(self, unit: int) -> Iterator[Entry]:
+        for layer in reversed(range(len(self._back))):
+            source = self._drawn(self._back[layer][unit])
+            yield layer, unit, source, self._drawn(self._kernels[layer][unit][source])
+            unit = source
+
+    def _drawn(self, sums: Sequence[float]) -> int:
+        return bisect(sums, self._random.random() * sums[-1], hi=len(sums) - 1)
+
+
+def one_by_one(sizes: Sequence[Tensor], k: int, seed: int) -> Tensor:
+    """Walk until `k` entries are kept."""
+    masks = [torch.zeros(size.shape, dtype=torch.bool) for size in sizes]
+    kept: set[Entry] = set()
+    for entry in SingleWalks(sizes, seed).steps():
+        kept.add(entry)
+        if len(kept) == k:
+            break
+    for layer, *place in kept:
+        masks[layer][tuple(place)] = True
+    return in_a_row(masks)
+
+
+def in_a_row(masks: Sequence[Tensor]) -> Tensor:
+    return torch.cat([mask.flatten() for mask in masks]).double()
+
+
+def network() -> nn.Module:
+    """720 weights, with units from small to large, so that some are found late."""
+    generator = torch.Generator().manual_seed(0)
+    scales = torch.linspace(-1, 1, 30).exp()
+    kernels = torch.randn(30, 6, 1, 2, generator=generator) * scales.view(-1, 1, 1, 1)
+    head = torch.randn(12, 30, generator=generator) * scales
+    layers = {"conv": nn.Conv2d(6, 30, (1, 2)), "flat": nn.Flatten(), "head": nn.Linear(30, 12)}
+    model = nn.Sequential(OrderedDict(layers))
+    model.load_state_dict({"conv.weight": kernels, "head.weight": head}, strict=False)
+    return model
+
+
+def assert_alike(ours: Tensor, theirs: Tensor) -> None:
+    """The means of both samples (seeds, numbers) differ by less than `SIGMAS` standard errors."""
+    variance = (ours.var(0) + theirs.var(0)) / SEEDS + 1 / SEEDS**2
+    assert ((ours.mean(0) - theirs.mean(0)).abs() < SIGMAS * variance.sqrt()).all()
+
+
+def test_each_entry_is_kept_as_often_as_by_walks_one_by_one(pose: Pose) -> None:
+    """Entry by entry, and all entries of about one size together; both ways keep 576 of 720."""
+    model = network()
+    posed = [pose(model, (6, 1, 2), seed=seed) for seed in range(SEEDS)]
+    ours = torch.stack([in_a_row(list(Phew().prune(each, DENSITY).values())) for each in posed])
+    sizes = [weight.detach().double().abs() for weight in posed[0].parameters.values()]
+    sizes = [size.reshape(*size.shape[:2], -1) for size in sizes]
+    theirs = torch.stack([one_by_one(sizes, 576, seed) for seed in range(SEEDS)])
+    assert ours.sum(1).unique().tolist() == theirs.sum(1).unique().tolist() == [576]
+    assert_alike(ours, theirs)
+    for alike in in_a_row(sizes).argsort().chunk(5):
+        assert_alike(ours[:, alike].sum(1, keepdim=True), theirs[:, alike].sum(1, keepdim=True))

@@ -133,5 +133,5 @@ def test_dropout_is_drawn_from_the_problems_generator(data: Examples, pose: Pose
 
 @pytest.mark.parametrize("wrong", [{"inner_steps": -1}, {"inner_lr": 0.0}, {"batch": 0}], ids=str)
 def test_refuses_a_loop_that_cannot_be(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="at least 0 steps"):
+    with pytest.raises(UsageError, match="inner_steps must be at least 0"):
         ProsPr(**wrong)  # type: ignore[arg-type]

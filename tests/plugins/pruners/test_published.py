@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from synflow_bench.pruning import Masks, Problem, Pruner, run_pruner
-from synflow_bench_models.lottery_vgg import vgg16_bn
+from synflow_bench_models.vgg import lottery_vgg16_bn as vgg16_bn
 
 FIGURES = Path(__file__).parent / "data" / "vgg16bn_cifar100_layer_density.csv"
 SHAPE, CLASSES = (3, 32, 32), 100

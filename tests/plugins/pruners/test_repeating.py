@@ -15,12 +15,11 @@ from torch.nn.functional import conv2d
 
 from synflow_bench import Problem
 from synflow_bench.pruning import run_pruner
-from synflow_bench_models.lottery_resnet import resnet20
-from synflow_bench_models.lottery_vgg import vgg11_bn
+from synflow_bench_models.resnet import lottery_resnet20 as resnet20
+from synflow_bench_models.vgg import lottery_vgg11_bn as vgg11_bn
 from synflow_bench_pruners import repeating
 from synflow_bench_pruners.repeating import RepeatingImages
-from synflow_bench_pruners.synflow import SynFlow
-from synflow_bench_pruners.synflow_l2 import SynFlowL2
+from synflow_bench_pruners.synflow import SynFlow, SynFlowL2
 
 Pose = Callable[..., Problem]
 Convolve = Callable[[Tensor], Tensor]
@@ -31,7 +30,7 @@ PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
 def computed_once() -> Iterator[list[int]]:
     """Every convolution is worth it; tells how many rows the products for images and for gradients had."""
     rows: list[int] = []
-    original = repeating._sharing_columns
+    original = repeating.multiply_by_columns
 
     def noted(few: Tensor, wide: Tensor) -> Tensor:
         rows.append(len(few))
@@ -39,7 +38,7 @@ def computed_once() -> Iterator[list[int]]:
 
     with pytest.MonkeyPatch.context() as patch, RepeatingImages():
         patch.setattr(repeating, "WORTH", 0)
-        patch.setattr(repeating, "_sharing_columns", noted)
+        patch.setattr(repeating, "multiply_by_columns", noted)
         yield rows
 
 
@@ -153,7 +152,7 @@ def test_errors_are_those_of_torch(kernel: tuple[int, ...]) -> None:
 
 
 def test_small_convolutions_are_left_to_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeating, "_sharing_columns", None)
+    monkeypatch.setattr(repeating, "multiply_by_columns", None)
     pixels, kernel = image("ones", 9, 9), random(8, 3, 3, 3)
     with RepeatingImages():
         found = conv2d(pixels, kernel, None, 1, 1)

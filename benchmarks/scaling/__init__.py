@@ -1,1 +1,0 @@
-"""How costs grow: measurements of this machine, and a simulated cluster."""

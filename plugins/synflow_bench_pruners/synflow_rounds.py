@@ -1,0 +1,111 @@
+"""Rounds of a score on ever smaller networks: units that no path reaches are removed between rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from synflow_bench import Masks, Problem
+from synflow_bench.compaction import CompactNetwork, MaskedNetwork, compact
+from synflow_bench.graph import Graph, Untraceable, trace
+from synflow_bench.pruning import kept_count
+
+LARGE = 1 << 20
+"""The number of weights from which the remaining rounds cost more than the search for dead units."""
+
+FALL = 0.5
+"""The share to which the kept weights must have fallen before the next search."""
+
+WORTH = 0.7
+"""The largest share of the network left at which the remaining rounds make up for building a smaller one."""
+
+ROUNDS = 20
+"""The smallest number of remaining rounds for a search."""
+
+
+def in_compacted_rounds(
+    problem: Problem,
+    targets: list[float],
+    score: Callable[[Problem], Mapping[str, Tensor]],
+    lay_out: Callable[[Tensor], Tensor],
+) -> Masks:
+    """Prune in rounds; the masks are those of rounds on the whole network, except for rounding.
+
+    Args:
+        problem: The problem of the first round.
+        targets: The density of every round.
+        score: Must leave the network as it is, and give 0 to a weight on no path to the output and more to
+            all others, so that plain rounds would remove the former first.
+        lay_out: Gives a tensor of a smaller network its memory layout.
+    """
+    return _Rounds(problem, score, lay_out).run(targets)
+
+
+class _Rounds:
+    def __init__(
+        self,
+        problem: Problem,
+        score: Callable[[Problem], Mapping[str, Tensor]],
+        lay_out: Callable[[Tensor], Tensor],
+    ) -> None:
+        self._problem, self._score, self._lay_out = problem, score, lay_out
+        self._size, self._kept_at_search = problem.masks.size, problem.masks.kept
+        self._parts: list[CompactNetwork] = []
+        self._graph: Graph | Untraceable | None = None
+
+    def run(self, targets: list[float]) -> Masks:
+        whole = self._problem
+        masks = whole.masks
+        wanted = [kept_count(target, self._size) for target in targets]
+        for round, k in enumerate(wanted, start=1):
+            here = self._problem.narrowed(masks, density=k / masks.size, round=round)
+            self._problem, masks = here.keep(self._score)
+            if len(wanted) - round >= ROUNDS and self._is_worth_a_search(k, masks.size):
+                masks = self._compacted(masks, at_least=wanted[round])
+        whole.model.to(self._problem.dtype)
+        for part in reversed(self._parts):
+            masks = Masks(part.expand_masks(masks))
+        return masks
+
+    def _is_worth_a_search(self, kept: int, size: int) -> bool:
+        plain = self._problem.options.scope == "global" and not self._problem.invert
+        return plain and size >= LARGE and kept < FALL * self._kept_at_search
+
+    def _compacted(self, masks: Masks, *, at_least: int) -> Masks:
+        """Go on with a smaller problem if there is one that has the weights of the next round.
+
+        Returns:
+            The masks of the problem that the next round scores.
+        """
+        self._kept_at_search = masks.kept
+        problem = self._problem
+        ones = torch.ones(1, *problem.input_shape, dtype=problem.dtype, device=problem.device)
+        self._graph = self._graph or trace(problem.model, ones)
+        same = partial(_same_flow, ones)
+        small = compact(problem.model, masks, self._graph, problem.input_shape, same, WORTH)
+        if small is None or Masks(small.masks).kept < at_least:
+            return masks
+        self._parts.append(small)
+        self._graph = None
+
+        def of(name: str, tensor: Tensor) -> Tensor:
+            return self._lay_out(small.compact_tensor(name, tensor))
+
+        self._problem = problem.part(small.model, of)
+        return Masks({name: of(name, mask) for name, mask in masks.items()})
+
+
+@torch.no_grad()
+def _same_flow(ones: Tensor, whole: MaskedNetwork, small: MaskedNetwork, _shape: tuple[int, ...]) -> bool:
+    """Return True if the total flow is equal, except for rounding; flows are positive and cannot cancel."""
+    flows = []
+    for model, masks in (whole, small):
+        state = {
+            name: parameter * masks[name] if name in masks else parameter
+            for name, parameter in model.named_parameters()
+        }
+        flows.append(float(torch.func.functional_call(model, state, (ones,)).double().sum()))
+    return abs(flows[0] - flows[1]) <= 1e-4 * abs(flows[0])

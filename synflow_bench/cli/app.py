@@ -1,0 +1,174 @@
+"""The command line as a whole: its commands, its exit codes, and errors of one line each."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synflow_bench import __version__
+from synflow_bench.errors import HandledError, UnknownNameError
+
+if TYPE_CHECKING:
+    from synflow_bench.host import Host
+
+NAME = "synflow-bench"
+DEBUG = "--debug"
+INTERRUPTED = 130
+
+PLUGIN_FILES = "synflow_bench.plugin_files"
+"""The key in the context of the files that `--plugin` names."""
+_HOST = "synflow_bench.host"
+
+COMMANDS = {
+    "run": ("run:command", "Prune, train and record the cells of a suite"),
+    "leaderboard": ("leaderboard:command", "Rank pruners: accuracy against compression, over seeds"),
+    "show": ("show:command", "Show a record, or the description of an installed name"),
+    "list": ("plugins:list_installed", "List pruners, models, datasets, suites, executors or loggers"),
+    "plugins": ("plugins:list_plugins", "List plugins, what they provide, and what is wrong with them"),
+    "check": ("plugins:check", "Check pruners, models and datasets against the plugin contract"),
+    "new-plugin": ("plugins:new_plugin", "Write a small distribution with a plugin of your own"),
+    "data": ("data:command", "List and download datasets"),
+    "results": ("results:command", "List, export, import and verify records"),
+}
+"""The module and the attribute of each built-in command, and its line of help."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    A `HandledError` is printed as one line on stderr, below its traceback if `--debug` is anywhere among the
+    arguments. Any other exception is not caught.
+
+    Args:
+        arguments: The command and its options; by default those of the process.
+
+    Returns:
+        The exit code: 0 for success, 1 for an outcome that is not clean, such as failed cells, 2 for a usage
+        error, and 130 after an interrupt.
+
+    Example:
+        >>> from synflow_bench.cli import main
+        >>> main(["--version"])  # doctest: +ELLIPSIS
+        synflow-bench ...
+        0
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = command_line().main([word for word in given if word != DEBUG], NAME, standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        return _fail(_message(error), error.exit_code)
+    except click.Abort:
+        return _fail("interrupted", INTERRUPTED)
+    except HandledError as error:
+        if DEBUG in given:
+            traceback.print_exception(error)
+        return _fail(str(error), error.exit_code)
+    return result if type(result) is int else 0
+
+
+def command_line() -> click.Group:
+    """Return a new command line, to which plugins may add commands."""
+    debug = click.Option([DEBUG], is_flag=True, expose_value=False, help="Show the traceback of every error.")
+    group = CommandLine(NAME, params=[debug], help="Benchmark neural-network pruning at initialization.")
+    version = click.version_option(__version__, prog_name=NAME, message="%(prog)s %(version)s")
+    return version(group)
+
+
+def load_host(ctx: click.Context, check: bool = True) -> Host:
+    """Return the plugins of this command line, loaded at the first call.
+
+    Args:
+        ctx: The context of the command.
+        check: Raise an error if a plugin is invalid.
+
+    Raises:
+        PluginError: If a plugin is invalid.
+    """
+    from synflow_bench.host import Host
+
+    host: Host | None = ctx.meta.get(_HOST)
+    files = ctx.meta.get(PLUGIN_FILES, ())
+    if host is None or host.files != files:  # a plugin's command is found before its `--plugin` is read
+        host = ctx.meta[_HOST] = Host.load(files=files)
+    if check:
+        host.check()
+    return host
+
+
+class LazyCommand(click.Command):
+    """A command before its import: its name, its line of help, and a reference such as "module:attribute"."""
+
+    def __init__(self, name: str, line: str, reference: str) -> None:
+        super().__init__(name, short_help=line)
+        self.reference = reference
+
+    def load(self) -> click.Command:
+        """Import the command."""
+        module, _, attribute = self.reference.partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+
+class CommandLine(click.Group):
+    """The group of all commands. It loads plugins only to list all commands, or to find one of theirs."""
+
+    def __init__(self, name: str, **settings: Any) -> None:
+        super().__init__(name, **settings)
+        for name, (reference, line) in COMMANDS.items():
+            self.commands[name] = LazyCommand(name, line, f"synflow_bench.cli.{reference}")
+        self._has_plugins = False
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return all names: the built-in ones in the order of `COMMANDS`, then those of plugins."""
+        self._add_plugins(ctx)
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command of this name, not imported yet if it is lazy."""
+        if cmd_name not in self.commands:
+            self._add_plugins(ctx)
+        return self.commands.get(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the imported command that runs, with its name and its arguments.
+
+        Raises:
+            UnknownNameError: If no command has this name.
+            PluginError: If the command is not built in and a plugin is invalid.
+        """
+        command = self.get_command(ctx, args[0])
+        if isinstance(command, LazyCommand):
+            return args[0], command.load(), args[1:]
+        if not ctx.resilient_parsing:
+            load_host(ctx)
+            if command is None:
+                raise UnknownNameError("command", args[0], self.commands)
+        return args[0] if command else None, command, args[1:]
+
+    def _add_plugins(self, ctx: click.Context) -> None:
+        if not self._has_plugins:
+            self._has_plugins = True
+            load_host(ctx, check=False).commands(self)
+
+
+def _message(error: click.ClickException) -> str:
+    """Return a message of click in the style of our own, with the command that shows the help."""
+    message = error.format_message().rstrip(".")
+    context = getattr(error, "ctx", None)
+    hint = f"; see `{context.command_path} --help`" if context else ""
+    return f"{message[:1].lower()}{message[1:]}{hint}"
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+    return code

@@ -1,0 +1,228 @@
+"""The plan of a run: its pruners and cells, their records, and the check of their settings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from synflow_bench.data import download_command
+from synflow_bench.errors import HandledError, PluginError, RecordError, SuiteError, UsageError
+from synflow_bench.host import Host
+from synflow_bench.protocols import check_network, check_rewind, plugins_of
+from synflow_bench.pruning import resolve_pruner
+from synflow_bench.records import Store, file_name, read_record, read_status
+from synflow_bench.suites import (
+    DENSE,
+    Cell,
+    ModelSpec,
+    PrunerSpec,
+    PruningOptions,
+    Revisions,
+    Setting,
+    Suite,
+    expand,
+)
+
+
+def resolve_pruners(specs: Iterable[PrunerSpec], host: Host) -> list[PrunerSpec]:
+    """Complete the specs with all parameters and their labels; equal ones are returned once.
+
+    Raises:
+        UnknownNameError: A name or a parameter is unknown.
+        UsageError: A value has the wrong type, or a spec is the dense network, which is always a row.
+        PluginError: A pruner cannot be imported or is not a `Pruner`.
+    """
+    resolved = {}
+    for spec in specs:
+        if spec.name == DENSE:
+            raise UsageError("the dense network is always a row; leave out pruner 'dense'")
+        _, full = resolve_pruner(host.pruners.get(spec.name), spec, host.pruners.entry(spec.name).title)
+        resolved[full.label] = full
+    return list(resolved.values())
+
+
+def installed_pruners(host: Host, report: Callable[[str], None]) -> list[PrunerSpec]:
+    """Resolve every installed pruner; `report` is called with one line for each that cannot be used."""
+    found = []
+    for name in host.pruners.names():
+        try:
+            found += resolve_pruners([PrunerSpec(name=name)], host)
+        except PluginError as error:
+            report(f"{error}; it is left out")
+    return found
+
+
+_DATA_ABLATIONS = ("random-labels", "random-inputs")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a run, each in one of four lists.
+
+    Attributes:
+        cells: All cells.
+        recorded: Those that need no work.
+        failed: Those with a failed record that is kept.
+        missing: Those to be run.
+        skipped: Those whose dataset is missing.
+        unavailable: The missing datasets, each with one line that says how to get it.
+        unreadable: The files of missing cells that are not valid records, with the reasons.
+    """
+
+    cells: list[Cell]
+    recorded: list[Cell] = field(default_factory=list)
+    failed: list[Cell] = field(default_factory=list)
+    missing: list[Cell] = field(default_factory=list)
+    skipped: list[Cell] = field(default_factory=list)
+    unavailable: dict[str, str] = field(default_factory=dict)
+    unreadable: dict[Path, str] = field(default_factory=dict)
+
+
+def cells_of(suite: Suite, pruners: list[PrunerSpec], host: Host) -> list[Cell]:
+    """Expand `suite` for resolved `pruners`; data ablations only apply to pruners that need data.
+
+    Raises:
+        UnknownNameError: A dataset or a model is not installed.
+        SuiteError: A training ends before the step that weights are rewound to.
+        PluginError: A plugin's object cannot be imported.
+    """
+    for setting in suite.settings:
+        if setting.protocol.step:
+            check_rewind(setting, images=host.datasets.get(setting.dataset).sizes[0])
+
+    def revisions(setting: Setting, pruner: PrunerSpec | None) -> Revisions:
+        return Revisions(
+            pruner=host.pruners.get(pruner.name).revision if pruner else 1,
+            model=getattr(host.models.get(setting.model.name), "revision", 1),
+            dataset=host.datasets.get(setting.dataset).revision,
+        )
+
+    needs_data = {spec.name: host.pruners.get(spec.name).needs_data for spec in pruners}
+    cells = expand(suite, pruners, revisions)
+    return [cell for cell in cells if cell.ablation not in _DATA_ABLATIONS or needs_data[cell.pruner.name]]
+
+
+def make_plan(
+    cells: list[Cell],
+    host: Host,
+    store: Store,
+    data_root: Path,
+    *,
+    force: bool = False,
+    retry_failed: bool = True,
+) -> Plan:
+    """Compare `cells` with the existing records and datasets; nothing is changed.
+
+    Args:
+        cells: All cells of the run.
+        host: The plugins.
+        store: The records.
+        data_root: The data folder.
+        force: Run every cell again.
+        retry_failed: Run failed cells again.
+
+    Raises:
+        UnknownNameError: A dataset is not installed.
+        RecordError: The records folder cannot be read.
+    """
+    plan = Plan(cells, unavailable=_unavailable(cells, host, data_root))
+    files = _Files(store)
+    for cell in cells:
+        path = None if force else files.of(cell)
+        status = _status(path, plan.unreadable) if path else None
+        if status == "ok":
+            plan.recorded.append(cell)
+        elif status == "failed" and not retry_failed:
+            plan.failed.append(cell)
+        elif cell.setting.dataset in plan.unavailable:
+            plan.skipped.append(cell)
+        else:
+            plan.missing.append(cell)
+    return plan
+
+
+class _Files:
+    """The files of a store; each folder is listed once, because a plan may have a hundred thousand cells."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._listed: dict[tuple[str, str, str], tuple[Path, frozenset[str]]] = {}
+
+    def of(self, cell: Cell) -> Path | None:
+        """Return the file of the cell's record, or None where there is none."""
+        place = cell.setting.dataset, cell.setting.model.name, cell.pruner.name
+        if place not in self._listed:
+            folder = self._store.folder(cell)
+            try:
+                self._listed[place] = folder, frozenset(path.name for path in folder.iterdir())
+            except (FileNotFoundError, NotADirectoryError):
+                self._listed[place] = folder, frozenset()
+        folder, names = self._listed[place]
+        if names and (name := file_name(cell)) in names:
+            return folder / name
+        return None
+
+
+def _status(path: Path, unreadable: dict[Path, str]) -> str | None:
+    try:
+        return read_status(path)
+    except RecordError as error:
+        unreadable[path] = str(error)
+        return None
+
+
+def _unavailable(cells: Iterable[Cell], host: Host, data_root: Path) -> dict[str, str]:
+    names = dict.fromkeys(cell.setting.dataset for cell in cells)
+    datasets = {name: host.datasets.get(name)() for name in names}
+    return {
+        name: f"dataset {name!r} is not in {str(data_root)!r}; "
+        + (dataset.by_hand(data_root) or f"`{download_command(data_root, name)}` fetches it")
+        for name, dataset in datasets.items()
+        if not dataset.present(data_root)
+    }
+
+
+def check_settings(plan: Plan, host: Host) -> None:
+    """Check that the settings of missing cells can build and prune their networks.
+
+    Every network is tried once, with the input shape that its dataset declares; no dataset is read.
+
+    Raises:
+        SuiteError: A setting cannot, as the message describes.
+    """
+    tried: list[tuple[str, ModelSpec, PruningOptions]] = []
+    for setting in {cell.setting.digest: cell.setting for cell in plan.missing}.values():
+        network = (setting.dataset, setting.model, setting.pruning)
+        if network in tried:
+            continue
+        tried.append(network)
+        data, factory = host.datasets.get(setting.dataset), host.models.get(setting.model.name)
+        try:
+            check_network(factory, setting, data.input_shape, data.num_classes)
+        except HandledError as error:
+            raise SuiteError(f"{setting.title}: {error}") from error
+
+
+def changed_files(plan: Plan, host: Host, store: Store) -> Counter[str]:
+    """Count, by plugin file of the host, the recorded cells of `plan` that used another version of it.
+
+    The key of a cell does not depend on the content of a plugin file, so these cells are not run again.
+    """
+    current = {f"{file.distribution} {file.version}": file.given for file in host.files}
+    if not current:
+        return Counter()
+    return Counter(
+        current[plugin]
+        for cell in plan.recorded
+        for kind, plugin in plugins_of(cell, host).items()
+        if plugin in current and _recorded(cell, store).get(kind, plugin) != plugin
+    )
+
+
+def _recorded(cell: Cell, store: Store) -> dict[str, str]:
+    try:
+        return read_record(store.path(cell)).provenance.plugins
+    except RecordError:  # reported elsewhere
+        return {}

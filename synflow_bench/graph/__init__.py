@@ -1,0 +1,28 @@
+"""The graph of a network: its nodes and edges, found by tracing, and the paths that masks leave in it."""
+
+from synflow_bench.graph.graph import (
+    CONSTANT,
+    Edges,
+    Graph,
+    LayerEdges,
+    NodeValues,
+    Untraceable,
+    View,
+)
+from synflow_bench.graph.reach import Reachability, effective_masks, reachable
+from synflow_bench.graph.trace import in_mode, trace
+
+__all__ = [
+    "CONSTANT",
+    "Edges",
+    "Graph",
+    "LayerEdges",
+    "NodeValues",
+    "Reachability",
+    "Untraceable",
+    "View",
+    "effective_masks",
+    "in_mode",
+    "reachable",
+    "trace",
+]

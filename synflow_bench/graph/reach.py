@@ -1,0 +1,103 @@
+"""Reachable nodes and effective weights of a masked network.
+
+Vysogorets & Kempe, "Connectivity Matters: Neural Network Pruning Through the Lens of Effective Sparsity",
+2023, arXiv 2107.02306.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from synflow_bench.graph.graph import Graph, set_entries
+
+
+@dataclass(frozen=True)
+class Reachability:
+    """The nodes that paths of kept weights join to the input and to the output.
+
+    Attributes:
+        from_input: Nodes to which a path leads from the input, (nodes,) bool.
+        to_output: Nodes from which a path leads to the output, (nodes,) bool. All others are dead: they
+            cannot change the output.
+    """
+
+    from_input: Tensor
+    to_output: Tensor
+
+
+def reachable(graph: Graph, masks: Mapping[str, Tensor]) -> Reachability:
+    """Follow paths of kept weights forward from the input and backward from the output.
+
+    Values do not matter: a weight that is zero is an edge, and nothing can overflow or cancel. Biases, shifts
+    and running statistics are no edges: a node that has only those is constant, and constants feed nothing.
+
+    Args:
+        graph: The graph of the network.
+        masks: Bool tensors by parameter name, True for kept entries; a tensor without a mask is kept.
+    """
+    from_input, to_output = _propagate(graph, masks)
+    return Reachability(from_input[:-1], to_output[:-1])
+
+
+def effective_masks(graph: Graph, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the masks without the entries that are on no path of kept weights from input to output.
+
+    A bias or a shift stays when its node is on a path. A tensor that is used several times keeps what any use
+    needs; one that the network does not use keeps nothing.
+
+    Args:
+        graph: The graph of the network; the result is wrong where `graph.opaque` has a name of `masks`.
+        masks: Bool tensors by parameter name, True for kept entries; a tensor without a mask is kept.
+
+    Returns:
+        Masks on the CPU, by the names and of the shapes of `masks`.
+
+    Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from synflow_bench.graph import trace
+        >>> model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+        >>> graph = trace(model, torch.ones(1, 2))
+        >>> masks = {"0.weight": torch.tensor([[1, 1], [1, 0]]), "1.weight": torch.tensor([[0, 1]])}
+        >>> effective_masks(graph, {name: mask.bool() for name, mask in masks.items()})["0.weight"]
+        tensor([[False, False],
+                [ True, False]])
+    """
+    from_input, to_output = _propagate(graph, masks)
+    on_path = {view.name: view.blank() for view in graph.views if view.name in masks}
+    for step in graph.steps:
+        if step.view is not None and step.view.name in on_path:
+            step.mark(step.view.of(on_path[step.view.name]), from_input, to_output)
+    for each in graph.node_values:
+        if each.values.name in on_path:
+            alive = from_input[each.nodes] & to_output[each.nodes]
+            set_entries(each.values.of(on_path[each.values.name]), each.entries[alive])
+    return {
+        name: on_path[name].logical_and_(mask.cpu()) if name in on_path else torch.zeros_like(mask).cpu()
+        for name, mask in masks.items()
+    }
+
+
+def _propagate(graph: Graph, masks: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Return the flags of `Reachability`, with one more place for `CONSTANT`, which nothing feeds."""
+    laid_out = {
+        view.name: view.laid_out(masks[view.name].cpu()) for view in graph.views if view.name in masks
+    }
+    kept = [
+        step.kept(step.view.of(laid_out[step.view.name]))
+        if step.view and step.view.name in laid_out
+        else None
+        for step in graph.steps
+    ]
+    from_input, to_output = torch.zeros(2, graph.num_nodes + 1, dtype=torch.bool)
+    from_input[graph.inputs] = True
+    for step, edges in zip(graph.steps, kept, strict=True):
+        step.forward(from_input, edges)
+    to_output[graph.outputs] = True
+    for step, edges in zip(reversed(graph.steps), reversed(kept), strict=True):
+        step.backward(to_output, edges)
+    return from_input, to_output

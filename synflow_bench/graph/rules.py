@@ -1,0 +1,411 @@
+"""Rules by which the nodes of an operation's output follow from those of its inputs.
+
+There is a rule per ATen operation, or per kind of operations: layers, element-wise functions, and what moves,
+pools or reduces activations. A rule adds edges to the graph and returns the node ids of the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from synflow_bench.graph.graph import CONSTANT, GraphBuilder, View, collapse, nodes_in
+
+
+class TracingError(Exception):
+    """An operation through which nodes cannot be followed."""
+
+
+class TracedTensors:
+    """The nodes of activations, and the parameters and buffers that a tensor views or was computed from.
+
+    A view is recognized by its memory, so that every way to transpose, slice or reshape a parameter is
+    followed.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.nodes: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
+        self._computed: MutableMapping[Tensor, frozenset[str]] = WeakTensorKeyDictionary()
+        self._named: dict[int, list[tuple[str, Tensor]]] = {}
+        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+            self._named.setdefault(_memory(tensor), []).append((name, tensor))
+
+    def view(self, tensor: Tensor) -> View | None:
+        """Return how `tensor` views a parameter or a buffer; None if it does not."""
+        for name, base in self._named.get(_memory(tensor), []):
+            offset = int(tensor.storage_offset()) - int(base.storage_offset())
+            if 0 <= offset < max(base.numel(), 1) and tensor.dtype == base.dtype:
+                # Copies that `expand` made are one entry each.
+                shape = [1 if s == 0 else n for n, s in zip(tensor.shape, tensor.stride(), strict=True)]
+                return View(name, tuple(shape), tensor.stride(), offset, tuple(base.shape), base.stride())
+        return None
+
+    def names(self, tensor: Tensor) -> frozenset[str]:
+        """Return the parameters and buffers that `tensor` views or was computed from."""
+        view = self.view(tensor)
+        return frozenset({view.name}) if view else self._computed.get(tensor, frozenset())
+
+    def note_computed(self, tensor: Tensor, names: frozenset[str]) -> None:
+        """Note that `tensor` was computed from these parameters and buffers, unless it is a view of one."""
+        if names and self.view(tensor) is None:
+            self._computed[tensor] = names
+
+    def shares_memory(self, tensor: Tensor) -> bool:
+        """Return True if the memory of `tensor` holds another activation, a parameter, or other entries."""
+        memory = _memory(tensor)
+        others = [other for other in self.nodes if other is not tensor and _memory(other) == memory]
+        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+        return bool(others) or memory in self._named or not whole
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of an ATen operation, as its rule sees it.
+
+    Attributes:
+        name: The name of the operation without namespace, overload and the underscore of in-place operations.
+        operation: The overload that was called.
+        arguments: The arguments by name.
+        output: The (first) output.
+        tensors: What is known of the tensors.
+        graph: The graph so far.
+    """
+
+    name: str
+    operation: Any
+    arguments: Mapping[str, Any]
+    output: Tensor
+    tensors: TracedTensors
+    graph: GraphBuilder
+
+    @classmethod
+    def of(
+        cls,
+        operation: Any,
+        positional: Sequence[Any],
+        named: Mapping[str, Any],
+        output: Any,
+        tensors: TracedTensors,
+        graph: GraphBuilder,
+    ) -> Call:
+        """Describe the call of `operation` with these arguments, which returned `output`."""
+        names = [argument.name for argument in operation._schema.arguments]
+        first = output[0] if isinstance(output, list | tuple) and output else output
+        return cls(
+            name=operation.overloadpacket.__name__.removesuffix("_"),
+            operation=operation,
+            arguments={**dict(zip(names, positional, strict=False)), **named},
+            output=first if isinstance(first, Tensor) else torch.empty(0),
+            tensors=tensors,
+            graph=graph,
+        )
+
+    def __getitem__(self, argument: str) -> Any:
+        return self.arguments.get(argument)
+
+    def ids(self, tensor: Tensor) -> Tensor:
+        """Return the nodes of an activation, along every dimension in which they differ."""
+        found = self.tensors.nodes.get(tensor)
+        if found is None:
+            raise TracingError(f"aten.{self.name} of an activation whose nodes are not known")
+        return found
+
+    def is_activation(self, value: Any) -> bool:
+        """Return True if the nodes of `value` are known."""
+        return isinstance(value, Tensor) and value in self.tensors.nodes
+
+    def view(self, tensor: Tensor) -> View | None:
+        """Return how `tensor` views a parameter or a buffer; None if it does not."""
+        return self.tensors.view(tensor)
+
+    def add_values(self, ids: Tensor, values: Tensor | None) -> None:
+        """Note that the entries of `values` belong to the nodes at their places."""
+        view = None if values is None else self.view(values)
+        if view is not None:
+            self.graph.add_values(ids, view)
+
+    def add_constant(self, ids: Tensor, constant: Tensor) -> None:
+        """Note the parameters in `constant`, and that nodes which it tells apart cannot be sliced away."""
+        self.graph.opaque |= self.tensors.names(constant)
+        if constant.ndim > ids.ndim or any(
+            ids.shape[ids.ndim - 1 - d] > 1 for d, size in enumerate(reversed(constant.shape)) if size > 1
+        ):
+            self.graph.fix(ids)
+
+
+Rule = Callable[[Call], Tensor | Sequence[Tensor]]
+"""Returns the nodes of the (first) output, or of each of several."""
+
+
+def elementwise(call: Call) -> Tensor:
+    """Follow a function of single entries; in a sum or a product of activations, both sides feed a new node.
+
+    Parameters that are multiplied are scales, which cut a node when pruned; those that are added belong to
+    it. A statistic that the network computes from several channels and multiplies by hand, as squeeze and
+    excitation does, feeds all channels that it scales.
+    """
+    operands = [value for value in call.arguments.values() if isinstance(value, Tensor)]
+    ids = reduce(call.graph.join, (call.ids(value) for value in operands if call.is_activation(value)))
+    for value in operands:
+        if call.is_activation(value):
+            continue
+        view = call.view(value)
+        if view is not None and call.name == "mul":
+            ids = call.graph.scale(ids, view)
+        elif view is not None and call.name in {"add", "sub", "rsub"}:
+            call.graph.add_values(ids, view)
+        else:
+            call.add_constant(ids, value)
+    return ids
+
+
+def copy(call: Call) -> Tensor:
+    """Follow a copy into another tensor."""
+    return call.ids(call["src"] if call.is_activation(call["src"]) else call["self"])
+
+
+def convolution(call: Call) -> Tensor:
+    """Follow a convolution of (N, C, ...), transposed or not, in groups or not."""
+    activation, weight, groups = call["input"], call["weight"], call["groups"]
+    if call.is_activation(weight):
+        raise TracingError("a convolution whose weights are computed from the input")
+    inputs = _along_channels(call, call.ids(activation), activation.shape[1])
+    edges = weight.unflatten(0, (groups, -1))
+    view = call.view(edges.transpose(1, 2) if call["transposed"] else edges)
+    outputs = call.graph.add_layer(inputs, call.output.shape[1], view, groups)
+    call.add_values(outputs, call["bias"])
+    return _as_channels(outputs, call.output.ndim)
+
+
+def matrix_product(call: Call) -> Tensor:
+    """Follow (B, N, K) times (B, K, M), or without B; `bias` is added where there is one."""
+    first, second = {"addmm": ("mat1", "mat2"), "baddbmm": ("batch1", "batch2")}.get(
+        call.name, ("self", "mat2")
+    )
+    left, right = call[first], call[second]
+    if call.is_activation(left) and call.is_activation(right):
+        # Entry (n, m) depends on row n of the one and on column m of the other.
+        merge = call.graph.merge
+        product = call.graph.join(merge(call.ids(left), [-1]), merge(call.ids(right), [-2]))
+    elif call.is_activation(left):
+        product = _weighted_sums(call, call.ids(left), left.shape, right.transpose(-1, -2))
+    elif call.is_activation(right):
+        transposed = call.ids(right).transpose(-1, -2)
+        product = _weighted_sums(call, transposed, right.transpose(-1, -2).shape, left).transpose(-1, -2)
+    else:
+        raise TracingError(f"aten.{call.name} whose bias alone is computed from the input")
+    bias = call["self"] if call.name in {"addmm", "baddbmm"} else None
+    if bias is not None and call.is_activation(bias):
+        return call.graph.join(product, call.ids(bias))
+    call.add_values(product, bias)
+    return product
+
+
+def _weighted_sums(call: Call, ids: Tensor, shape: tuple[int, ...], weight: Tensor) -> Tensor:
+    """Follow (B, N, K) activations times (B, M, K) weights, transposed, or without B.
+
+    Returns:
+        Node ids (B, 1, M), or (1, M) without B.
+    """
+    if weight.ndim == 3 and (weight.shape[0] == 1 or weight.stride(0) == 0) and ids.shape[0] == 1:
+        weight = weight[0]
+    groups = weight.shape[0] if weight.ndim == 3 else 1
+    if groups > 1 and weight.stride(0) == 0:
+        raise TracingError(f"aten.{call.name} with one weight for several kinds of nodes")
+    merged = call.graph.merge(ids, range(ids.ndim - 1) if groups == 1 else [1])
+    inputs = merged.expand(*merged.shape[:-1], shape[-1])
+    if groups > 1:
+        inputs = inputs.expand(groups, 1, shape[-1])
+    edges = weight if weight.ndim == 3 else weight.unsqueeze(0)
+    outputs = call.graph.add_layer(inputs.reshape(-1), groups * weight.shape[-2], call.view(edges), groups)
+    return outputs.view(*(() if ids.ndim == 2 else (groups,)), 1, weight.shape[-2])
+
+
+def batch_norm(call: Call) -> Tensor:
+    """Follow batch norm of (N, C, ...), which treats every channel by itself."""
+    ids = call.ids(call["input"])
+    return _normalized(call, ids, partial(_as_channels, dimensions=ids.ndim))
+
+
+def group_norm(call: Call) -> Tensor:
+    """Follow group norm of (N, C, ...): the channels of a group share their statistics and stay together."""
+    ids = call.ids(call["input"])
+    channels = _along_channels(call, ids, call["input"].shape[1])
+    for members in channels.chunk(call["group"]):
+        call.graph.mix(members)
+    return _normalized(call, ids, partial(_as_channels, dimensions=ids.ndim))
+
+
+def layer_norm(call: Call) -> Tensor:
+    """Follow layer norm or RMS norm over the last dimensions, whose nodes all stay together."""
+    ids = call.ids(call["input"])
+    call.graph.mix(ids)
+    return _normalized(call, ids, lambda values: values)
+
+
+def _normalized(call: Call, ids: Tensor, shaped: Callable[[Tensor], Tensor]) -> Tensor:
+    weight, bias = call["weight"], call["bias"]
+    for statistic in (call["running_mean"], call["running_var"]):
+        call.add_values(ids, None if statistic is None else shaped(statistic))
+    view = None if weight is None else call.view(shaped(weight))
+    scaled = ids if view is None else call.graph.scale(ids, view)
+    call.add_values(scaled, None if bias is None else shaped(bias))
+    return scaled
+
+
+def _along_channels(call: Call, ids: Tensor, size: int) -> Tensor:
+    """Return the nodes along dimension 1, (size,)."""
+    others = [d for d in range(ids.ndim) if d != 1]
+    return call.graph.merge(ids, others).flatten().expand(size)
+
+
+def _as_channels(values: Tensor, dimensions: int) -> Tensor:
+    return values.view(1, -1, *[1] * (dimensions - 2))
+
+
+def move(call: Call) -> Tensor | list[Tensor]:
+    """Apply the operation to the node ids themselves: the node of an entry goes where the entry goes."""
+    arguments = tree_map(partial(_ids_for, call), dict(call.arguments))
+    if call.name in {"view", "_unsafe_view"}:
+        if call["size"] is None:
+            raise TracingError("a view as another type")
+        moved: Any = arguments["self"].reshape(call.output.shape)
+    elif call.name == "constant_pad_nd":
+        moved = torch.constant_pad_nd(arguments["self"], arguments["pad"], CONSTANT)
+    else:
+        packet = getattr(torch.ops.aten, call.name)
+        moved = getattr(packet, call.operation._overloadname)(**arguments)
+    parts = [collapse(part) for part in (moved if isinstance(moved, list | tuple) else [moved])]
+    values = [v for value in call.arguments.values() for v in (value if isinstance(value, list) else [value])]
+    sources = [value for value in values if call.is_activation(value)]
+    if len(sources) == 1:
+        source = nodes_in(call.ids(sources[0]))
+        if any(
+            sum(size > 1 for size in part.shape) > 1 or not torch.equal(nodes_in(part), source)
+            for part in parts
+        ):
+            call.graph.fix(source)
+    return parts if isinstance(moved, list | tuple) else parts[0]
+
+
+def _ids_for(call: Call, value: Any) -> Any:
+    """Return node ids in place of a tensor, other arguments and indices as they are."""
+    if not isinstance(value, Tensor):
+        return value
+    if call.is_activation(value):
+        return call.ids(value).expand(value.shape)
+    if call.name in {"index", "index_select"}:
+        return value.cpu()
+    call.graph.opaque |= call.tensors.names(value)
+    return torch.full(value.shape, CONSTANT)
+
+
+def pool(call: Call, dimensions: int) -> Tensor:
+    """Follow pooling or resampling of the last `dimensions`, which keeps channels apart."""
+    ids = call.ids(call["self"] if call["self"] is not None else call["input"])
+    return call.graph.merge(ids, range(-dimensions, 0))
+
+
+def reduction(call: Call) -> Tensor:
+    """Follow a sum, mean, maximum or the like over some dimensions; over all when none is named."""
+    ids = call.ids(call["self"])
+    named = call["dim"]
+    over = [named] if isinstance(named, int) else list(named or range(ids.ndim))
+    merged = call.graph.merge(ids, over) if ids.ndim else ids
+    return merged if merged.ndim == call.output.ndim else merged.squeeze(tuple(over))
+
+
+def softmax(call: Call) -> Tensor:
+    """Keep every node; those that share the sum stay or go together."""
+    ids = call.ids(call["self"])
+    call.graph.mix(ids)
+    return ids
+
+
+def gated_linear_unit(call: Call) -> Tensor:
+    """Follow a gated linear unit: the first half of a dimension times the sigmoid of the second."""
+    source, dimension = call["self"], -1 if call["dim"] is None else call["dim"]
+    ids = call.ids(source).expand(source.shape)
+    call.graph.fix(ids)
+    first, second = ids.chunk(2, dimension)
+    return collapse(call.graph.join(first, second))
+
+
+def restride(call: Call) -> Tensor:
+    """Follow another memory layout of the same entries, which is certain for one long dimension only."""
+    source = call["self"]
+    if tuple(call["size"]) != tuple(call.ids(source).expand(source.shape).shape) or (
+        sum(size > 1 for size in source.shape) > 1
+    ):
+        raise TracingError("aten.as_strided")
+    return call.ids(source)
+
+
+_BATCH_NORMS = (
+    *("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"),
+    *("_batch_norm_with_update", "_batch_norm_no_update", "cudnn_batch_norm", "miopen_batch_norm"),
+)
+_MOVES = (
+    *("_unsafe_view", "cat", "flip", "index", "index_select", "repeat", "roll", "stack", "constant_pad_nd"),
+    *("channel_shuffle", "native_channel_shuffle", "pixel_shuffle", "pixel_unshuffle"),
+    *(f"{kind}_pad{d}d" for kind in ("reflection", "replication") for d in (1, 2, 3)),
+    *("unsafe_split", "unsafe_split_with_sizes"),
+)
+_REDUCTIONS = (
+    *("mean", "sum", "nansum", "prod", "std", "var", "logsumexp", "linalg_vector_norm"),
+    *("amax", "amin", "max", "min", "median"),
+)
+_POOLS = {
+    **{f"{kind}_pool{d}d": d for d in (1, 2, 3) for kind in ("avg", "_adaptive_avg", "adaptive_max")},
+    **{f"max_pool{d}d_with_indices": d for d in (2, 3)},
+    **{f"upsample_nearest{d}d": d for d in (1, 2, 3)},
+    **{f"_upsample_nearest_exact{d}d": d for d in (1, 2, 3)},
+    **{f"upsample_{kind}": d for kind, d in (("linear1d", 1), ("bilinear2d", 2), ("bicubic2d", 2))},
+    "upsample_trilinear3d": 3,
+}
+_UNTAGGED = (
+    *("_prelu_kernel", "_to_copy", "alpha_dropout", "clone", "dropout", "hardswish", "lift_fresh"),
+    *("log_sigmoid_forward", "native_dropout", "rrelu_with_noise"),
+)
+"""Element-wise operations that torch does not tag as such."""
+
+_RULES: Mapping[str, Rule] = {
+    "convolution": convolution,
+    **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), matrix_product),
+    **dict.fromkeys(_BATCH_NORMS, batch_norm),
+    "native_group_norm": group_norm,
+    **dict.fromkeys(("native_layer_norm", "_fused_rms_norm"), layer_norm),
+    **dict.fromkeys(_MOVES, move),
+    **dict.fromkeys(_REDUCTIONS, reduction),
+    **{name: partial(pool, dimensions=d) for name, d in _POOLS.items()},
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), softmax),
+    "glu": gated_linear_unit,
+    "as_strided": restride,
+    "copy": copy,
+}
+
+
+def rule_of(operation: Any, name: str) -> Rule:
+    """Return the rule for an ATen operation.
+
+    Raises:
+        TracingError: There is none.
+    """
+    if name in _RULES:
+        return _RULES[name]
+    if any(result.alias_info and not result.alias_info.is_write for result in operation._schema.returns):
+        return move  # it returns a view
+    if torch.Tag.pointwise in operation.tags or name in _UNTAGGED:
+        return elementwise
+    raise TracingError(f"aten.{name}")

@@ -1,0 +1,316 @@
+"""A leaderboard as values: what every format renders, and nothing more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+
+from synflow_bench.errors import UnknownNameError, UsageError
+from synflow_bench.leaderboard.published import PublishedTable
+from synflow_bench.leaderboard.statistics import Estimate, Standing
+from synflow_bench.suites import DENSE, Ablation, Scalar, Setting
+
+if TYPE_CHECKING:
+    import pandas
+
+    from synflow_bench.records import Result
+
+RANKED_SEEDS = 3
+RANKED_COMPRESSIONS = 5
+"""The fewest seeds and compressions that some row needs; without such a row a board is preliminary."""
+
+
+@dataclass(frozen=True)
+class CollapsedLayer:
+    """A layer without any effective weight, and the number of seeds in which it has none."""
+
+    layer: str
+    seeds: int
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One row at one compression, over the seeds that finished.
+
+    Attributes:
+        compression: The requested compression ratio.
+        top1: The final epoch's test accuracy, a share in [0, 1], by seed.
+        accuracy: Its mean and interval; None where no seed finished.
+        standing: The comparison with the best row at this compression; None where no best can be named.
+        means: The means over the same seeds of the metrics that a record has, by their keys; None where some
+            record lacks the number.
+        collapsed: The layers that collapsed in some seed.
+        diverged: The number of finished cells whose training loss became infinite or NaN.
+        failed: The number of cells that failed.
+        skipped: The number of cells that were skipped.
+        results: The results of this point, finished or not, in the order of their seeds.
+        to_best: This row minus the best row, paired by seed.
+        to_baseline: This row minus the chosen baseline, paired by seed.
+        deltas: By ablation, this row minus its ablated twin, paired by seed.
+    """
+
+    compression: float
+    top1: dict[int, float]
+    accuracy: Estimate | None
+    standing: Standing | None
+    means: dict[str, float | None]
+    collapsed: tuple[CollapsedLayer, ...]
+    diverged: int
+    failed: int
+    skipped: int
+    results: tuple[Result, ...] = field(repr=False, compare=False)
+    to_best: Estimate | None = None
+    to_baseline: Estimate | None = None
+    deltas: dict[str, Estimate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """One pruner with its parameters.
+
+    Attributes:
+        label: The name of the row.
+        pruner: The name of the pruner.
+        parameters: The parameters of the pruner.
+        ablation: The ablation, `none` for a plain row.
+        revision: The revision of the pruner.
+        points: The accuracy curve, one point per compression.
+        aucs: The area under accuracy against log compression, divided by its width, by seed: a mean accuracy
+            over the board's `auc_compressions`, for each seed that finished at all of them.
+        auc: Its mean and interval; None where no seed has one.
+        critical_compression: The largest compression up to which no seed lost a layer.
+        rank: 1 for the largest AUC; None on a preliminary board.
+        auc_standing: The comparison with the best AUC; None where no best can be named.
+        auc_to_best: This AUC minus the best AUC, paired by seed.
+        auc_to_baseline: This AUC minus that of the chosen baseline, paired by seed.
+        auc_deltas: By ablation, this AUC minus that of the ablated twin, paired by seed.
+    """
+
+    label: str
+    pruner: str
+    parameters: dict[str, Scalar]
+    ablation: str
+    revision: int
+    points: tuple[CurvePoint, ...]
+    aucs: dict[int, float]
+    auc: Estimate | None
+    critical_compression: float | None
+    rank: int | None = None
+    auc_standing: Standing | None = None
+    auc_to_best: Estimate | None = None
+    auc_to_baseline: Estimate | None = None
+    auc_deltas: dict[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def is_dense(self) -> bool:
+        """True for the unpruned network."""
+        return self.pruner == DENSE
+
+    @property
+    def competes(self) -> bool:
+        """True if this row may be the best: the dense network and ablations only serve for comparison."""
+        return not self.is_dense and self.ablation == "none"
+
+    def at(self, compression: float) -> CurvePoint | None:
+        """Return the point at `compression`, None where nothing was recorded."""
+        return next((point for point in self.points if point.compression == compression), None)
+
+
+@dataclass(frozen=True)
+class UnfinishedCells:
+    """Cells of one row that failed or were skipped for the same reason; `cells` are (compression, seed)."""
+
+    row: str
+    status: str
+    kind: str
+    message: str
+    cells: tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    """The records of one setting, aggregated over seeds.
+
+    Attributes:
+        id: The identity of the setting.
+        title: The title of the setting.
+        heading: The title, with what distinguishes boards of equal titles.
+        setting: The setting.
+        compressions: All compressions, in ascending order.
+        auc_compressions: The compressions that most rows share, over which AUCs are computed.
+        seeds: The seeds that finished anywhere.
+        rows: The rows: the dense network first, then by decreasing AUC.
+        unfinished: The cells that failed or were skipped, which are not averaged, with the reasons.
+        outdated: By row, the number of records of older revisions, which are left out.
+        ablated: The rows of ablations that became columns (`CurvePoint.deltas`) of their plain rows.
+        baseline: The label of the row with which all others are compared, if one was chosen.
+        records: The number of records.
+        digest: The first 12 hex digits of the sha256 over the keys of the records and the sha256 of their
+            files. It changes when any record does.
+    """
+
+    id: str
+    title: str
+    heading: str
+    setting: Setting
+    compressions: tuple[float, ...]
+    auc_compressions: tuple[float, ...]
+    seeds: tuple[int, ...]
+    rows: tuple[BoardRow, ...]
+    unfinished: tuple[UnfinishedCells, ...]
+    outdated: dict[str, int]
+    ablated: tuple[BoardRow, ...]
+    baseline: str | None
+    records: int
+    digest: str
+
+    @property
+    def ablations(self) -> tuple[str, ...]:
+        """The ablations for which some row has a delta, in the order of the record schema."""
+        present = {name for row in self.rows for point in row.points for name in point.deltas}
+        return tuple(name for name in get_args(Ablation) if name in present)
+
+    @property
+    def complete_seeds(self) -> int:
+        """The most seeds that a competing row has finished at all of the `auc_compressions`."""
+        return max((self._complete(row) for row in self.rows if row.competes), default=0)
+
+    def _complete(self, row: BoardRow) -> int:
+        finished = {point.compression: point.top1.keys() for point in row.points}
+        curves = [set(finished.get(compression, ())) for compression in self.auc_compressions]
+        return len(set[int].intersection(*curves)) if curves else 0
+
+    @property
+    def is_preliminary(self) -> bool:
+        """True if no row has enough seeds and compressions for ranks."""
+        few = len(self.auc_compressions) < RANKED_COMPRESSIONS
+        return few or self.complete_seeds < RANKED_SEEDS
+
+
+@dataclass(frozen=True)
+class MeanRank:
+    """The mean rank of one row over several settings, 1 the best, with its 95 % bootstrap interval."""
+
+    label: str
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OverallRanking:
+    """Ranks over `settings` (headings); `left_out` are the labels of rows that some of these lack."""
+
+    settings: tuple[str, ...]
+    ranks: tuple[MeanRank, ...]
+    left_out: tuple[str, ...]
+
+    def of(self, label: str) -> MeanRank | None:
+        """Return the rank of the row `label`, None if it was left out."""
+        return next((rank for rank in self.ranks if rank.label == label), None)
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """Boards, one per setting, with the ranks over them, and published tables where they were requested.
+
+    Attributes:
+        boards: One board per setting.
+        overall: The ranks over all settings; None where there are too few.
+        published: Published accuracies, which are never ranked with ours.
+
+    Example:
+        >>> from synflow_bench.leaderboard import build_leaderboard
+        >>> build_leaderboard([]).to_dicts()
+        []
+    """
+
+    boards: tuple[Board, ...]
+    overall: OverallRanking | None = None
+    published: tuple[PublishedTable, ...] = ()
+
+    def published_for(self, board: Board) -> tuple[PublishedTable, ...]:
+        """Return the published tables for the dataset and network of `board`."""
+        place = (board.setting.dataset, board.setting.model.name)
+        return tuple(table for table in self.published if (table.dataset, table.model) == place)
+
+    @property
+    def published_alone(self) -> tuple[PublishedTable, ...]:
+        """The published tables that match no board."""
+        ours = {(board.setting.dataset, board.setting.model.name) for board in self.boards}
+        return tuple(table for table in self.published if (table.dataset, table.model) not in ours)
+
+    def to_dicts(self, *, per_seed: bool = False) -> list[dict[str, Any]]:
+        """Return one dictionary per row and compression, the lines of the CSV format.
+
+        Args:
+            per_seed: Return one dictionary per record instead, with the metrics of that record.
+
+        Returns:
+            Dictionaries with equal keys; accuracies and AUCs are shares in [0, 1], missing numbers None.
+        """
+        from synflow_bench.leaderboard.data_formats import seed_dicts, to_dicts
+
+        return seed_dicts(self) if per_seed else to_dicts(self)
+
+    def to_dataframe(self, *, per_seed: bool = False) -> pandas.DataFrame:
+        """Return `to_dicts` as a data frame.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        from synflow_bench.leaderboard.data_formats import dataframe
+
+        return dataframe(self.to_dicts(per_seed=per_seed))
+
+    def to_markdown(self) -> str:
+        """Return the boards as GitHub Markdown."""
+        return self._rendered("markdown")
+
+    def to_latex(self) -> str:
+        """Return the boards as LaTeX tables; the first line names the packages that they need."""
+        return self._rendered("latex")
+
+    def _rendered(self, form: str) -> str:
+        from synflow_bench.leaderboard.formats import render
+
+        return render(self, form)
+
+    def chart(self, heading: str | None = None, axis: str = "compression") -> Any:
+        """Return accuracy against compression as an altair chart.
+
+        Args:
+            heading: The heading, title or id of one board; by default the first board.
+            axis: `compression`, or `effective` for the effective compression.
+
+        Raises:
+            UnknownNameError: No board has that heading.
+            UsageError: There is no board, or the board has no curve.
+        """
+        from synflow_bench.site import AXES, accuracy_figure
+
+        if axis not in list(AXES):
+            raise UsageError(f"unknown axis {axis!r}; use one of {', '.join(AXES)}")
+        if not self.boards:
+            raise UsageError("there are no boards to draw; run some cells first")
+        names = {
+            name: board for board in reversed(self.boards) for name in (board.id, board.title, board.heading)
+        }
+        if heading is not None and heading not in names:
+            raise UnknownNameError("board", heading, [board.heading for board in self.boards])
+        board = self.boards[0] if heading is None else names[heading]
+        return accuracy_figure(self, axis, [board])
+
+    def __repr__(self) -> str:
+        return f"<Leaderboard: {', '.join(board.heading for board in self.boards) or 'no boards'}>"
+
+    def __str__(self) -> str:
+        """Return the table that the command line prints, as wide as the terminal or 80 columns."""
+        from synflow_bench.leaderboard.terminal import summary
+
+        return summary(self)
+
+    def _repr_html_(self) -> str:
+        from synflow_bench.leaderboard.markdown import notebook_html
+
+        return notebook_html(self)

@@ -1,0 +1,399 @@
+"""From records to boards: grouping, aggregation over seeds, and areas under the curve."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+from synflow_bench.errors import RecordError, UnknownNameError
+from synflow_bench.leaderboard.board import (
+    RANKED_COMPRESSIONS,
+    RANKED_SEEDS,
+    Board,
+    BoardRow,
+    CollapsedLayer,
+    CurvePoint,
+    Leaderboard,
+    UnfinishedCells,
+)
+from synflow_bench.leaderboard.compare import (
+    overall_ranking,
+    with_baseline,
+    with_deltas,
+    with_ranks,
+    with_standings,
+)
+from synflow_bench.leaderboard.definitions import AVERAGED
+from synflow_bench.leaderboard.published import PublishedTable, published_tables
+from synflow_bench.leaderboard.statistics import area_under_curve, estimate, mean
+from synflow_bench.records import Record, Result, Store, printable
+from synflow_bench.suites import Setting, canonical, label_of
+
+R = TypeVar("R", Record, Result)
+
+
+def read_leaderboard(
+    results: Path,
+    *,
+    datasets: Collection[str] = (),
+    models: Collection[str] = (),
+    pruners: Collection[str] = (),
+    baseline: str | None = None,
+    published: bool = False,
+    found: Sequence[Result] | None = None,
+) -> Leaderboard:
+    """Build the leaderboard of a results folder.
+
+    Args:
+        results: The results folder.
+        datasets: Only these datasets; by default all.
+        models: Only these models; by default all.
+        pruners: Only these pruners, or labels of rows; by default all. The dense network always stays.
+        baseline: The row with which all others are compared.
+        published: Add published accuracies for the datasets and models of the boards, or where there are no
+            records all of them.
+        found: All results of the folder, if they have been read already.
+
+    Raises:
+        RecordError: There is nothing to show, or a record cannot be read.
+        UnknownNameError: No record has one of the names.
+        UsageError: The baseline is ambiguous.
+    """
+    tables = [
+        table
+        for table in (published_tables() if published else ())
+        if (not datasets or table.dataset in datasets) and (not models or table.model in models)
+    ]
+    with _paused_garbage_collection():
+        found = Store(results).results() if found is None else found
+        if not found and not tables:
+            raise no_records(results)
+        if not found:
+            return Leaderboard((), None, tuple(tables))
+        chosen = choose(found, datasets=datasets, models=models, pruners=pruners)
+        leaderboard = build_leaderboard(chosen, baseline=baseline, published=tables)
+    matching = [table for board in leaderboard.boards for table in leaderboard.published_for(board)]
+    return replace(leaderboard, published=tuple(dict.fromkeys(matching)))
+
+
+def no_records(results: Path) -> RecordError:
+    """Return the error for a results folder without records."""
+    return RecordError(
+        f"no records in {str(results)!r}; make some with `synflow-bench run --all`, "
+        "or name their folder with --results"
+    )
+
+
+@contextmanager
+def _paused_garbage_collection() -> Iterator[None]:
+    """Pause the cyclic collector: it would visit all results again and again, in a third of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def choose(
+    records: Iterable[R],
+    *,
+    datasets: Collection[str] = (),
+    models: Collection[str] = (),
+    pruners: Collection[str] = (),
+) -> list[R]:
+    """Return the records of the named datasets, models and pruners; an empty choice means all.
+
+    A pruner is named as such, or by the label of its row. The dense network always stays, because all others
+    are compared with it.
+
+    Raises:
+        UnknownNameError: No record has one of the names.
+        RecordError: No record has all of them.
+    """
+    kept = every = list(records)
+    choices: dict[str, Collection[str]] = {"dataset": datasets, "model": models, "pruner": pruners}
+    for kind, names in choices.items():
+        if not names:
+            continue
+        known = set[str]().union(*(_names(record, kind) for record in every))
+        if unknown := [name for name in names if name not in known]:
+            raise UnknownNameError(f"recorded {kind}", unknown[0], known)
+        wanted = set(names)
+        kept = [r for r in kept if wanted & _names(r, kind) or (kind == "pruner" and r.cell.is_dense)]
+    if every and not kept:
+        named = ", ".join(name for names in choices.values() for name in names)
+        raise RecordError(f"no record has all of {named}; name fewer at once")
+    return kept
+
+
+def _names(record: Record | Result, kind: str) -> set[str]:
+    cell = record.cell
+    if kind == "pruner":
+        return {cell.pruner.name, cell.row}
+    return {cell.setting.dataset if kind == "dataset" else cell.setting.model.name}
+
+
+def build_leaderboard(
+    records: Iterable[Record | Result],
+    *,
+    baseline: str | None = None,
+    published: Iterable[PublishedTable] = (),
+) -> Leaderboard:
+    """Build all boards of `records`, and the ranks over them.
+
+    Args:
+        records: Records or results, in any order.
+        baseline: The label of a row, or a pruner that has one row, with which all others are compared.
+        published: Published accuracies to show beside the boards.
+
+    Raises:
+        RecordError: Two records have one key.
+        UnknownNameError: No board has the baseline.
+        UsageError: The baseline is a pruner of several rows.
+    """
+    boards = build_boards(records)
+    if baseline is not None:
+        boards = with_baseline(boards, baseline)
+    return Leaderboard(tuple(boards), overall_ranking(boards), tuple(published))
+
+
+def build_boards(records: Iterable[Record | Result]) -> list[Board]:
+    """Build one board per setting, ordered by heading; the order of `records` does not matter."""
+    results = (record if isinstance(record, Result) else Result.of(record) for record in records)
+    ordered = sorted(results, key=lambda result: result.key)
+    for before, after in pairwise(ordered):
+        if before.key == after.key:
+            raise RecordError(f"two records have the key {after.key!r}; leave one of them out")
+    groups = list(by_setting(ordered).values())
+    settings = [group[0].cell.setting for group in groups]
+    boards = [_board(group, _heading(group[0].cell.setting, settings)) for group in groups]
+    return sorted(boards, key=lambda board: (board.heading, board.id))
+
+
+def by_setting(results: Iterable[Result]) -> dict[str, list[Result]]:
+    """Group results by the digest of their setting."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.cell.setting.digest, []).append(result)
+    return groups
+
+
+def newest_rows(results: Iterable[Result]) -> tuple[dict[str, list[Result]], dict[str, int]]:
+    """Group the results of one setting by the label of their row, without those of older revisions.
+
+    The revisions of dataset and model hold for the whole board, because rows could not be compared
+    otherwise; the pruner's holds for its row. Results of different revisions are never averaged.
+
+    Returns:
+        The newest results by label, and by label the number of results that were left out.
+    """
+    rows: dict[str, list[Result]] = {}
+    outdated: dict[str, int] = {}
+    everything = sorted(results, key=lambda result: result.cell.row)
+    newest = max(_shared_revision(result) for result in everything)
+    by_label: dict[str, list[Result]] = {}
+    for result in everything:
+        by_label.setdefault(result.cell.row, []).append(result)
+    for label, row in by_label.items():
+        current = [result for result in row if _shared_revision(result) == newest]
+        revision = max((result.cell.revisions.pruner for result in current), default=0)
+        kept = [result for result in current if result.cell.revisions.pruner == revision]
+        if len(kept) < len(row):
+            outdated[label] = len(row) - len(kept)
+        rows |= _by_parameters(label, kept)
+    return rows, outdated
+
+
+def _shared_revision(result: Result) -> tuple[int, int]:
+    return result.cell.revisions.dataset, result.cell.revisions.model
+
+
+def _by_parameters(label: str, results: list[Result]) -> dict[str, list[Result]]:
+    """Return one row, or one per set of parameters where several share the label."""
+    # Results share few pruner objects, so each of these is serialized only once.
+    pruners = {id(result.cell.pruner): result.cell.pruner for result in results}
+    names = {number: canonical([each.name, each.parameters]) for number, each in pruners.items()}
+    variants: dict[str, list[Result]] = {}
+    for result in results:
+        variants.setdefault(names[id(result.cell.pruner)], []).append(result)
+    if len(variants) < 2:
+        return {label: results} if results else {}
+    return {_full_label(variant[0]): variant for variant in variants.values()}
+
+
+def _full_label(result: Result) -> str:
+    cell = result.cell
+    label = label_of(cell.pruner.name, cell.pruner.parameters)
+    return label if cell.ablation == "none" else f"{label} ({cell.ablation})"
+
+
+def _board(results: Sequence[Result], heading: str) -> Board:
+    setting = results[0].cell.setting
+    grouped, outdated = newest_rows(results)
+    current = [result for row in grouped.values() for result in row]
+    compressions = tuple(sorted({result.cell.compression for result in current}))
+    measured = [_row(label, row) for label, row in grouped.items()]
+    auc_compressions = shared_compressions(measured)
+    rows, ablated = with_deltas(_with_auc(row, auc_compressions) for row in measured)
+    board = Board(
+        id=setting.id,
+        title=setting.title,
+        heading=heading,
+        setting=setting,
+        compressions=compressions,
+        auc_compressions=auc_compressions,
+        seeds=tuple(sorted({result.cell.seed for result in current if result.status == "ok"})),
+        rows=tuple(sorted(with_standings(rows, compressions), key=_order)),
+        unfinished=tuple(
+            cells for label, row in sorted(grouped.items()) for cells in _unfinished(label, row)
+        ),
+        outdated={printable(label): count for label, count in outdated.items()},
+        ablated=tuple(sorted(ablated, key=lambda row: row.label)),
+        baseline=None,
+        records=len(results),
+        digest=_digest(results),
+    )
+    return with_ranks(board)
+
+
+def _digest(results: Iterable[Result]) -> str:
+    lines = sorted(f"{result.key} {result.sha256}\n" for result in results)
+    return sha256("".join(lines).encode()).hexdigest()[:12]
+
+
+def _order(row: BoardRow) -> tuple[bool, float, str]:
+    return not row.is_dense, -row.auc.mean if row.auc else 1.0, row.label
+
+
+def _row(label: str, results: Sequence[Result]) -> BoardRow:
+    """Build the row of results of equal pruner, parameters and revision, without its AUC."""
+    cell = results[0].cell
+    by_compression: dict[float, list[Result]] = {}
+    for result in results:
+        by_compression.setdefault(result.cell.compression, []).append(result)
+    points = tuple(_point(compression, group) for compression, group in sorted(by_compression.items()))
+    return BoardRow(
+        label=printable(label),
+        pruner=cell.pruner.name,
+        parameters=dict(cell.pruner.parameters),
+        ablation=cell.ablation,
+        revision=cell.revisions.pruner,
+        points=points,
+        aucs={},
+        auc=None,
+        critical_compression=_critical_compression(points),
+    )
+
+
+def _point(compression: float, results: Sequence[Result]) -> CurvePoint:
+    ordered = sorted(results, key=lambda result: result.cell.seed)
+    done = [result for result in ordered if result.metrics and result.status == "ok"]
+    top1 = {result.cell.seed: result.metrics.test_top1 for result in done if result.metrics}
+    layers = Counter(layer for each in done if each.metrics for layer in each.metrics.collapsed_layers)
+    return CurvePoint(
+        compression=compression,
+        top1=top1,
+        accuracy=estimate(list(top1.values())) if top1 else None,
+        standing=None,
+        means={key: _mean_of(map(of_record, done)) for key, of_record in AVERAGED.items()},
+        collapsed=tuple(CollapsedLayer(printable(layer), seeds) for layer, seeds in sorted(layers.items())),
+        diverged=sum(result.metrics.diverged for result in done if result.metrics),
+        failed=sum(result.status == "failed" for result in results),
+        skipped=sum(result.status == "skipped" for result in results),
+        results=tuple(ordered),
+    )
+
+
+def _mean_of(values: Iterable[float | None]) -> float | None:
+    """Return the mean, or None unless every seed has the number: a mean over some would mislead."""
+    given = list(values)
+    present = [value for value in given if value is not None]
+    return mean(present) if present and len(present) == len(given) else None
+
+
+def _critical_compression(points: Sequence[CurvePoint]) -> float | None:
+    reached = None
+    for point in points:
+        if point.collapsed:
+            break
+        reached = point.compression if point.top1 else reached
+    return reached
+
+
+def shared_compressions(rows: Sequence[BoardRow]) -> tuple[float, ...]:
+    """Return the compressions over which AUCs are computed.
+
+    They are the set of compressions above 1 that the most competing rows have with three seeds or more. Where
+    no row has three seeds, one is enough; where no row competes, the ablations count.
+    """
+    rivals = [row for row in rows if row.competes] or [row for row in rows if not row.is_dense]
+    for least in (RANKED_SEEDS, 1):
+        found = [own for row in rivals if (own := _compressions(row, least))]
+        if found:
+            return _most_common(found)
+    return ()
+
+
+def _most_common(found: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
+    """Return the most common set; of several, one that is large enough for ranks, then the most included."""
+    counts = Counter(found)
+    including = {each: sum(n for own, n in counts.items() if {*own} >= {*each}) for each in counts}
+    return max(
+        counts,
+        key=lambda each: (counts[each], len(each) >= RANKED_COMPRESSIONS, including[each], len(each), each),
+    )
+
+
+def _compressions(row: BoardRow, least: int) -> tuple[float, ...]:
+    return tuple(
+        point.compression for point in row.points if point.compression > 1 and len(point.top1) >= least
+    )
+
+
+def _with_auc(row: BoardRow, compressions: Sequence[float]) -> BoardRow:
+    curves: Mapping[float, Mapping[int, float]] = {point.compression: point.top1 for point in row.points}
+    if len(compressions) < 2 or not curves.keys() >= {*compressions}:
+        return row
+    heights = [curves[compression] for compression in compressions]
+    seeds = sorted(set[int].intersection(*(set(curve) for curve in heights)))
+    aucs = {seed: area_under_curve(compressions, [curve[seed] for curve in heights]) for seed in seeds}
+    return replace(row, aucs=aucs, auc=estimate(list(aucs.values())) if aucs else None)
+
+
+def _unfinished(label: str, results: Sequence[Result]) -> list[UnfinishedCells]:
+    cells: dict[tuple[str, str, str], list[tuple[float, int]]] = {}
+    for result in results:
+        if result.error and result.status != "ok":
+            reason = (result.status, result.error.kind, result.error.message)
+            cells.setdefault(reason, []).append((result.cell.compression, result.cell.seed))
+    return [
+        UnfinishedCells(printable(label), status, printable(kind), printable(message), tuple(sorted(places)))
+        for (status, kind, message), places in sorted(cells.items())
+    ]
+
+
+def _heading(setting: Setting, settings: Iterable[Setting]) -> str:
+    """Return the title and, where other settings have it too, every field in which they differ."""
+    namesakes = [_flat(other.model_dump(mode="json")) for other in settings if other.title == setting.title]
+    own = _flat(setting.model_dump(mode="json"))
+    fields = sorted(set[str]().union(*namesakes))
+    differing = [field for field in fields if any(other.get(field) != own.get(field) for other in namesakes)]
+    details = ", ".join(f"{field} {own[field]}" for field in differing if field in own)
+    return printable(f"{setting.title} ({details})" if details else setting.title)
+
+
+def _flat(value: Any, path: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {path.removeprefix("."): value}
+    return {
+        name: leaf for key, inner in value.items() for name, leaf in _flat(inner, f"{path}.{key}").items()
+    }

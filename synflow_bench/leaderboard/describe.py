@@ -1,0 +1,135 @@
+"""Sentences about a board: how its networks were trained, which seeds it has, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from synflow_bench.leaderboard.board import RANKED_COMPRESSIONS, RANKED_SEEDS, Board, OverallRanking
+from synflow_bench.leaderboard.formatting import compression, compressions, count
+from synflow_bench.records import printable
+from synflow_bench.suites import PruningOptions, Recipe, Setting
+
+_NAMED = 3
+"""The most rows that a note names; of more it gives the number."""
+_ENOUGH_SETTINGS = 10
+"""The fewest settings whose bootstrap intervals cover about as often as they state."""
+
+
+def facts(board: Board) -> list[str]:
+    """Return the lines under a board's heading."""
+    numbers = ", ".join(map(str, board.seeds))
+    seeds = f"{count(len(board.seeds), 'seed')} ({numbers})" if board.seeds else "no finished cell"
+    baseline = [f"baseline: {board.baseline}"] if board.baseline else []
+    return [describe_setting(board.setting), f"{seeds}; setting {board.id}", *baseline, *preliminary(board)]
+
+
+def preliminary(board: Board) -> Iterator[str]:
+    """Yield one line on what a preliminary board lacks; nothing for other boards."""
+    if not board.is_preliminary:
+        return
+    lacking = []
+    if board.complete_seeds < RANKED_SEEDS:
+        lacking.append(f"fewer than {RANKED_SEEDS} seeds in every row (at most {board.complete_seeds})")
+    if len(board.auc_compressions) < RANKED_COMPRESSIONS:
+        found = len(board.auc_compressions)
+        lacking.append(f"fewer than {RANKED_COMPRESSIONS} compressions above 1 ({found})")
+    yield f"preliminary: {' and '.join(lacking)}; too little for ranks"
+
+
+def notes(board: Board) -> list[str]:
+    """Return the lines about cells and records that the averages leave out."""
+    return [*_outside_auc(board), *_unfinished(board), *_outdated(board)]
+
+
+def _outside_auc(board: Board) -> Iterator[str]:
+    outside = [value for value in board.compressions if value > 1 and value not in board.auc_compressions]
+    if outside:
+        rows = "; ".join(f"compression {compression(value)}: {_rows_at(board, value)}" for value in outside)
+        yield f"left out of the AUC, which is over {compressions(board.auc_compressions)}: {rows}"
+
+
+def _rows_at(board: Board, value: float) -> str:
+    rows = [row.label for row in board.rows if row.competes and (point := row.at(value)) and point.top1]
+    if not rows:
+        return "no finished cell"
+    return f"only {', '.join(rows) if len(rows) <= _NAMED else count(len(rows), 'row')}"
+
+
+def _unfinished(board: Board) -> Iterator[str]:
+    for each in board.unfinished:
+        cells = count(len(each.cells), "cell")
+        yield f"{each.row}: {cells} {each.status}, not averaged ({each.kind}: {each.message})"
+
+
+def _outdated(board: Board) -> Iterator[str]:
+    for label, records in board.outdated.items():
+        yield f"{label}: {count(records, 'record')} of older revisions left out"
+
+
+def source(board: Board) -> str:
+    """Return a line with the number and the digest of the records; it changes with any record."""
+    return f"made of {count(board.records, 'record')}, digest {board.digest}"
+
+
+def overall_notes(overall: OverallRanking) -> Iterator[str]:
+    """Yield the settings of an overall ranking, and how far its intervals can be trusted."""
+    yield f"settings: {'; '.join(overall.settings)}"
+    if len(overall.settings) < _ENOUGH_SETTINGS:
+        yield (
+            f"the bootstrap interval over {count(len(overall.settings), 'setting')} is too narrow: over 2 or "
+            "3 different settings it holds the true mean rank about 75 to 80 times in 100, not 95"
+        )
+    if overall.left_out:
+        yield f"not ranked in every setting: {', '.join(overall.left_out)}"
+
+
+def describe_setting(setting: Setting) -> str:
+    """Return the setting in one line: training, validation split, pruning."""
+    protocol = setting.protocol.summary(setting.recipe.epochs)
+    parts = [*_recipe(setting.recipe), protocol, *_pruning(setting.pruning), *_extras(setting)]
+    return printable(", ".join(parts))
+
+
+def _recipe(recipe: Recipe) -> Iterator[str]:
+    yield count(recipe.epochs, "epoch")
+    yield f"momentum {recipe.momentum:g} (Nesterov)" if recipe.optimizer == "momentum" else recipe.optimizer
+    yield f"lr {recipe.lr:g}"
+    yield f"batch {recipe.batch_size}"
+    milestones = ", ".join(map(str, recipe.milestones))
+    steps = f" (x {recipe.gamma:g} at {milestones})" if recipe.schedule == "step" else ""
+    yield f"{recipe.schedule} schedule{steps}"
+    if recipe.warmup_epochs:
+        yield f"warm-up {count(recipe.warmup_epochs, 'epoch')}"
+    if recipe.weight_decay:
+        yield f"weight decay {recipe.weight_decay:g}"
+    if recipe.label_smoothing:
+        yield f"label smoothing {recipe.label_smoothing:g}"
+    if recipe.gradient_clip is not None:
+        yield f"gradient clip {recipe.gradient_clip:g}"
+    if not recipe.augment:
+        yield "no augmentation"
+    yield recipe.precision
+    if recipe.channels_last:
+        yield "channels last"
+    if recipe.compile != "no":
+        yield "compiled" if recipe.compile == "yes" else "compiled, CUDA graphs"
+    yield f"validation {100 * recipe.validation_fraction:g} % of train"
+
+
+def _pruning(options: PruningOptions) -> Iterator[str]:
+    yield f"{options.scope} scope"
+    yield f"{count(options.examples_per_class, 'example')} per class"
+    flags = {
+        "prune_bias": "biases",
+        "prune_batchnorm": "batch norm",
+        "prune_residual": "residual scales",
+    }
+    yield from (f"{words} pruned" for flag, words in flags.items() if getattr(options, flag))
+    if options.dense_classifier:
+        yield "dense classifier"
+
+
+def _extras(setting: Setting) -> Iterator[str]:
+    yield from (f"model {name} {value}" for name, value in sorted(setting.model.options.items()))
+    if setting.root_seed:
+        yield f"root seed {setting.root_seed}"

@@ -1,0 +1,104 @@
+"""Numbers as text, written the same way in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from synflow_bench.leaderboard.statistics import Estimate, Standing
+
+BLANK = "–"
+"""The text for a missing number."""
+BEST, TIE, UNDECIDED = "*", "≈", "?"
+"""Marks of standings in plain text; formats with bold type use that for the best."""
+
+
+@dataclass(frozen=True)
+class TableCell:
+    """The text of one cell of a table.
+
+    Attributes:
+        mean: The number, or words.
+        spread: The half-width of its interval, as `±0.4`.
+        standing: The standing of a compared number; formats mark it.
+        note: The number of seeds, as `n=2`, where some are missing.
+    """
+
+    mean: str = ""
+    spread: str = ""
+    standing: Standing | None = None
+    note: str = ""
+
+    @property
+    def text(self) -> str:
+        """Everything but the standing, in one line."""
+        return " ".join(filter(None, (self.mean, self.spread, self.note)))
+
+
+def difference(value: Estimate | None) -> TableCell:
+    """A difference of shares in percentage points, with its sign: `-1.2 ±0.4`."""
+    if value is None:
+        return TableCell(BLANK)
+    text = f"{100 * value.mean:+.1f}"
+    return TableCell("0.0" if text in {"+0.0", "-0.0"} else text, spread(value))
+
+
+def estimate(value: Estimate | None, seeds: int, standing: Standing | None = None) -> TableCell:
+    """A mean share in percent with its interval, and with `n=..` where it is not over all `seeds`."""
+    if value is None:
+        return TableCell(BLANK)
+    return TableCell(percent(value.mean), spread(value), standing, "" if value.n == seeds else f"n={value.n}")
+
+
+def interval(value: Estimate | None) -> str:
+    """A mean share in percent with the half-width of its interval: `93.9 ±5.4`."""
+    return BLANK if value is None else TableCell(percent(value.mean), spread(value)).text
+
+
+def spread(value: Estimate) -> str:
+    """The half-width of an interval in percentage points, as `±0.4`; empty where there is none."""
+    return "" if value.half_width is None else f"±{percent(value.half_width)}"
+
+
+def percent(share: float) -> str:
+    """A share in percent, with one decimal."""
+    return f"{100 * share:.1f}"
+
+
+def percentage(share: float | None, digits: int = 2) -> str:
+    """A share in percent, with its unit: `93.06 %`."""
+    return BLANK if share is None else f"{100 * share:.{digits}f} %"
+
+
+def compression(value: float | None) -> str:
+    """A requested compression ratio: `10`, `1000000`, `31.6228`."""
+    if value is None:
+        return BLANK
+    return f"{value:.0f}" if value.is_integer() else f"{value:g}"
+
+
+def compressions(values: Iterable[float]) -> str:
+    """Several requested compression ratios: `2, 5, 10`."""
+    return ", ".join(map(compression, values)) or "nothing"
+
+
+def factor(value: float | None) -> str:
+    """A measured ratio, with two decimals, or none from 1000 on."""
+    if value is None:
+        return BLANK
+    return f"{value:.2f}" if value < 1000 else f"{value:.0f}"
+
+
+def seconds(value: float | None) -> str:
+    """A duration in seconds, with two decimals."""
+    return BLANK if value is None else f"{value:.2f}"
+
+
+def significant(value: float | None) -> str:
+    """A loss or a rate, with four significant digits."""
+    return BLANK if value is None else f"{value:.4g}"
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: `1 seed`, `3 seeds`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,231 @@
+"""Tables of a leaderboard as text, before any format renders them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from synflow_bench.leaderboard.board import Board, BoardRow, Leaderboard, OverallRanking
+from synflow_bench.leaderboard.definitions import EXPLANATIONS, GLOSSARY, METRICS
+from synflow_bench.leaderboard.describe import facts, notes, overall_notes, source
+from synflow_bench.leaderboard.formatting import (
+    BLANK,
+    TIE,
+    UNDECIDED,
+    TableCell,
+    compression,
+    count,
+    interval,
+)
+from synflow_bench.leaderboard.metric import Metric, Place, Position
+from synflow_bench.leaderboard.published import PublishedTable
+
+COLUMN_GAP = 2
+"""Spaces between the columns of a table of plain text."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """The heading of a column; columns of words are aligned to the left."""
+
+    heading: str
+    is_text: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table; its first column names the rows.
+
+    Attributes:
+        title: The title; empty if the heading above the table is enough.
+        columns: The columns.
+        rows: The cells of each row.
+        is_long: True for a table of many rows, which may be split between pages.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[TableCell, ...], ...]
+    is_long: bool = False
+
+    @property
+    def headings(self) -> list[str]:
+        """The headings of the columns."""
+        return [column.heading for column in self.columns]
+
+    @property
+    def alignments(self) -> list[str]:
+        """`left` or `right` for each column, as tabulate takes them."""
+        return ["left" if column.is_text else "right" for column in self.columns]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a leaderboard that every format renders in this order.
+
+    Attributes:
+        heading: The heading.
+        facts: Lines under the heading.
+        tables: The tables.
+        notes: Lines under the tables.
+        source: The line with the number and digest of a board's records; empty for other sections.
+        id: The identity of the board's setting; empty for other sections.
+        level: 1 for a section, 2 for a subsection of the section before it.
+    """
+
+    heading: str
+    facts: tuple[str, ...]
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...]
+    source: str = ""
+    id: str = ""
+    level: int = 1
+
+
+def sections(leaderboard: Leaderboard, *, with_boards: bool = True) -> Iterator[Section]:
+    """Yield the boards with published tables below them, the overall ranking, and other published tables."""
+    for board in leaderboard.boards:
+        if with_boards:
+            tables = (accuracy_table(board), details_table(board))
+            lines = (tuple(facts(board)), tables, tuple(notes(board)), source(board))
+            yield Section(board.heading, *lines, board.id)
+        yield from (published_section(table, level=2) for table in leaderboard.published_for(board))
+    if leaderboard.overall:
+        yield overall_section(leaderboard.overall)
+    yield from (published_section(table) for table in leaderboard.published_alone)
+
+
+def accuracy_table(board: Board, *, rank_first: bool = False) -> Table:
+    """Return the accuracy of every row at every compression, then its AUC and rank.
+
+    `rank_first` puts the rank beside the pruner, where it stays in sight when the table is scrolled.
+    """
+    metrics = columns(board, "accuracy")
+    first = [metric for metric in metrics if rank_first and metric.name == "rank"]
+    last = [metric for metric in metrics if metric not in first]
+
+    def cells(row: BoardRow) -> Iterator[TableCell]:
+        yield TableCell(row.label)
+        yield from (_of_row(metric, board, row) for metric in first)
+        yield from (accuracy_cell(board, row, value) for value in board.compressions)
+        yield from (_of_row(metric, board, row) for metric in last)
+
+    headings = [*(metric.name for metric in first), *map(compression, board.compressions)]
+    headings += [metric.name for metric in last]
+    return Table(
+        title="Final-epoch test top-1 in percent, by compression",
+        columns=(Column("pruner", is_text=True), *map(Column, headings)),
+        rows=tuple(tuple(cells(row)) for row in board.rows),
+    )
+
+
+def _of_row(metric: Metric, board: Board, row: BoardRow) -> TableCell:
+    return TableCell() if row.is_dense else metric.table_cell(Position(board, row, row.points[0]))
+
+
+def accuracy_cell(board: Board, row: BoardRow, value: float) -> TableCell:
+    """Return the accuracy of a row at one compression."""
+    point = row.at(value)
+    if point is None:
+        return TableCell("" if row.is_dense or value == 1 else BLANK)
+    return METRICS["accuracy"].table_cell(Position(board, row, point))
+
+
+def details_table(board: Board) -> Table:
+    """Return compression, cost and layers, one line per row and compression."""
+    metrics = columns(board, "details")
+    return Table(
+        title="Compression, cost and layers, by pruner and compression",
+        columns=(
+            Column("pruner", is_text=True),
+            *(Column(metric.name, metric.is_text) for metric in metrics),
+        ),
+        rows=tuple(
+            (TableCell(row.label), *(metric.table_cell(Position(board, row, point)) for metric in metrics))
+            for row in board.rows
+            for point in row.points
+        ),
+        is_long=True,
+    )
+
+
+def overall_section(overall: OverallRanking) -> Section:
+    """Return the ranks over settings, the best first."""
+    table = Table(
+        title="",
+        columns=(Column("pruner", is_text=True), Column("overall rank"), Column("95 % interval")),
+        rows=tuple(
+            tuple(map(TableCell, (rank.label, f"{rank.mean:.2f}", f"{rank.low:.2f} to {rank.high:.2f}")))
+            for rank in overall.ranks
+        ),
+    )
+    heading = f"Overall rank over {count(len(overall.settings), 'setting')}"
+    return Section(heading, (), (table,), tuple(overall_notes(overall)))
+
+
+def published_section(published: PublishedTable, level: int = 1) -> Section:
+    """Return published accuracies in percent, one column per pruner."""
+    table = Table(
+        title="",
+        columns=(Column("compression", is_text=True), *(Column(row.label) for row in published.rows)),
+        rows=tuple(
+            (
+                TableCell(compression(value)),
+                *(TableCell(interval(row.accuracy.get(value))) for row in published.rows),
+            )
+            for value in published.compressions
+        ),
+    )
+    cited = f"{published.citation}; mean of runs ± half-width of the 95 % t-interval"
+    heading = f"{published.title} (not ranked with ours)"
+    return Section(heading, (), (table,), (*published.notes, cited), level=level)
+
+
+def columns(board: Board, table: Place) -> list[Metric]:
+    """Return the metrics that a table of `board` shows: those with a value in some row."""
+    metrics = [metric for metric in METRICS.values() if metric.table == table]
+    return [metric for metric in metrics if metric.always or _is_used(metric, board)]
+
+
+def _is_used(metric: Metric, board: Board) -> bool:
+    places = (
+        Position(board, row, point)
+        for row in board.rows
+        for point in (row.points if metric.table == "details" else row.points[:1])
+    )
+    return any(metric.table_cell(at).mean not in {"", BLANK} for at in places)
+
+
+def legend(leaderboard: Leaderboard, best: str) -> list[tuple[str, str]]:
+    """Return the terms of the tables with short definitions; `best` is the mark of the best."""
+    signs = {"best": best, "tie": TIE, "undecided": UNDECIDED}
+    places: tuple[Place, ...] = ("accuracy", "details")
+    tables = ((board, place) for board in leaderboard.boards for place in places)
+    shown = {metric.name for board, place in tables for metric in columns(board, place)}
+    found = [
+        (signs.get(term.name, term.name), term.legend)
+        for term in GLOSSARY
+        if term.legend and (term.name in shown or term.name == "accuracy" or not isinstance(term, Metric))
+    ]
+    overall = [("overall rank", EXPLANATIONS["overall rank"])] if leaderboard.overall else []
+    return [*found, *overall]
+
+
+def column_groups(
+    headings: Sequence[str], rows: Sequence[Sequence[str]], width: int, repeated: int
+) -> list[list[int]]:
+    """Split columns into groups of indices that fit beside each other in `width` characters.
+
+    Each group begins with the first `repeated` columns. A column that is wider than `width` forms a group.
+    """
+    widths = [max(map(cell_len, column)) + COLUMN_GAP for column in zip(headings, *rows, strict=True)]
+    first = list(range(repeated))
+    groups = [list(first)]
+    for index in range(repeated, len(widths)):
+        needed = sum(widths[each] for each in [*groups[-1], index]) - COLUMN_GAP
+        if needed > width and len(groups[-1]) > repeated:
+            groups.append(list(first))
+        groups[-1].append(index)
+    return groups

@@ -1,0 +1,277 @@
+"""The context of a worker, and the parts of which protocols are made: data, networks, pruning, training."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from synflow_bench.compaction import compact
+from synflow_bench.data import Dataset
+from synflow_bench.errors import DataError, PluginError
+from synflow_bench.host import Host
+from synflow_bench.metrics import Size
+from synflow_bench.protocols.network import Network, build_network, prunable_of
+from synflow_bench.pruning import (
+    Examples,
+    Masks,
+    Problem,
+    Pruned,
+    random_inputs,
+    random_labels,
+    resolve_pruner,
+    run_pruner,
+    shuffle_masks,
+)
+from synflow_bench.records import Level
+from synflow_bench.suites import Cell, Purpose, seed_of
+from synflow_bench.training import (
+    Checkpoint,
+    LoadedData,
+    LoadedSplit,
+    OnEpoch,
+    Streams,
+    Trained,
+    Training,
+    TrainingData,
+    balanced_examples,
+    is_batched,
+)
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """The plugins, the device and the loaded data of a process that runs cells.
+
+    Attributes:
+        host: The plugins.
+        data_root: The data folder.
+        device: The device to compute on.
+        threads: The number of threads, which every record names.
+        batchable: By the digest of a setting, True if its cells may be trained in one batch.
+    """
+
+    host: Host
+    data_root: Path
+    device: torch.device
+    threads: int
+    _data: dict[str, LoadedData] = field(default_factory=dict, repr=False)
+    batchable: dict[str, bool] = field(default_factory=dict, repr=False)
+    _divided: dict[tuple[str, float, int], tuple[LoadedSplit, LoadedSplit | None]] = field(
+        default_factory=dict, repr=False
+    )
+
+    def data(self, name: str) -> LoadedData:
+        """Return the dataset `name` on the device; it is read at first use.
+
+        Raises:
+            UnknownNameError: No plugin registers the name.
+            PluginError: The plugin's object is not a dataset.
+            DataError: The dataset is missing (`DataMissingError`), damaged, or differs from its declaration.
+        """
+        if name not in self._data:
+            self._data[name] = self._load(name)
+        return self._data[name]
+
+    def divided(self, name: str, fraction: float, seed: int) -> tuple[LoadedSplit, LoadedSplit | None]:
+        """Return training and validation examples of the dataset `name`; the latest division is kept.
+
+        Raises:
+            HandledError: As `data`.
+        """
+        key = (name, fraction, seed)
+        if key not in self._divided:
+            self._divided.clear()
+            self._divided[key] = self.data(name).divide(fraction, torch.Generator().manual_seed(seed))
+        return self._divided[key]
+
+    def with_data(self, name: str, data: LoadedData) -> WorkerContext:
+        """Return a context in which `data` is the dataset `name`."""
+        return WorkerContext(self.host, self.data_root, self.device, self.threads, {name: data})
+
+    def close(self) -> None:
+        """Release the datasets; their data workers end with them."""
+        self._divided.clear()
+        self._data.clear()
+
+    def _load(self, name: str) -> LoadedData:
+        dataset = self.host.datasets.get(name)()
+        if not isinstance(dataset, Dataset):
+            raise PluginError(f"dataset {name!r} is no synflow_bench.Dataset; make its class a subclass")
+        try:
+            return LoadedData.load(dataset, self.data_root, self.device)
+        except DataError as error:
+            named = f"dataset {name!r}" in str(error)
+            raise type(error)(f"{error}" if named else f"dataset {name!r}: {error}") from error
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a protocol on a cell.
+
+    Attributes:
+        masks: The masks of the last training.
+        size: The size of the network under them.
+        trained: The last training.
+        score_dtype: The floating-point type of the scores; None for the dense network.
+        prune_seconds: The time of all prunings.
+        train_seconds: The time of all trainings that the record counts.
+        levels: The levels of iterative pruning.
+    """
+
+    masks: Masks
+    size: Size
+    trained: Trained
+    score_dtype: str | None
+    prune_seconds: float
+    train_seconds: float
+    levels: tuple[Level, ...] = ()
+
+
+ProtocolSteps = Generator[Training, Trained, Outcome]
+"""The run of a protocol on a cell: it yields trainings, receives their results, and returns an outcome."""
+
+
+def generator(cell: Cell, purpose: Purpose) -> torch.Generator:
+    """Make the random generator of one purpose of the cell, on the CPU."""
+    return torch.Generator().manual_seed(seed_of(cell, purpose))
+
+
+def examples_of(cell: Cell, context: WorkerContext) -> TrainingData:
+    """Return the data of the cell, with its validation split held out.
+
+    Raises:
+        HandledError: As `WorkerContext.data`.
+    """
+    name, fraction = cell.setting.dataset, cell.setting.recipe.validation_fraction
+    training, validation = context.divided(name, fraction, seed_of(cell, "split"))
+    data = context.data(name)
+    return TrainingData(training, validation, data.test, data.augmentation)
+
+
+def network_of(cell: Cell, context: WorkerContext, purpose: Purpose) -> Network:
+    """Build the cell's network with new weights, drawn for the purpose `init` or `ablation`.
+
+    Raises:
+        HandledError: As `build_network` and `WorkerContext.data`.
+    """
+    setting, data = cell.setting, context.data(cell.setting.dataset)
+    factory = context.host.models.get(setting.model.name)
+    seed = seed_of(cell, purpose)
+    return build_network(factory, setting.model, data.input_shape, data.num_classes, seed, context.device)
+
+
+def dense_masks(cell: Cell, network: Network) -> Masks:
+    """Return masks that keep every prunable weight."""
+    return Masks.ones(prunable_of(network.model, cell.setting))
+
+
+def prune_network(
+    cell: Cell,
+    network: Network,
+    masks: Masks,
+    density: float,
+    training: LoadedSplit,
+    context: WorkerContext,
+) -> Pruned:
+    """Run the cell's pruner on what `masks` keep; the dense network keeps all of it.
+
+    Args:
+        density: The share of all prunable weights to keep.
+        training: The examples that scores may be computed on.
+
+    Raises:
+        HandledError: The pruner, its parameters or its scores cannot be used.
+    """
+    if cell.is_dense:
+        return Pruned(masks, "float32")
+    pruner, _ = resolve_pruner(context.host.pruners.get(cell.pruner.name), cell.pruner)
+    data = context.data(cell.setting.dataset)
+    problem = Problem.of(
+        network.model,
+        input_shape=data.input_shape,
+        num_classes=data.num_classes,
+        generator=generator(cell, "pruner"),
+        options=cell.setting.pruning,
+        examples=_scoring_data(cell, training, data.num_classes) if pruner.needs_data else None,
+        invert=cell.ablation == "invert",
+    )
+    return run_pruner(pruner, problem.at(masks, density=masks.density, round=1), density)
+
+
+def scoring_data(cell: Cell, context: WorkerContext) -> Examples:
+    """Return the examples on which the cell's pruner may compute scores.
+
+    Raises:
+        HandledError: As `WorkerContext.data`; a `DataError` where a class has too few examples.
+    """
+    classes = context.data(cell.setting.dataset).num_classes
+    return _scoring_data(cell, examples_of(cell, context).train, classes)
+
+
+def _scoring_data(cell: Cell, training: LoadedSplit, num_classes: int) -> Examples:
+    per_class = cell.setting.pruning.examples_per_class
+    examples = balanced_examples(training, num_classes, per_class, generator(cell, "score"))
+    if cell.ablation == "random-labels":
+        return random_labels(examples, num_classes, generator(cell, "ablation"))
+    if cell.ablation == "random-inputs":
+        return random_inputs(examples, generator(cell, "ablation"))
+    return examples
+
+
+def apply_ablation(cell: Cell, masks: Masks) -> Masks:
+    """Return the masks to train with: those of the pruning, or shuffled inside each layer."""
+    return shuffle_masks(masks, generator(cell, "ablation")) if cell.ablation == "shuffle" else masks
+
+
+def training_of(
+    cell: Cell,
+    network: Network,
+    masks: Mapping[str, Tensor],
+    examples: TrainingData,
+    on_epoch: OnEpoch = lambda _: None,
+    *,
+    epochs: int | None = None,
+    first_step: int = 0,
+    checkpoint: Checkpoint | None = None,
+) -> Training:
+    """Make a training by the cell's recipe; every training of a cell has the same order of data.
+
+    Args:
+        masks: The weights to keep; a parameter without a mask is kept whole.
+        on_epoch: Called with every point of the curve.
+        epochs: The epochs; by default those of the recipe.
+        first_step: The optimizer step to start from.
+        checkpoint: A checkpoint to save during the training.
+    """
+    recipe = cell.setting.recipe
+    if epochs is not None:
+        recipe = recipe.model_copy(update={"epochs": epochs})
+    return Training(
+        model=network.model,
+        masks=masks,
+        recipe=recipe,
+        examples=examples,
+        streams=Streams(data=generator(cell, "data"), augment=generator(cell, "augment")),
+        on_epoch=on_epoch,
+        first_step=first_step,
+        checkpoint=checkpoint,
+        seed=seed_of(cell, "augment"),
+    )
+
+
+def train_compacted(
+    training: Training, network: Network, masks: Masks
+) -> Generator[Training, Trained, Trained]:
+    """Run the last training of a cell without the dead nodes of its network, which keep their values."""
+    compacted = None
+    if not is_batched(training):
+        compacted = compact(network.model, masks, network.graph, training.examples.train.shape)
+    if compacted is None:
+        return (yield training)
+    trained = yield replace(training, model=compacted.model, masks=compacted.masks)
+    compacted.expand()
+    return replace(trained, engine="shrunk")

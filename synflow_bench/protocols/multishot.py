@@ -1,0 +1,108 @@
+"""Iterative pruning (protocol `multishot`): train, prune and rewind, level by level."""
+
+from __future__ import annotations
+
+import time
+
+from synflow_bench.errors import SuiteError
+from synflow_bench.metrics import measure_size
+from synflow_bench.protocols.context import (
+    Outcome,
+    ProtocolSteps,
+    WorkerContext,
+    apply_ablation,
+    dense_masks,
+    examples_of,
+    network_of,
+    prune_network,
+    training_of,
+)
+from synflow_bench.pruning import Masks, Pruned, densities
+from synflow_bench.records import Level
+from synflow_bench.suites import Cell, Setting
+from synflow_bench.training import Checkpoint, OnEpoch, Trained, steps_per_epoch
+
+
+def multishot(cell: Cell, context: WorkerContext, on_epoch: OnEpoch) -> ProtocolSteps:
+    """In each level train, prune to density ** (level / levels) and rewind; then train once more.
+
+    Every training has a fresh optimizer and the same order of data. One that follows a rewinding to step s
+    makes the steps from s on, with their learning rates; parameters and buffers are those after step s of the
+    first training. With rewind `lr` they stay, and every training makes all steps. Ablations of masks and
+    weights apply to the last level; new weights are trained for all steps.
+
+    Raises:
+        SuiteError: A training ends before the step to rewind to.
+        HandledError: The dataset, the network or the pruner cannot be used.
+    """
+    protocol, recipe = cell.setting.protocol, cell.setting.recipe
+    examples = examples_of(cell, context)
+    check_rewind(cell.setting, len(context.data(cell.setting.dataset).train))
+    network = network_of(cell, context, "init")
+    checkpoint = None if protocol.step is None else Checkpoint(protocol.step)
+    # Rewound and with nothing removed, every training repeats the first one: one level is enough.
+    count = 1 if cell.is_dense and checkpoint else protocol.levels
+    pre_epochs = protocol.trainings(recipe.epochs)[0]
+    pruned = Pruned(dense_masks(cell, network), "float32")
+    levels: list[Level] = []
+    prune_seconds = train_seconds = 0.0
+    first_step = 0
+    for density in densities("exponential", cell.density, count):
+        trained = yield training_of(
+            cell,
+            network,
+            pruned.masks,
+            examples,
+            epochs=pre_epochs,
+            first_step=first_step,
+            checkpoint=None if levels else checkpoint,
+        )
+        train_seconds += trained.seconds
+        levels.append(_level(len(levels), trained, pruned.masks))
+        started = time.perf_counter()
+        pruned = prune_network(cell, network, pruned.masks, density, examples.train, context)
+        prune_seconds += time.perf_counter() - started
+        if checkpoint:
+            checkpoint.restore(network.model)
+            first_step = checkpoint.step
+    masks = apply_ablation(cell, pruned.masks)
+    if cell.ablation == "reinit":
+        network, first_step = network_of(cell, context, "ablation"), 0
+    trained = yield training_of(cell, network, masks, examples, on_epoch, first_step=first_step)
+    levels.append(_level(len(levels), trained, masks))
+    return Outcome(
+        masks=masks,
+        size=measure_size(network.model, masks, network.uses, network.graph),
+        trained=trained,
+        score_dtype=None if cell.is_dense else pruned.score_dtype,
+        prune_seconds=prune_seconds,
+        train_seconds=train_seconds + trained.seconds,
+        levels=tuple(levels),
+    )
+
+
+def check_rewind(setting: Setting, images: int) -> None:
+    """Check that every training of `setting` reaches the step that its protocol rewinds to, if any.
+
+    Args:
+        images: The number of images in the whole training set, validation included.
+
+    Raises:
+        SuiteError: A training ends before the step.
+    """
+    step, recipe = setting.protocol.step, setting.recipe
+    if not step:
+        return
+    epochs = min(setting.protocol.trainings(recipe.epochs))
+    examples = images - round(recipe.validation_fraction * images)
+    steps = epochs * steps_per_epoch(examples, recipe.batch_size)
+    if step >= steps:
+        raise SuiteError(
+            f"{setting.title}: rewind step {step} is beyond a training of {steps} optimizer steps "
+            f"({epochs} x {steps // max(1, epochs)}); choose a lower one, 'init' or 'lr'"
+        )
+
+
+def _level(level: int, trained: Trained, masks: Masks) -> Level:
+    end = trained.curve[-1]
+    return Level(level=level, density=masks.density, val_top1=end.val_top1, test_top1=end.test_top1)

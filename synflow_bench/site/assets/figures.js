@@ -1,0 +1,67 @@
+// Charts, drawn by Vega when they come into view; the library is loaded once there is something to draw.
+"use strict";
+(() => {
+  const root = document.body.dataset.root;
+  let library = null;
+
+  const script = (name) => new Promise((resolve, reject) => {
+    const element = document.createElement("script");
+    element.src = `${root}assets/${name}`;
+    element.onload = resolve;
+    element.onerror = () => reject(new Error(`cannot load ${name}`));
+    document.head.append(element);
+  });
+
+  // A single page contains the library.
+  const load = () => (library ??= window.vegaEmbed ? Promise.resolve() : Promise.all([script("vega.js"), script("charts.js")]));
+
+  function specification(figure) {
+    const payload = JSON.parse(figure.querySelector("script").textContent);
+    const own = !Array.isArray(payload);
+    const { title, ...spec } = own ? payload : { ...window.synflowBenchCharts[figure.dataset.chart], datasets: { values: payload } };
+    return { ...spec, background: "transparent", autosize: { type: "fit-x", contains: "padding" } };
+  }
+
+  async function draw(figure) {
+    await load();
+    const options = { actions: false, renderer: "svg", tooltip: { disableDefaultStyle: true }, config: { padding: 4 } };
+    const { view } = await window.vegaEmbed(figure.querySelector(".plot"), specification(figure), options);
+    connect(figure, view);
+    figure.dataset.drawn = "";
+  }
+
+  function connect(figure, view) {
+    const boxes = [...figure.querySelectorAll(".legend input")];
+    const show = () => view.signal("shown", boxes.filter((box) => box.checked).map((box) => box.value)).runAsync();
+    boxes.forEach((box) => box.addEventListener("change", show));
+    if (boxes.length > 2) {
+      for (const [name, checked] of [["all", true], ["none", false]]) {
+        const button = document.createElement("button");
+        button.type = "button";
+        button.textContent = name;
+        button.addEventListener("click", () => { boxes.forEach((box) => { box.checked = checked; }); show(); });
+        figure.querySelector(".legend").append(button);
+      }
+    }
+    const axis = (radio) => radio.checked && view.signal("axis", radio.value).runAsync();
+    for (const radio of figure.querySelectorAll(".axis input")) {
+      radio.addEventListener("change", () => axis(radio));
+      // A browser may restore the choice after a reload.
+      if (radio.value !== "compression") axis(radio);
+    }
+    if (boxes.some((box) => !box.checked)) show();
+  }
+
+  const seen = new IntersectionObserver((entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      seen.unobserve(target);
+      draw(target).catch((error) => console.error(error));
+    }
+  }, { rootMargin: "300px" });
+
+  for (const figure of document.querySelectorAll("figure.chart")) {
+    figure.hidden = false;
+    seen.observe(figure);
+  }
+})();

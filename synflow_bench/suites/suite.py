@@ -1,0 +1,196 @@
+"""Suites: named lists of settings, compressions and seeds, read from TOML and expanded to cells."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+
+from synflow_bench.errors import SuiteError, UsageError
+from synflow_bench.suites.cell import Ablation, Cell, Revisions, compression_of_sparsity, dense_cell
+from synflow_bench.suites.setting import Setting
+from synflow_bench.suites.spec import PrunerSpec, expand_pruners
+from synflow_bench.suites.values import Count, Name, Value
+
+M = TypeVar("M", bound=BaseModel)
+
+MOST_REPETITIONS = 10_000
+"""A larger number of seeds is a seed by mistake."""
+
+RevisionsOf = Callable[[Setting, PrunerSpec | None], Revisions]
+"""The revisions of a setting's cells with a pruner, or of the unpruned network with None."""
+
+
+class Suite(Value):
+    """Every setting at every compression and seed.
+
+    `sparsities = [0.9, 0.99]` may be given in place of `compressions = [10, 100]`. `seeds` is a list of
+    repetitions, or their number. `pruners` is empty if the run chooses them; then every installed one takes
+    part. A parameter of a pruner with several values stands for one pruner per value.
+
+    Example:
+        >>> setting = {"dataset": "digits", "model": "fc", "recipe": {"epochs": 6}}
+        >>> suite = Suite(name="mine", sparsities=[0, 0.9], seeds=3, settings=[setting])
+        >>> suite.compressions, suite.seeds
+        ((1.0, 10.0), (0, 1, 2))
+    """
+
+    name: Name
+    description: str = ""
+    compressions: Annotated[tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=1)]
+    seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
+    pruners: tuple[PrunerSpec, ...] = ()
+    ablations: Annotated[tuple[Ablation, ...], Field(min_length=1)] = ("none",)
+    settings: Annotated[tuple[Setting, ...], Field(min_length=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_sparsities(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "sparsities" not in value:
+            return value
+        if "compressions" in value:
+            raise ValueError("both compressions and sparsities are given; leave out one of them")
+        given = value["sparsities"]
+        try:
+            compressions = [compression_of_sparsity(sparsity) for sparsity in given]
+        except UsageError as error:
+            raise ValueError(f"sparsities: {error}") from error
+        except TypeError as error:
+            raise ValueError(f"sparsities: {given!r} is no list of numbers; write [0.9, 0.99]") from error
+        return {name: field for name, field in value.items() if name != "sparsities"} | {
+            "compressions": compressions
+        }
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _count_or_list(cls, value: Any) -> Any:
+        if not isinstance(value, int) or isinstance(value, bool):
+            return value
+        if value > MOST_REPETITIONS:
+            raise ValueError(
+                f"{value} repetitions are more than {MOST_REPETITIONS}; for that one seed write [{value}]"
+            )
+        return range(value)
+
+    @field_validator("pruners", mode="before")
+    @classmethod
+    def _sweeps(cls, value: Any) -> Any:
+        return expand_pruners(value)
+
+    @field_validator("compressions", "seeds", "ablations")
+    @classmethod
+    def _once_each(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(values))
+
+    @model_validator(mode="after")
+    def _can_shuffle(self) -> Self:
+        protocols = [setting.protocol for setting in self.settings]
+        if "shuffle" in self.ablations and any(p.levels > 1 and p.step is None for p in protocols):
+            raise ValueError(
+                "ablation 'shuffle' needs weights everywhere, and with rewind 'lr' none are left where "
+                "earlier levels pruned; leave it out, or rewind to 'init' or to a step"
+            )
+        return self
+
+
+def load_suite(path: Path) -> Suite:
+    """Read a suite from a TOML file; its name is that of the file unless it says another.
+
+    Raises:
+        SuiteError: The file cannot be read, or is not valid; the message lists every problem with its place.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SuiteError(
+            f"no suite file {str(path)!r}; `synflow-bench list suites` names the installed ones"
+        ) from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SuiteError(f"cannot read suite {str(path)!r}: {error}") from error
+    return validate(Suite, {"name": path.stem.lower(), **data}, f"suite {str(path)!r}")
+
+
+def validate(model: type[M], data: Any, what: str) -> M:
+    """Validate `data` as a `model`.
+
+    Args:
+        model: A class such as `Suite`, `Setting` or `PrunerSpec`.
+        data: The value, such as a dictionary.
+        what: The name of the value in error messages.
+
+    Raises:
+        SuiteError: The value is not valid; the message lists every problem with its place.
+    """
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise SuiteError(f"{what}: {validation_message(error)}") from error
+
+
+def validation_message(error: ValidationError) -> str:
+    """Write all problems of a validation in one line: `settings[0].recipe.lr: must be ...; ...`."""
+    found = error.errors(include_url=False)
+    return "; ".join(_place(each["loc"]) + _message(each) for each in found if not _follows(each, found))
+
+
+def _follows(problem: Any, found: Sequence[Any]) -> bool:
+    """Return True if a list is called too short only because its invalid items do not count."""
+    place = problem["loc"]
+    return problem["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in found
+    )
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return f"{text.lstrip('.')}: " if text else ""
+
+
+def _message(problem: Any) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "no such field"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    names_it = problem["type"] == "value_error" or isinstance(problem["input"], dict)
+    return message if names_it else f"{message} (given {problem['input']!r})"
+
+
+def expand(suite: Suite, pruners: Sequence[PrunerSpec], revisions: RevisionsOf) -> list[Cell]:
+    """Expand a suite to its cells, each once, the unpruned network of every setting and seed among them.
+
+    At compression 1 every pruner keeps everything, so those cells are the dense one. Seeds come before
+    compressions: a run that is interrupted has compared all pruners on the seeds that it reached.
+
+    Args:
+        suite: The suite; its own list of pruners is not used.
+        pruners: The resolved pruners of the run.
+        revisions: Gives the revisions of the cells of a setting with a pruner.
+    """
+    settings = {setting.id: setting for setting in suite.settings}.values()
+    return [cell for setting in settings for cell in _cells(suite, setting, pruners, revisions)]
+
+
+def _cells(
+    suite: Suite, setting: Setting, pruners: Sequence[PrunerSpec], revisions: RevisionsOf
+) -> Iterator[Cell]:
+    dense = revisions(setting, None)
+    per_pruner = [(pruner, revisions(setting, pruner)) for pruner in pruners]
+    for seed in suite.seeds:
+        yield dense_cell(setting, seed, dense)
+        for compression in suite.compressions:
+            if compression == 1:
+                continue
+            for ablation in suite.ablations:
+                for pruner, revision in per_pruner:
+                    # Not validated again: the parts are valid, and there may be thousands of cells.
+                    yield Cell.model_construct(
+                        setting=setting,
+                        pruner=pruner,
+                        compression=compression,
+                        seed=seed,
+                        ablation=ablation,
+                        revisions=revision,
+                    )

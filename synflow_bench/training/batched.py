@@ -1,0 +1,305 @@
+"""Batched training: several small networks of one shape computed as one, with the same bits as one by one.
+
+Networks that are chains of linear layers and ReLU can be batched. Their parameters lie in one tensor, with a
+row per network, so that one optimizer updates all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, pad
+from torch.nn.utils import clip_grad_norm_
+
+from synflow_bench.training.step import Batch, MaskedWeights, build_optimizer, set_learning_rate
+
+if TYPE_CHECKING:
+    from synflow_bench.training.loop import Training
+
+
+class BatchedStep:
+    """One optimizer step of several networks; each gets the same result as alone."""
+
+    def __init__(self, trainings: Sequence[Training]) -> None:
+        self._recipe = trainings[0].recipe
+        self._models = [training.model for training in trainings]
+        self.masked = [MaskedWeights(training.model, training.masks) for training in trainings]
+        self._network = BatchedNetwork(self._models)
+        self._masks = self._network.storage.batch_masks([training.masks for training in trainings])
+        self._kept = KeptParameters(self._network.storage, self._masks)
+        self._optimizer = build_optimizer(self._recipe, [self._kept.values])
+
+    def __call__(self, batches: Sequence[Batch]) -> Sequence[Tensor]:
+        """Train every network on its batch; all batches have one size."""
+        set_learning_rate(self._optimizer, batches[0].lr)
+        logits = self._network(torch.stack([batch.inputs for batch in batches]))
+        losses = [
+            cross_entropy(row, batch.labels, label_smoothing=self._recipe.label_smoothing)
+            for row, batch in zip(logits.unbind(), batches, strict=True)
+        ]
+        torch.autograd.backward(losses)
+        if self._recipe.gradient_clip is not None:
+            self._network.storage.gradients.mul_(self._masks)
+            for model in self._models:
+                clip_grad_norm_(model.parameters(), self._recipe.gradient_clip)
+        self._kept.gather()
+        self._optimizer.step()
+        self._kept.scatter()
+        return [loss.detach() for loss in losses]
+
+    def release(self) -> None:
+        """Separate the networks again."""
+        self._network.storage.release()
+
+
+def is_batchable(model: nn.Module) -> bool:
+    """Return True if `model` is flatten, then linear layers and ReLU, without hooks or shared parameters."""
+    layers = [layer for _, layer in _layers(model)]
+    first = layers[0]
+    parameters = sum(len(list(layer.parameters())) for layer in layers)
+    return (
+        parameters == len(list(model.parameters())) > 0
+        and all(parameter.requires_grad for parameter in model.parameters())
+        and type(first) is nn.Flatten
+        and (first.start_dim, first.end_dim) == (1, -1)
+        and all(type(layer) in (nn.Linear, nn.ReLU, nn.Identity) for layer in layers[1:])
+        and not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    )
+
+
+def _layers(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """Yield the layers of nested `Sequential`s in order, with their names."""
+    if type(model) is not nn.Sequential:
+        yield prefix.removesuffix("."), model
+        return
+    for name, child in model._modules.items():  # not `named_children`, which skips repetitions
+        if child is not None:
+            yield from _layers(child, f"{prefix}{name}.")
+
+
+_ROWS = 4
+"""Batches are padded to a multiple of this many examples, with zeros that have no gradient.
+
+The part of every network in a batched product then begins at a whole small vector, and is computed in the
+same way at every position in the batch.
+"""
+
+
+class BatchedNetwork(nn.Module):
+    """G networks of one shape, for which `is_batchable` holds, over one tensor of their parameters.
+
+    The networks stay usable: their parameters are views. Every backward pass sets the gradients and never
+    adds to earlier ones.
+    """
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.storage = BatchedParameters.of(models)
+        layers = list(_layers(models[0]))[1:]
+        self._layers = nn.Sequential(*(self._batched(name, layer) for name, layer in layers))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map `inputs` (G, N, ...) to logits (G, N, classes)."""
+        examples, count = inputs.flatten(2), inputs.shape[1]
+        if spare := -count % _ROWS:
+            examples = pad(examples, (0, 0, 0, spare))
+        logits: Tensor = self._layers(examples)
+        return logits[:, :count]
+
+    def _batched(self, name: str, layer: nn.Module) -> nn.Module:
+        if not isinstance(layer, nn.Linear):
+            return layer
+        bias = None if layer.bias is None else self.storage.pair(f"{name}.bias")
+        return BatchedLinear(self.storage.pair(f"{name}.weight"), bias)
+
+
+Pair = tuple[Tensor, Tensor]
+"""Values and gradients of one parameter of G networks, each (G, *shape)."""
+
+
+class BatchedLinear(nn.Module):
+    """Maps (G, N, in) to (G, N, out), each network by its own weights."""
+
+    def __init__(self, weight: Pair, bias: Pair | None) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+        self._leaf = weight[0].requires_grad_()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map `inputs` (G, N, in)."""
+        outputs: Tensor = _Product.apply(inputs, self._leaf, self)
+        return outputs
+
+
+class _Product(torch.autograd.Function):
+    """x W^T + b of every network; gradients of W and b go to the tensors that the optimizer reads."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor, weight: Tensor, layer: BatchedLinear) -> Tensor:
+        ctx.save_for_backward(inputs, weight)
+        ctx.layer = layer
+        if layer.bias is None:
+            return torch.bmm(inputs, weight.transpose(1, 2))
+        return torch.baddbmm(layer.bias[0].unsqueeze(1), inputs, weight.transpose(1, 2))
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, None, None]:
+        (gradient,) = outer
+        inputs, weight = ctx.saved_tensors
+        layer: BatchedLinear = ctx.layer
+        torch.bmm(inputs.transpose(1, 2), gradient, out=layer.weight[1].transpose(1, 2))
+        if layer.bias is not None:
+            torch.sum(gradient, dim=1, out=layer.bias[1])
+        return torch.bmm(gradient, weight) if ctx.needs_input_grad[0] else None, None, None
+
+
+_ALIGNMENT = 16
+"""Every parameter begins at a multiple of this many floats: the widest vector of a processor.
+
+An operation then computes an entry in the same way at every position in the batch.
+"""
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+@dataclass(frozen=True)
+class BatchedParameters:
+    """The parameters of several networks in one tensor.
+
+    Attributes:
+        values: (G, P) float32: a row per network, its parameters one after another, with zeros between and
+            after them, which have no gradient.
+        gradients: (G, P) float32, the gradients of `values`.
+        models: The networks.
+    """
+
+    values: nn.Parameter
+    gradients: Tensor
+    models: Sequence[nn.Module]
+
+    @classmethod
+    def of(cls, models: Sequence[nn.Module]) -> BatchedParameters:
+        """Move the parameters and gradients of `models` into one tensor each, and make theirs views of it."""
+        width = sum(_aligned(parameter.numel()) for parameter in models[0].parameters()) + _ALIGNMENT
+        values = nn.Parameter(torch.zeros(len(models), width))
+        values.grad = torch.zeros_like(values)
+        batched = cls(values, values.grad, models)
+        for name in batched._starts:
+            rows, gradients = batched.pair(name)
+            for row, model in enumerate(models):
+                parameter = model.get_parameter(name)
+                parameter.data = rows[row].copy_(parameter.detach())
+                parameter.grad = gradients[row]
+        return batched
+
+    def pair(self, name: str) -> Pair:
+        """Return values and gradients (G, *shape) of the parameter `name` of all networks."""
+        return self._view(self.values.detach(), name), self._view(self.gradients, name)
+
+    @cached_property
+    def _starts(self) -> dict[str, int]:
+        sizes = {name: _aligned(parameter.numel()) for name, parameter in self.models[0].named_parameters()}
+        return dict(zip(sizes, accumulate(sizes.values(), initial=0), strict=False))
+
+    def batch_masks(self, masks: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """Return the masks of all networks as one tensor (G, P) of ones and zeros; padding is zero."""
+        batched = torch.zeros_like(self.gradients)
+        for row, of_one in enumerate(masks):
+            for name in self._starts:
+                self._view(batched, name)[row] = of_one.get(name, torch.ones(()))
+        return batched
+
+    def _view(self, batched: Tensor, name: str) -> Tensor:
+        """Return the parameter `name` (G, *shape) in `batched` (G, P).
+
+        Matrices lie transposed, (in, out): a product with them takes half the time where batches are small.
+        """
+        shape = self.models[0].get_parameter(name).shape
+        part = batched[:, self._starts[name] : self._starts[name] + shape.numel()]
+        return part.view(-1, *reversed(shape)).transpose(1, -1)
+
+    def release(self) -> None:
+        """Copy the parameters of every network to tensors of their own."""
+        for model in self.models:
+            for parameter in model.parameters():
+                parameter.data, parameter.grad = parameter.detach().contiguous().clone(), None
+
+
+_MOST_KEPT = 0.5
+"""The largest share of kept parameters at which updating only these saves time."""
+
+
+class KeptParameters:
+    """The parameters that the optimizer updates, in `values` with its gradient: the kept ones, or all.
+
+    Either way every entry is updated by the same vectorized operations, so the choice changes no result.
+    """
+
+    def __init__(self, batched: BatchedParameters, masks: Tensor) -> None:
+        self._stored, self._gradients = batched.values.detach().view(-1), batched.gradients.view(-1)
+        self._masks, self._places = masks.view(-1), _kept_places(masks)
+        self.values = batched.values
+        if self._places is not None:
+            self.values = nn.Parameter(self._stored[self._places])
+            self.values.grad = torch.zeros_like(self.values)
+
+    def gather(self) -> None:
+        """Read the gradients of the last backward pass, masked, so that weights of zero stay zero."""
+        if self._places is None:
+            self._gradients.mul_(self._masks)
+        else:
+            torch.index_select(self._gradients, 0, self._places, out=self.values.grad)
+
+    def scatter(self) -> None:
+        """Write the updated parameters to the networks."""
+        if self._places is not None:  # the index of the padding is repeated, always with zeros
+            self._stored.scatter_(0, self._places, self.values.detach())
+
+
+def _kept_places(masks: Tensor) -> Tensor | None:
+    """Return the indices of the kept parameters, padded to whole vectors; None where too many are kept."""
+    places = masks.view(-1).nonzero().squeeze(1)
+    if len(places) > _MOST_KEPT * masks.numel():
+        return None
+    filling = -len(places) % _ALIGNMENT
+    return torch.cat([places, torch.full((filling,), masks.shape[1] - 1)])
+
+
+def is_exact(model: nn.Module, inputs: Sequence[int], networks: int) -> bool:
+    """Return True if networks like `model` give the same bits in one batch as one by one, on this machine.
+
+    Libraries do not guarantee it for batched products, so it is tried with random weights and inputs.
+
+    Args:
+        model: A network for which `is_batchable` holds; it is not changed.
+        inputs: The shape of a training batch.
+        networks: The number of networks in the batch.
+    """
+    generator = torch.Generator().manual_seed(0)
+    models = [_random(model, generator) for _ in range(networks)]
+    batches = torch.randn(networks, *inputs, generator=generator)
+    alone = [_gradients([deepcopy(model)], batches[i : i + 1]) for i, model in enumerate(models)]
+    return torch.equal(_gradients(models, batches), torch.cat(alone))
+
+
+def _random(model: nn.Module, generator: torch.Generator) -> nn.Module:
+    copy = deepcopy(model)
+    with torch.no_grad():
+        for parameter in copy.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return copy
+
+
+def _gradients(models: Sequence[nn.Module], batches: Tensor) -> Tensor:
+    network = BatchedNetwork(models)
+    network(batches).square().sum().backward()
+    return network.storage.gradients

@@ -1,0 +1,261 @@
+"""Sizes and multiply-accumulates of networks, against counts by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from synflow_bench.graph import Untraceable, trace
+from synflow_bench.metrics import Size, measure_size, uses_of_weights
+from synflow_bench.pruning import Masks, prunable_parameters
+from synflow_bench.suites import PruningOptions
+
+
+@pytest.fixture(autouse=True)
+def _on_one_thread(one_thread: None) -> None:
+    """Two are slower on networks of this size."""
+
+
+def macs(model: nn.Module, *shape: int) -> dict[str, int]:
+    """MACs of every weight tensor for one example."""
+    uses, _ = uses_of_weights(model, torch.zeros(1, *shape))
+    return {name: count * model.get_parameter(name).numel() for name, count in uses.items()}
+
+
+class Applied(nn.Module):
+    """Applies `function` to its layer and the input."""
+
+    def __init__(self, layer: nn.Module, function: Callable[[nn.Module, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.layer, self.function = layer, function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.layer, x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "expected"),
+    [
+        (nn.Linear(5, 3), (5,), 5 * 3),
+        (nn.Linear(5, 3), (7, 5), 7 * 5 * 3),
+        (nn.Linear(5, 3), (2, 7, 5), 2 * 7 * 5 * 3),
+        (nn.Conv2d(3, 8, 3, padding=1), (3, 32, 32), 8 * 3 * 9 * 32 * 32),
+        (nn.Conv2d(3, 8, 3, stride=2, padding=1), (3, 32, 32), 8 * 3 * 9 * 16 * 16),
+        (nn.Conv2d(3, 8, (1, 5)), (3, 10, 10), 8 * 3 * 5 * 10 * 6),
+        (nn.Conv2d(6, 8, 3, groups=2), (6, 10, 10), 8 * 3 * 9 * 8 * 8),
+        (nn.Conv2d(6, 6, 3, groups=6, bias=False), (6, 10, 10), 6 * 1 * 9 * 8 * 8),
+        (nn.Conv2d(3, 4, 3, dilation=2), (3, 10, 10), 4 * 3 * 9 * 6 * 6),
+        (nn.Conv1d(2, 4, 3), (2, 10), 4 * 2 * 3 * 8),
+        (nn.Conv3d(2, 4, 3), (2, 5, 6, 7), 4 * 2 * 27 * 3 * 4 * 5),
+        (nn.ConvTranspose2d(3, 8, 2, stride=2), (3, 5, 5), 3 * 8 * 4 * 5 * 5),
+        (nn.ConvTranspose2d(4, 8, 3, groups=2), (4, 5, 6), 4 * 4 * 9 * 5 * 6),
+    ],
+    ids=str,
+)
+def test_one_layer(layer: nn.Module, shape: tuple[int, ...], expected: int) -> None:
+    assert macs(layer, *shape) == {"weight": expected}
+
+
+def test_layers_are_named_as_their_parameters_and_only_weights_count() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 36, 10))
+    assert macs(net, 1, 8, 8) == {"0.weight": 2 * 9 * 36, "4.weight": 720}
+
+
+def test_a_layer_that_is_used_twice_counts_twice() -> None:
+    twice = Applied(nn.Linear(4, 4), lambda layer, x: layer(layer(x)))
+    assert macs(twice, 4) == {"layer.weight": 2 * 16}
+
+
+def test_tied_weights_count_every_use_under_the_first_name() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 2))
+    net[2].weight = net[0].weight
+    assert macs(net, 4) == {"0.weight": 2 * 16, "3.weight": 8}
+
+
+def test_a_layer_that_is_not_used_has_no_macs() -> None:
+    assert macs(Applied(nn.Linear(4, 4), lambda layer, x: x), 4) == {}
+
+
+def test_a_weight_that_is_computed_from_others_is_left_out() -> None:
+    assert macs(nn.Sequential(weight_norm(nn.Linear(4, 4)), nn.Linear(4, 2)), 4) == {"1.weight": 8}
+
+
+def test_a_layer_called_by_keyword_counts_too() -> None:
+    assert macs(Applied(nn.Linear(4, 3), lambda layer, x: layer(input=x)), 4) == {"layer.weight": 12}
+    up = Applied(nn.ConvTranspose1d(2, 3, 2), lambda layer, x: layer(input=x))
+    assert macs(up, 2, 5) == {"layer.weight": 2 * 3 * 2 * 5}
+
+
+def test_the_network_is_left_as_it_was_and_runs_in_eval_mode() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+    net[1].eval()
+    example = torch.ones(1, 4)
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    _, output = uses_of_weights(net, example)
+    assert [module.training for module in net.modules()] == [True, True, False, True]
+    assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
+    assert not any(module._forward_hooks for module in net.modules())
+    assert torch.equal(output, net.eval()(example))
+
+
+def test_no_hook_is_left_behind_where_the_input_does_not_fit() -> None:
+    net = nn.Sequential(nn.Linear(4, 4))
+    with pytest.raises(RuntimeError):
+        uses_of_weights(net, torch.ones(1, 5))
+    assert not net[0]._forward_hooks
+    assert net.training
+
+
+def net() -> nn.Sequential:
+    """A convolution (18 weights, 36 positions), batch norm (4), a linear layer (216 weights, 3 biases)."""
+    return nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 3))
+
+
+def measured(model: nn.Module, keep: Callable[[str, Tensor], Tensor], **options: bool) -> Size:
+    parameters = prunable_parameters(model, PruningOptions.model_validate(options))
+    masks = Masks({name: keep(name, p) for name, p in parameters.items()})
+    uses, _ = uses_of_weights(model, torch.zeros(1, 1, 8, 8))
+    return measure_size(model, masks, uses, trace(model, torch.zeros(1, 1, 8, 8)))
+
+
+def untraced(model: nn.Module, keep: Callable[[str, Tensor], Tensor], **options: bool) -> Size:
+    parameters = prunable_parameters(model, PruningOptions.model_validate(options))
+    uses, _ = uses_of_weights(model, torch.zeros(1, 1, 8, 8))
+    masks = {name: keep(name, p) for name, p in parameters.items()}
+    return measure_size(model, masks, uses, Untraceable("net: cannot follow it"))
+
+
+def first(count: int) -> Callable[[str, Tensor], Tensor]:
+    return lambda _, p: (torch.arange(p.numel()) < count).view(p.shape)
+
+
+def test_a_dense_network_is_its_own_measure() -> None:
+    size = measured(net(), first(10**6))
+    assert (size.density, size.compression, size.compression_all) == (1, 1, 1)
+    assert size.theoretical_speedup == 1
+    assert size.collapsed_layers == ()
+
+
+def test_sizes_and_macs_of_every_layer() -> None:
+    layers = {layer.name: layer for layer in measured(net(), first(9)).layers}
+    conv, linear = layers["0.weight"], layers["3.weight"]
+    assert (conv.shape, conv.size, conv.kept, conv.macs) == ((2, 1, 3, 3), 18, 9, 18 * 36)
+    assert (linear.shape, linear.size, linear.kept, linear.macs) == ((3, 72), 216, 9, 216)
+
+
+def test_compression_over_prunable_weights_and_over_all_parameters() -> None:
+    size = measured(net(), first(9))
+    assert size.density == 18 / 234
+    assert size.compression == 234 / 18
+    assert size.compression_all == (234 + 4 + 3) / (18 + 4 + 3)
+
+
+def test_speedup_is_dense_over_kept_macs_not_over_weights() -> None:
+    assert measured(net(), first(9)).theoretical_speedup == (18 * 36 + 216) / (9 * 36 + 9)
+
+
+def test_what_may_not_be_pruned_stays_in_the_macs() -> None:
+    size = measured(net(), first(9), dense_classifier=True)
+    assert size.theoretical_speedup == (18 * 36 + 216) / (9 * 36 + 216)
+    assert size.compression == 18 / 9
+    assert size.compression_all == 241 / (9 + 223)
+
+
+def test_biases_and_batch_norm_are_weights_without_macs() -> None:
+    size = measured(net(), first(1), prune_bias=True, prune_batchnorm=True)
+    assert size.compression == size.compression_all == 241 / 5
+    assert {layer.name: layer.macs for layer in size.layers if layer.name.startswith("1")} == {
+        "1.weight": 0,
+        "1.bias": 0,
+    }
+
+
+def test_layers_without_weights_are_named() -> None:
+    size = untraced(net(), lambda name, p: torch.full(p.shape, name != "0.weight"))
+    assert size.collapsed_layers == ("0.weight",)
+    assert size.theoretical_speedup == (18 * 36 + 216) / 216
+
+
+def test_there_is_no_speedup_where_no_mac_is_left() -> None:
+    def only_batch_norm(name: str, p: Tensor) -> Tensor:
+        return torch.full(p.shape, name.startswith("1"))
+
+    size = untraced(net(), only_batch_norm, prune_batchnorm=True)
+    assert size.theoretical_speedup is None
+    assert size.collapsed_layers == ("0.weight", "3.weight")
+
+
+@pytest.mark.parametrize("kept", [1, 8])
+def test_tied_weights_have_one_size_and_the_macs_of_all_their_places(kept: int) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    model[1].weight = model[0].weight
+    masks = Masks({n: first(kept)(n, p) for n, p in prunable_parameters(model, PruningOptions()).items()})
+    uses, _ = uses_of_weights(model, torch.zeros(1, 4))
+    size = measure_size(model, masks, uses)
+    assert size.compression == (16 + 8) / (2 * kept)
+    assert size.theoretical_speedup == (2 * 16 + 8) / (3 * kept)
+
+
+def test_effective_compression_counts_what_lies_on_a_path() -> None:
+    # Channel 0 keeps its 9 weights, channel 1 none: the input reaches the 36 features of channel 0 only.
+    size = measured(net(), lambda name, p: first(9 if name == "0.weight" else p.numel())(name, p))
+    conv, linear = size.layers
+    assert (conv.effective_kept, linear.effective_kept) == (9, 3 * 36)
+    assert size.effective_compression == 234 / (9 + 108)
+    assert size.compression == 234 / (9 + 216)
+    assert size.collapsed_layers == ()
+    assert size.not_followed is None
+
+
+def test_a_layer_collapses_when_nothing_of_it_is_on_a_path() -> None:
+    size = measured(net(), lambda name, p: torch.full(p.shape, name != "0.weight"))
+    assert [layer.kept for layer in size.layers] == [0, 216]
+    assert [layer.effective_kept for layer in size.layers] == [0, 0]
+    assert size.collapsed_layers == ("0.weight", "3.weight")
+    assert size.effective_compression is None
+
+
+def test_a_layer_that_the_network_never_uses_has_not_collapsed() -> None:
+    class Partial(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(4, 2), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.used(x)
+
+    model, example = Partial(), torch.zeros(1, 4)
+    uses, _ = uses_of_weights(model, example)
+    masks = Masks.ones(prunable_parameters(model, PruningOptions()))
+    size = measure_size(model, masks, uses, trace(model, example))
+    assert size.collapsed_layers == ()
+    assert size.effective_compression == 2
+
+
+def test_what_cannot_be_followed_costs_only_these_numbers() -> None:
+    size = untraced(net(), first(9))
+    assert size.not_followed == "net: cannot follow it"
+    assert size.effective_compression is None
+    assert [layer.effective_kept for layer in size.layers] == [None, None]
+    assert size.compression == 234 / 18
+
+
+def test_a_prunable_weight_that_is_only_computed_with_is_named() -> None:
+    class Doubled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.linear(x, 2 * self.layer.weight)
+
+    model, example = Doubled(), torch.zeros(1, 4)
+    masks = Masks.ones(prunable_parameters(model, PruningOptions()))
+    size = measure_size(model, masks, {}, trace(model, example))
+    assert size.not_followed is not None
+    assert "'layer.weight'" in size.not_followed
+    assert size.effective_compression is None
