@@ -356,6 +356,7 @@ def prepare(
         check_settings,
         installed_pruners,
         make_plan,
+        resolve_datasets,
         resolve_pruners,
     )
 
@@ -389,9 +390,10 @@ def prepare(
             host = Host.load(report=lambda _: None, files=[*files, *classes])
         host.check()
     specs = pruner_specs(wanted, host)
-    for registry, names in ((host.datasets, given["datasets"]), (host.models, given["models"])):
-        for name in names or ():
-            registry.entry(name)
+    for dataset in given["datasets"] or ():
+        host.dataset_class(dataset)
+    for model in given["models"] or ():
+        host.models.entry(model)
     chosen = override(
         find_suite(given["suite"], host),
         datasets=given["datasets"] or (),
@@ -402,6 +404,7 @@ def prepare(
         protocol=given["protocol"] or {},
         assignments=given["overrides"],
     )
+    chosen = resolve_datasets(chosen, host, given["data"])
     everything = given["pruners"] == [ALL]
     specs = specs if specs or everything else list(chosen.pruners)
     resolved = resolve_pruners(specs, host) if specs else installed_pruners(host, notes.append)
@@ -409,7 +412,12 @@ def prepare(
     resources = Resources(given["data"], device, given["workers"] or 0, given["threads"], host.files)
     store = Store(given["results"])
     plan = make_plan(
-        cells_of(chosen, resolved, host), host, store, given["data"], force=force, retry_failed=retry_failed
+        cells_of(chosen, resolved, host, given["data"]),
+        host,
+        store,
+        given["data"],
+        force=force,
+        retry_failed=retry_failed,
     )
     check_settings(plan, host)
     replaced = str(store.root / "replaced")
@@ -460,7 +468,7 @@ _COLUMNS = (*_CELL_COLUMNS, *Metrics.model_fields, *Timing.model_fields, "error"
 
 def _row(result: Result) -> dict[str, Any]:
     cell, setting = result.cell, result.cell.setting
-    place = (setting.dataset, setting.model.name, setting.protocol.name, setting.id)
+    place = (setting.dataset_label, setting.model.name, setting.protocol.name, setting.id)
     values = (result.key, result.status, *place, cell.row, cell.ablation, cell.compression, cell.seed)
     return {
         **dict.fromkeys(_COLUMNS),

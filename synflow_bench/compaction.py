@@ -116,7 +116,7 @@ def compact(
     """
     if isinstance(graph, Untraceable) or graph.opaque:
         return None
-    slices = _plan(graph, masks)
+    slices = _plan(graph, masks, _of_fixed_size(model))
     share = _share(model, slices)
     if share > max_share:
         return None
@@ -148,9 +148,16 @@ class _Axis:
         return self.entries[torch.cat([kept, kept.new_ones(1)])[self.nodes]]
 
 
-def _plan(graph: Graph, masks: Mapping[str, Tensor]) -> Slices:
-    """Keep what can change the output, and what must stay with it."""
-    uses, kept = _axes(graph)
+def _of_fixed_size(model: nn.Module) -> set[str]:
+    """Name the tensors of layers that compare their input with a size of their own, such as attention."""
+    fixed = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
+    inside = {id(p) for layer in model.modules() if isinstance(layer, fixed) for p in layer.parameters()}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in inside}
+
+
+def _plan(graph: Graph, masks: Mapping[str, Tensor], fixed: set[str]) -> Slices:
+    """Keep what can change the output, and what must stay with it; tensors that are `fixed` stay whole."""
+    uses, kept = _axes(graph, fixed)
     by_axis: dict[tuple[str, int], list[_Axis]] = defaultdict(list)
     for axis in uses:
         by_axis[axis.name, axis.dimension].append(axis)
@@ -194,13 +201,14 @@ def _kept_entries(axes: list[_Axis], kept: Tensor) -> Tensor:
     return entries
 
 
-def _axes(graph: Graph) -> tuple[list[_Axis], Tensor]:
+def _axes(graph: Graph, fixed: set[str]) -> tuple[list[_Axis], Tensor]:
     """Find the axes of tensors along which nodes lie, and the nodes (nodes,) bool that no slicing can remove.
 
-    A tensor that any use sees in part or in groups cannot be sliced for any of its uses.
+    A tensor that any use sees in part or in groups cannot be sliced for any of its uses, nor can one that is
+    `fixed`.
     """
     places = list(_places(graph))
-    rigid = {name for name, _, axes in places if axes is None}
+    rigid = {name for name, _, axes in places if axes is None} | fixed
     uses: list[_Axis] = []
     # One place more than nodes, for `CONSTANT`.
     stuck = torch.zeros(graph.num_nodes + 1, dtype=torch.bool)

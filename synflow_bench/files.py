@@ -1,4 +1,4 @@
-"""Atomic writes: the whole file or nothing, with the permissions that the user gives new files."""
+"""Atomic writes, with the permissions that the user gives new files; and names that systems leave behind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,27 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from synflow_bench.errors import RecordError
+
+_LEFT_BEHIND = {
+    "lost+found",
+    "__macosx",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+    "thumbs.db",
+    "desktop.ini",
+}
+"""Folders and files that file systems and file managers make, in lower case."""
+
+
+def is_clutter(name: str) -> bool:
+    """Return True for the name of a file or folder that nobody put there: a hidden one, or a system's own.
+
+    Example:
+        >>> is_clutter(".DS_Store"), is_clutter("._x.json"), is_clutter("lost+found"), is_clutter("n01440764")
+        (True, True, True, False)
+    """
+    return name.startswith(".") or name.lower() in _LEFT_BEHIND
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

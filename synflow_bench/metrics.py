@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvTransposeNd
+from torch.nn.utils.rnn import PackedSequence
 
-from synflow_bench.graph import Graph, Untraceable, effective_masks, in_mode
+from synflow_bench.graph import Graph, Untraceable, effective_masks, in_mode, plain_attention
+from synflow_bench.pruning.prunable import ATTENTION, LINEAR, RECURRENT, left_out, original_names, tensors_of
 from synflow_bench.records import Layer
+
+Uses = Mapping[str, int | Tensor]
+"""The uses of each entry of a weight tensor, by name: a number, or integers that broadcast to its shape."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Size:
         effective_compression: Prunable over effective weights: those on a path of kept weights from input to
             output. None where there are none, or where `not_followed` says why they are not known.
         not_followed: The reason why effective weights are not known, one line.
+        left_out: The names of the weights that are not prunable.
     """
 
     layers: tuple[Layer, ...]
@@ -40,12 +46,13 @@ class Size:
     collapsed_layers: tuple[str, ...]
     effective_compression: float | None = None
     not_followed: str | None = None
+    left_out: tuple[str, ...] = ()
 
 
 def measure_size(
     model: nn.Module,
     masks: Mapping[str, Tensor],
-    uses: Mapping[str, int],
+    uses: Uses,
     graph: Graph | Untraceable | None = None,
 ) -> Size:
     """Measure `model` under `masks`.
@@ -76,13 +83,15 @@ def measure_size(
         unknown = f"cannot follow {hidden[0]!r}: it is not used as it is, but to compute with"
     else:
         effective = {name: int(m.count_nonzero()) for name, m in effective_masks(graph, masks).items()}
-    layers = tuple(_layer(name, mask, uses.get(name, 0), effective.get(name)) for name, mask in masks.items())
+    layers = tuple(_layer(name, mask, uses, effective.get(name)) for name, mask in masks.items())
     size, kept = sum(layer.size for layer in layers), sum(layer.kept for layer in layers)
     on_paths = sum(effective.values())
     parameters = dict(model.named_parameters())
     total = sum(parameter.numel() for parameter in parameters.values())
-    dense_macs = sum(count * parameters[name].numel() for name, count in uses.items())
-    kept_macs = dense_macs - sum((layer.size - layer.kept) * uses.get(layer.name, 0) for layer in layers)
+    dense_macs = sum(_sum_uses(count, _tensor_at(model, name)) for name, count in uses.items())
+    kept_macs = dense_macs - sum(
+        _sum_uses(uses.get(name, 0), ~mask, mask=True) for name, mask in masks.items()
+    )
     return Size(
         layers=layers,
         density=kept / size,
@@ -92,12 +101,28 @@ def measure_size(
         collapsed_layers=tuple(layer.name for layer in layers if _has_collapsed(layer, graph)),
         effective_compression=size / on_paths if on_paths else None,
         not_followed=unknown,
+        left_out=left_out(model, masks),
     )
 
 
-def _layer(name: str, mask: Tensor, uses: int, effective: int | None) -> Layer:
+def _layer(name: str, mask: Tensor, uses: Uses, effective: int | None) -> Layer:
     size, kept, shape = mask.numel(), int(mask.count_nonzero()), tuple(mask.shape)
-    return Layer(name=name, shape=shape, size=size, kept=kept, effective_kept=effective, macs=size * uses)
+    macs = _sum_uses(uses.get(name, 0), mask)
+    return Layer(name=name, shape=shape, size=size, kept=kept, effective_kept=effective, macs=macs)
+
+
+def _sum_uses(uses: int | Tensor, tensor: Tensor, *, mask: bool = False) -> int:
+    """Return the sum of the uses of all entries of a tensor, or of those that a mask selects."""
+    if isinstance(uses, int):
+        return uses * (int(tensor.count_nonzero()) if mask else tensor.numel())
+    wide = uses.expand(tensor.shape)
+    return int((wide * tensor.to(wide.device) if mask else wide).sum())
+
+
+def _tensor_at(model: nn.Module, name: str) -> Tensor:
+    path, _, last = name.rpartition(".")
+    tensor: Tensor = getattr(model.get_submodule(path), last)
+    return tensor
 
 
 def _has_collapsed(layer: Layer, graph: Graph | Untraceable | None) -> bool:
@@ -107,12 +132,15 @@ def _has_collapsed(layer: Layer, graph: Graph | Untraceable | None) -> bool:
     return not layer.effective_kept and (layer.name in graph.names or not layer.kept)
 
 
-def uses_of_weights(model: nn.Module, example: Tensor) -> tuple[dict[str, int], Tensor]:
+def uses_of_weights(model: nn.Module, example: Tensor) -> tuple[Uses, Tensor]:
     """Count the uses of every weight tensor in one forward pass in eval mode.
 
     An entry of a convolution's weight is used once per output position, one of a linear layer once per row of
-    its input; the MACs of a tensor are its uses times its (kept) entries. A tensor that several modules share
-    counts under the name of the first.
+    its input, one of a recurrent layer once per step, and one of attention once per token that it projects;
+    embeddings look up and multiply nothing. The MACs of a tensor are its uses times its (kept) entries. A
+    tensor that several modules share counts under its first name. A weight that is computed from another
+    tensor counts under the name of that tensor if entries removed there are zero in the weight; else no mask
+    makes it smaller, and it counts under its own name.
 
     Args:
         model: The network; it is left as it is.
@@ -121,13 +149,13 @@ def uses_of_weights(model: nn.Module, example: Tensor) -> tuple[dict[str, int], 
     Returns:
         The uses by parameter name, and the output for the example.
     """
-    uses: dict[str, int] = {}
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    with torch.no_grad(), in_mode(model, training=False):
+    uses: dict[str, int | Tensor] = {}
+    with torch.no_grad(), in_mode(model, training=False), plain_attention():
+        names = _Names(model)
         handles = [
-            module.register_forward_hook(_counter(uses, names[id(module.weight)]), with_kwargs=True)
-            for module in model.modules()
-            if isinstance(module, nn.Linear | _ConvNd) and id(module.weight) in names
+            module.register_forward_hook(_counter(uses, names, path), with_kwargs=True)
+            for path, module in model.named_modules()
+            if tensors_of(module) is not None
         ]
         try:
             output: Tensor = model(example)
@@ -137,14 +165,87 @@ def uses_of_weights(model: nn.Module, example: Tensor) -> tuple[dict[str, int], 
     return uses, output
 
 
-def _counter(uses: dict[str, int], name: str) -> Any:
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...], named: dict[str, Tensor], output: Tensor) -> None:
-        if isinstance(module, nn.Linear):
-            positions = output[..., 0]
-        else:
-            # A transposed convolution spreads every input position; others gather for every output position.
-            gathered = (*inputs, *named.values())[0] if isinstance(module, _ConvTransposeNd) else output
-            positions = gathered[:, 0]
-        uses[name] = uses.get(name, 0) + positions.numel()
+class _Names:
+    """The names under which tensors count."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._first = {id(parameter): name for name, parameter in model.named_parameters()}
+        self._all = dict(model.named_parameters(remove_duplicate=False))
+        self._known: dict[tuple[int, str], str] = {}
+
+    def of(self, path: str, module: nn.Module, tensor: str) -> str:
+        """Return the name of a module's tensor; the network must be in eval mode, without gradients."""
+        key = (id(module), tensor)
+        if key not in self._known:
+            self._known[key] = self._find(path, module, tensor)
+        return self._known[key]
+
+    def _find(self, path: str, module: nn.Module, tensor: str) -> str:
+        own = f"{path}.{tensor}" if path else tensor
+        originals = [self._all[name] for name in original_names(path, module, tensor)]
+        if own in self._all or (len(originals) == 1 and _keeps_zeros(module, tensor, originals[0])):
+            return self._first[id(self._all[own] if own in self._all else originals[0])]
+        return own
+
+
+def _keeps_zeros(module: nn.Module, tensor: str, original: Tensor) -> bool:
+    """Return True if entries that are zero in the original are zero in the tensor computed from it."""
+    if original.shape != getattr(module, tensor).shape:
+        return False
+    if not hasattr(module, "parametrizations"):
+        return True  # torch's older weight norm, spectral norm and pruning
+    before = original.clone()
+    removed = torch.rand(original.shape, generator=torch.Generator().manual_seed(0)).to(original.device) < 0.5
+    try:
+        original.masked_fill_(removed, 0)
+        return not bool(getattr(module, tensor)[removed].any())
+    finally:
+        original.copy_(before)
+
+
+def _counter(uses: dict[str, int | Tensor], names: _Names, path: str) -> Any:
+    def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
+        for tensor, count in _uses_in(module, inputs, named, output):
+            *inner, last = tensor.split(".")
+            layer = module.get_submodule(".".join(inner))
+            name = names.of(".".join(filter(None, [path, *inner])), layer, last)
+            uses[name] = uses.get(name, 0) + count
 
     return hook
+
+
+def _uses_in(
+    module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
+) -> Iterator[tuple[str, int | Tensor]]:
+    """Yield the weight tensors of a layer with their uses in one call."""
+    given = (*inputs, *named.values())
+    if isinstance(module, LINEAR):
+        yield "weight", output[..., 0].numel()
+    elif isinstance(module, ATTENTION):
+        yield from _uses_in_attention(module, _named(("query", "key", "value"), inputs) | named)
+    elif isinstance(module, RECURRENT):
+        first = given[0].data if isinstance(given[0], PackedSequence) else given[0]
+        layer = tensors_of(module)
+        yield from ((name, first[..., 0].numel()) for name in (layer.weights if layer else ()))
+    else:
+        # A transposed convolution spreads every input position; others gather for every output position.
+        gathered = given[0] if isinstance(module, _ConvTransposeNd) else output
+        spatial = module.weight.dim() - 2  # type: ignore[operator]
+        yield "weight", gathered.select(-spatial - 1, 0).numel()
+
+
+def _named(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
+    return dict(zip(names, values, strict=False))
+
+
+def _uses_in_attention(module: nn.Module, given: Mapping[str, Tensor]) -> Iterator[tuple[str, int | Tensor]]:
+    tokens = {name: given[name][..., 0].numel() for name in ("query", "key", "value")}
+    whole = module.in_proj_weight
+    if whole is None:
+        yield from ((f"{name[0]}_proj_weight", count) for name, count in tokens.items())
+    elif len(set(tokens.values())) == 1:
+        yield "in_proj_weight", tokens["query"]
+    else:
+        counts = torch.tensor(list(tokens.values()))
+        yield "in_proj_weight", counts.repeat_interleave(len(whole) // 3)[:, None]  # type: ignore[arg-type]
+    yield "out_proj.weight", tokens["query"]

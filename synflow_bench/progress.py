@@ -163,6 +163,8 @@ class Progress:
         if record.error:
             self._failed += 1
             self._print_failure(record, record.error)
+        for line in record.provenance.warnings:
+            self._print_warning(record, line)
         since = time.monotonic() - self._last_line
         if not self._console.is_terminal and (since >= LINE_INTERVAL or self._done == self._total):
             self._print_counts()
@@ -188,6 +190,13 @@ class Progress:
         if self._messages[message] == PRINTED_FAILURES:
             parts.append("more of the same are only counted")
         self._console.print(Text("; ".join(parts), "red"), soft_wrap=True)
+
+    def _print_warning(self, record: Record, line: str) -> None:
+        pruner = record.cell.pruner.label
+        self._messages[f"{pruner}: {line}"] += 1
+        if self._messages[f"{pruner}: {line}"] == 1:  # the same masks have the same cause at every seed
+            text = f"warning: {record.cell.title}: {line}; more of the same are not printed"
+            self._console.print(Text(text, "yellow"), soft_wrap=True)
 
     def _print_counts(self) -> None:
         self._last_line = time.monotonic()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
+from torch.nn.utils.parametrize import register_parametrization
+from torch.nn.utils.rnn import pack_sequence
+from torch.utils.flop_counter import FlopCounterMode
 
-from synflow_bench.graph import Untraceable, trace
+from synflow_bench.graph import Untraceable, plain_attention, trace
 from synflow_bench.metrics import Size, measure_size, uses_of_weights
 from synflow_bench.pruning import Masks, prunable_parameters
 from synflow_bench.suites import PruningOptions
@@ -80,8 +86,155 @@ def test_a_layer_that_is_not_used_has_no_macs() -> None:
     assert macs(Applied(nn.Linear(4, 4), lambda layer, x: x), 4) == {}
 
 
-def test_a_weight_that_is_computed_from_others_is_left_out() -> None:
-    assert macs(nn.Sequential(weight_norm(nn.Linear(4, 4)), nn.Linear(4, 2)), 4) == {"1.weight": 8}
+class Symmetric(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.triu() + x.triu(1).T
+
+
+def older(layer: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its older weight norm deprecated
+        return nn.utils.weight_norm(layer)
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (weight_norm(nn.Linear(4, 4)), "0.parametrizations.weight.original1"),
+        (spectral_norm(nn.Linear(4, 4)), "0.parametrizations.weight.original"),
+        (older(nn.Linear(4, 4)), "0.weight_v"),
+    ],
+    ids=["weight norm", "spectral norm", "older weight norm"],
+)
+def test_a_computed_weight_has_the_macs_of_what_is_trained(layer: nn.Module, name: str) -> None:
+    net = nn.Sequential(layer, nn.Linear(4, 2))
+    state = copy.deepcopy(net.state_dict())
+    assert macs(net, 4) == {name: 16, "1.weight": 8}
+    assert all(torch.equal(tensor, state[key]) for key, tensor in net.state_dict().items())
+    uses, _ = uses_of_weights(net, torch.zeros(1, 4))
+    size = measure_size(net, {name: first(4)(name, net.get_parameter(name))}, uses, None)
+    assert size.theoretical_speedup == (16 + 8) / (4 + 8)
+
+
+@pytest.mark.parametrize(
+    "change", [orthogonal, lambda layer: parametrized(layer)], ids=["orthogonal", "symmetric"]
+)
+def test_masks_that_leave_a_computed_weight_dense_save_nothing(
+    change: Callable[[nn.Module], nn.Module],
+) -> None:
+    net, name = nn.Sequential(change(nn.Linear(4, 4)), nn.Linear(4, 2)), "0.parametrizations.weight.original"
+    uses, _ = uses_of_weights(net, torch.zeros(1, 4))
+    assert uses == {"0.weight": 1, "1.weight": 1}
+    size = measure_size(net, {name: torch.eye(4).bool()}, uses, trace(net, torch.zeros(1, 4)))
+    assert size.theoretical_speedup == 1
+    assert size.compression == 4
+    assert size.not_followed is not None
+    assert name in size.not_followed
+
+
+def parametrized(layer: nn.Module) -> nn.Module:
+    register_parametrization(layer, "weight", Symmetric())
+    return layer
+
+
+class Attends(nn.Module):
+    """Attention from the first `queries` of the tokens (T, 8) to all, or to their first 6 features."""
+
+    def __init__(self, queries: int, **options: Any) -> None:
+        super().__init__()
+        self.queries, self.features = queries, options.get("kdim", 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        memory = x[..., : self.features]
+        out: Tensor = self.attention(x[:, : self.queries], memory, value=memory, need_weights=False)[0]
+        return out
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (Attends(5), {"in_proj_weight": 5 * 192, "out_proj.weight": 5 * 64}),
+        (Attends(2), {"in_proj_weight": 2 * 64 + 5 * 128, "out_proj.weight": 2 * 64}),
+        (
+            Attends(2, kdim=6, vdim=6),
+            {"q_proj_weight": 128, "k_proj_weight": 240, "v_proj_weight": 240, "out_proj.weight": 128},
+        ),
+    ],
+    ids=["self", "cross", "cross, other sizes"],
+)
+def test_attention_projects_every_token_once(model: nn.Module, expected: dict[str, int]) -> None:
+    uses, _ = uses_of_weights(model, torch.zeros(1, 5, 8))
+    masks = Masks.ones(prunable_parameters(model, PruningOptions()))
+    layers = {layer.name: layer.macs for layer in measure_size(model, masks, uses).layers}
+    assert layers == {f"attention.{name}": count for name, count in expected.items()}
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad(), plain_attention():
+        model.eval()(torch.zeros(1, 5, 8))
+    products = 2 * 2 * (2 * model.queries * 5 * 4)  # type: ignore[operator]  # of activations, in both heads
+    assert counter.get_total_flops() == 2 * sum(expected.values()) + products
+
+
+def test_entries_that_are_used_unequally_count_by_themselves() -> None:
+    model = Attends(2)
+    uses, _ = uses_of_weights(model, torch.zeros(1, 5, 8))
+    whole = torch.ones(24, 8, dtype=torch.bool)
+    for rows, used in ((slice(0, 8), 2), (slice(8, 24), 5)):
+        mask = whole.clone()
+        mask[rows] = False
+        size = measure_size(model, {"attention.in_proj_weight": mask}, uses)
+        dense = 2 * 64 + 5 * 128 + 2 * 64
+        assert size.theoretical_speedup == dense / (dense - used * (rows.stop - rows.start) * 8)
+
+
+def test_a_transformer_counts_all_of_its_layers() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    assert macs(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False), 5, 8) == {
+        f"layers.{i}.{name}": 5 * size
+        for i in range(2)
+        for name, size in {
+            "self_attn.in_proj_weight": 192,
+            "self_attn.out_proj.weight": 64,
+            "linear1.weight": 128,
+            "linear2.weight": 128,
+        }.items()
+    }
+
+
+@pytest.mark.parametrize(("kind", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
+def test_recurrent_layers_use_every_weight_once_per_step(kind: type[nn.Module], gates: int) -> None:
+    layer = Applied(kind(3, 4, 2, batch_first=True), lambda layer, x: layer(x)[0])
+    assert macs(layer, 5, 3) == {
+        "layer.weight_ih_l0": 5 * gates * 12,
+        "layer.weight_hh_l0": 5 * gates * 16,
+        "layer.weight_ih_l1": 5 * gates * 16,
+        "layer.weight_hh_l1": 5 * gates * 16,
+    }
+
+
+def test_recurrent_cells_and_packed_sequences() -> None:
+    assert macs(Applied(nn.GRUCell(3, 4), lambda cell, x: cell(x)), 3) == {
+        "layer.weight_ih": 36,
+        "layer.weight_hh": 48,
+    }
+    packed = Applied(
+        nn.RNN(3, 4),
+        lambda layer, x: layer(pack_sequence([x[0], x[0, :2]]))[1],
+    )
+    assert macs(packed, 5, 3) == {"layer.weight_ih_l0": 7 * 12, "layer.weight_hh_l0": 7 * 16}
+
+
+def test_embeddings_multiply_nothing_and_a_tied_output_does() -> None:
+    net = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9, bias=False))
+    uses, _ = uses_of_weights(net, torch.zeros(1, 5, dtype=torch.int64))
+    assert uses == {"1.weight": 5}
+    net[1].weight = net[0].weight
+    uses, _ = uses_of_weights(net, torch.zeros(1, 5, dtype=torch.int64))
+    assert uses == {"0.weight": 5}
+
+
+def test_bilinear_layers_use_every_weight_once_per_row() -> None:
+    assert macs(Applied(nn.Bilinear(3, 3, 2), lambda layer, x: layer(x, x)), 5, 3) == {"layer.weight": 5 * 18}
 
 
 def test_a_layer_called_by_keyword_counts_too() -> None:

@@ -293,3 +293,19 @@ def test_nothing_is_known_at_first_and_of_failures(make_record: MakeRecord) -> N
 )
 def test_a_clock_shows_seconds(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+def test_a_warning_of_a_pruner_is_printed_once(make_record: MakeRecord, watch: Clock) -> None:
+    def warned(seed: int) -> Record:
+        record = make_record(seed=seed)
+        warnings = ("layer 'fc1' scores 0 everywhere",)
+        return record.model_copy(
+            update={"provenance": record.provenance.model_copy(update={"warnings": warnings})}
+        )
+
+    records = [warned(seed) for seed in range(3)]
+    stream = io.StringIO()
+    with shown(records, stream) as progress:
+        for record in records:
+            progress.cell_finished(record)
+    assert len([line for line in stream.getvalue().splitlines() if "scores 0 everywhere" in line]) == 1

@@ -35,6 +35,7 @@ A model is a function `factory(input_shape, num_classes, **options)` that return
 - The layers follow the shape of the images. A shape that a network cannot take is an error.
 - The column "weights" counts the weights of linear and convolutional layers:
   {shapes}.
+- [Networks and pruners](networks-and-pruners.md) shows which pruners work on which networks.
 """
 DATASETS = """# Datasets
 
@@ -44,7 +45,13 @@ DATASETS = """# Datasets
 
 Mean and standard deviation are those of the training images, scaled to [0, 1].
 """
-SHAPES = {"lottery": (3, 32, 32, 10), "tinyimagenet": (3, 64, 64, 200), "imagenet": (3, 224, 224, 1000)}
+SHAPES = {
+    "lottery": (3, 32, 32, 10),
+    "tinyimagenet": (3, 64, 64, 200),
+    "imagenet": (3, 224, 224, 1000),
+    "gpt": (64, 65),
+}
+"""The shape of an example and the number of classes, by the first part of a model's name."""
 SMALL = (1, 28, 28, 10)
 
 
@@ -79,12 +86,14 @@ def _toml(value: object) -> str:
 
 def models_page() -> str:
     """Return a table with one row per network."""
-    shapes = "".join(f"{c}x{h}x{w} and {n} classes in `{f}/`,\n  " for f, (c, h, w, n) in SHAPES.items())
-    channels, height, width, classes = SMALL
-    shapes += f"else {channels}x{height}x{width} and {classes} classes"
+    *named, rest = (f"{'x'.join(map(str, s[:-1]))} and {s[-1]} classes" for s in (*SHAPES.values(), SMALL))
+    text = (
+        "".join(f"{shape} in `{family}/`,\n  " for family, shape in zip(SHAPES, named, strict=True))
+        + f"else {rest}"
+    )
     rows = map(_model, sorted(_ours(Host.load().models).items(), key=_in_order))
     head = ["model", "weights", "options", "description"]
-    return f"{MODELS.format(shapes=shapes)}\n{table(head, rows)}\n"
+    return f"{MODELS.format(shapes=text)}\n{table(head, rows)}\n"
 
 
 def _in_order(item: tuple[str, Any]) -> list[str | int]:
@@ -108,7 +117,7 @@ def _description(factory: Any) -> str:
 
 
 def _weights(name: str, factory: Any) -> int:
-    *shape, classes = SHAPES.get(name.partition("/")[0], SMALL) if "/" in name else SMALL
+    *shape, classes = SHAPES.get(name.partition("/")[0], SMALL)
     with torch.device("meta"):
         model = factory(tuple(shape), classes)
     return sum(prod(weight.shape) for weight in prunable_parameters(model, PruningOptions()).values())
@@ -123,6 +132,12 @@ def datasets_page() -> str:
 
 def _dataset(item: tuple[str, type[Dataset]]) -> list[object]:
     name, kind = item
+    if not hasattr(kind, "input_shape"):
+        return [
+            f"[`{name}`](#{name})",
+            *["of its files"] * 5,
+            "an option" if name == "image-folder" else "none",
+        ]
     shape = "x".join(map(str, kind.input_shape))
     sizes = ", ".join(f"{size:,}" for size in kind.sizes)
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (kind.mean, kind.std))

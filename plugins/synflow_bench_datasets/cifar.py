@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 from synflow_bench import Augmentation, Split, Splits
@@ -20,6 +22,8 @@ class Cifar10(TorchvisionDataset):
 
     name = "cifar10"
     source = "CIFAR10"
+    archive: ClassVar[str] = "cifar-10-python.tar.gz"
+    published = "the folder cifar-10-batches-py, or cifar-10-python.tar.gz"
     files: ClassVar[tuple[str, ...]] = tuple(
         f"cifar-10-batches-py/{file}"
         for file in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")
@@ -32,9 +36,39 @@ class Cifar10(TorchvisionDataset):
     std: ClassVar[tuple[float, ...]] = (0.247, 0.243, 0.262)
     augmentation = Augmentation(crop_padding=4, flip=True)
 
+    def present(self, root: Path) -> bool:
+        """Return True if every file exists, or the published archive."""
+        return super().present(root) or self._packed(root) is not None
+
     def read(self, root: Path) -> Splits:
         """Read both splits; a file that differs from the published one counts as damaged."""
+        if not super().present(root) and (archive := self._packed(root)):
+            self._unpack(archive, root)
         return Splits(self._split(root, train=True), self._split(root, train=False))
+
+    def _packed(self, root: Path) -> Path | None:
+        """Find the published archive."""
+        paths = (place / self.archive for place in self.places(root))
+        return next((path for path in paths if path.is_file()), None)
+
+    def _unpack(self, archive: Path, root: Path) -> None:
+        """Unpack an archive that somebody has put there; an interruption leaves nothing behind."""
+        from torchvision.datasets.utils import check_integrity
+
+        if not check_integrity(archive, self.torchvision_class().tgz_md5):
+            raise self.damaged(archive, "is not the published file, or not all of it", root)
+        home = root / self.name
+        folder = Path(self.files[0]).parts[0]
+        try:
+            home.mkdir(exist_ok=True)
+            with TemporaryDirectory(dir=home, prefix=".unpacking-") as temporary:
+                with tarfile.open(archive) as packed:
+                    packed.extractall(temporary, filter="data")
+                for file in self.files:
+                    (home / folder).mkdir(exist_ok=True)
+                    Path(temporary, file).replace(home / file)
+        except OSError as error:
+            raise DataError(f"could not unpack {archive}: {error.strerror}; free space for it") from error
 
     def _split(self, root: Path, *, train: bool) -> Split:
         import torch
@@ -68,6 +102,8 @@ class Cifar100(Cifar10):
 
     name = "cifar100"
     source = "CIFAR100"
+    archive = "cifar-100-python.tar.gz"
+    published = "the folder cifar-100-python, or cifar-100-python.tar.gz"
     files = tuple(f"cifar-100-python/{file}" for file in ("train", "test", "meta"))
 
     num_classes = 100

@@ -15,10 +15,12 @@ from synflow_bench.errors import DataError, DataMissingError, one_line
 
 
 class DownloadedDataset(Dataset):
-    """A dataset whose `files` are below `<root>/<name>`."""
+    """A dataset whose `files` are below `<root>/<name>`, or, as torchvision puts them, below `<root>`."""
 
     name: ClassVar[str]
     files: ClassVar[tuple[str, ...]]
+    published: ClassVar[str] = ""
+    """The names of published files or folders that may lie there, as messages say them."""
     package: ClassVar[str | None] = None
     """Debian package with the same files, if there is one."""
 
@@ -35,7 +37,7 @@ class DownloadedDataset(Dataset):
 
     def present(self, root: Path) -> bool:
         """Return True if every file exists; their contents are not checked."""
-        return all((self.home(root) / file).is_file() for file in self.files)
+        return self._has_files(self.home(root))
 
     def load(self, root: Path, *, download: bool = False) -> Splits:
         """Read both splits, after downloading missing files if `download` is set.
@@ -63,7 +65,7 @@ class DownloadedDataset(Dataset):
             with TemporaryDirectory(dir=root, prefix=f".{self.name}-", ignore_cleanup_errors=True) as folder:
                 self.fetch_into(Path(folder))
                 for file in self.files:
-                    target = self.home(root) / file
+                    target = root / self.name / file
                     target.parent.mkdir(parents=True, exist_ok=True)
                     Path(folder, file).replace(target)
         except (OSError, HTTPException, RuntimeError) as error:
@@ -73,13 +75,24 @@ class DownloadedDataset(Dataset):
             ) from error
 
     def home(self, root: Path) -> Path:
-        """Return the folder of the files."""
-        return root / self.name
+        """Return the folder of the files: the first that has them all, else that for a download."""
+        return next((place for place in self.places(root) if self._has_files(place)), root / self.name)
+
+    def places(self, root: Path) -> tuple[Path, ...]:
+        """Return the folders that may have the files."""
+        return root / self.name, root
+
+    def place(self, root: Path) -> str:
+        """Say where published files are found."""
+        return f"{root / self.name} (or {root}): {self.published}"
 
     def missing(self, root: Path) -> DataMissingError:
         """Return the error for missing files."""
         ways = self._ways_to_get_it(root)
-        return DataMissingError(f"dataset {self.name!r} is not in {root}; download it with: {ways}")
+        return DataMissingError(
+            f"dataset {self.name!r} is not in {root}; its published files go into {self.place(root)}; "
+            f"or download it with: {ways}"
+        )
 
     def damaged(self, path: Path, reason: str, root: Path) -> DataError:
         """Return the error for an unusable file; `reason` continues a sentence that starts with its name."""
@@ -87,6 +100,9 @@ class DownloadedDataset(Dataset):
         if root not in path.parents:
             way_out = f"install it again: apt-get install --reinstall {self.package}"
         return DataError(f"dataset {self.name!r} is damaged: {path} {reason}; {way_out}")
+
+    def _has_files(self, folder: Path) -> bool:
+        return all((folder / file).is_file() for file in self.files)
 
     def _ways_to_get_it(self, root: Path) -> str:
         command = download_command(root, self.name)

@@ -1,15 +1,24 @@
-"""Image files: in one folder per class, and decoded to red, green and blue."""
+"""Image files: in one folder per class, and decoded to pixels."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synflow_bench.errors import DataError
+from synflow_bench.files import is_clutter
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""The endings of image files in published datasets, as in torchvision."""
+_SHOWN = 100
+"""The most letters of a list of names in a message."""
 
 
 class InvalidFileError(Exception):
@@ -27,20 +36,55 @@ class LabeledPaths:
         return len(self.labels)
 
 
+def subfolders(folder: Path) -> list[str]:
+    """List the names of the folders in `folder` in alphabetical order, without hidden and system folders.
+
+    Raises:
+        InvalidFileError: It cannot be read.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() and not is_clutter(entry.name))
+    except OSError as error:
+        raise InvalidFileError(f"cannot be read: {error.strerror}") from error
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield every folder below `folder` and itself with its files, in order; links are followed.
+
+    Hidden files and folders, and those of file systems and file managers, are left out.
+
+    Raises:
+        InvalidFileError: A folder cannot be read.
+    """
+    failed: list[OSError] = []
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=failed.append):
+        if failed:
+            break
+        if (real := os.path.realpath(place)) in seen:  # a link to a folder that contains it
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = [name for name in folders if not is_clutter(name)]
+        found.append((place, sorted(name for name in names if not is_clutter(name))))
+    if failed:
+        raise InvalidFileError(f"has a folder that cannot be read: {failed[0].filename}") from failed[0]
+    yield from sorted(found)
+
+
 def class_folders(folder: Path, count: int) -> dict[str, int]:
     """Number the class folders of `folder` in alphabetical order.
 
     Raises:
         InvalidFileError: There are not exactly `count` of them.
     """
-    from torchvision.datasets.folder import find_classes
-
-    try:
-        classes, _ = find_classes(folder)
-    except FileNotFoundError:
-        raise InvalidFileError("has no class folders; put its images into one folder per class") from None
+    classes = subfolders(folder)
+    if not classes:
+        raise InvalidFileError("has no class folders; put its images into one folder per class")
     if len(classes) != count:
-        raise InvalidFileError(f"has {len(classes)} class folders instead of {count}")
+        empty = "" if len(classes) < count else _without_images(folder, classes)
+        raise InvalidFileError(f"has {len(classes)} class folders instead of {count}{empty}")
     return {name: number for number, name in enumerate(classes)}
 
 
@@ -50,15 +94,36 @@ def images_by_class(folder: Path, numbers: dict[str, int], count: int) -> Labele
     Raises:
         InvalidFileError: There are not exactly `count` images.
     """
-    from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
-
-    try:
-        found = make_dataset(folder, numbers, extensions=IMG_EXTENSIONS)
-    except FileNotFoundError as error:
-        raise InvalidFileError(_first_sentence(error)) from error
+    found = LabeledPaths([], [])
+    for name in sorted(numbers):
+        for place, names in files_below(folder / name):
+            images = [os.path.join(place, each) for each in names if each.lower().endswith(EXTENSIONS)]  # noqa: PTH118
+            found.paths.extend(images)
+            found.labels.extend([numbers[name]] * len(images))
+    missing = sorted(set(numbers.values()) - set(found.labels))
+    if missing:
+        names = [name for name, number in numbers.items() if number in missing]
+        raise InvalidFileError(f"has no image for the classes {_listed(names)}")
     if len(found) != count:
         raise InvalidFileError(f"holds {len(found)} images instead of {count}")
-    return LabeledPaths([path for path, _ in found], [label for _, label in found])
+    return found
+
+
+def _without_images(folder: Path, classes: list[str]) -> str:
+    """Name the class folders without images, which are too many."""
+    empty = [
+        name
+        for name in classes
+        if not any(
+            file.lower().endswith(EXTENSIONS) for _, names in files_below(folder / name) for file in names
+        )
+    ]
+    return f", of which {_listed(empty)} have no image; move them away" if empty else ""
+
+
+def _listed(names: list[str]) -> str:
+    text = ", ".join(names)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def open_rgb(path: Path | str) -> Image:
@@ -76,7 +141,87 @@ def open_rgb(path: Path | str) -> Image:
         raise DataError(f"{path} is damaged: it cannot be read as an image; copy it again") from error
 
 
-def _first_sentence(error: FileNotFoundError) -> str:
-    text = " ".join(str(error).split()).partition(". ")[0]
-    text = text.replace("Found no valid file", "has no image")
-    return text if len(text) <= 100 else f"{text[:100]}..."
+GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
+"""The modes of Pillow without color; all but the first four have 16 bits."""
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """The size (width, height) of an image as it is shown, and whether it is gray."""
+
+    size: tuple[int, int]
+    gray: bool
+
+
+def image_facts(content: bytes, path: str) -> ImageFacts:
+    """Read the header of an image of any format that Pillow reads.
+
+    Raises:
+        DataError: It is not an image.
+    """
+    with _opened(content, path) as image:
+        width, height = image.size
+        try:
+            turned = image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS
+        except Exception as error:  # some formats are decoded for it
+            raise _damaged(path, error) from error
+        return ImageFacts((height, width) if turned else (width, height), image.mode in GRAY_MODES)
+
+
+def decode(content: bytes, path: str, shape: tuple[int, int, int]) -> Any:
+    """Decode an image of any format to a NumPy array (C, H, W) of bytes.
+
+    The first frame is taken, turned as its camera noted. 16 bits are cut to the upper 8, transparency is
+    dropped. An image of another size is cropped at its center to the proportions of (H, W), and resized.
+
+    Raises:
+        DataError: It is not a readable image.
+    """
+    import numpy as np
+    from PIL import Image, ImageOps
+
+    channels, height, width = shape
+    with _opened(content, path) as image:
+        try:
+            image.load()
+            turned = ImageOps.exif_transpose(image) or image
+            if turned.mode == "F":
+                turned = _without_range(path)
+            if turned.mode in GRAY_MODES[4:]:
+                wide = np.asarray(turned).astype(np.int64)
+                turned = Image.fromarray((wide.clip(0, 65535) >> 8).astype(np.uint8))
+            turned = turned.convert("L" if channels == 1 else "RGB")
+            if turned.size != (width, height):
+                turned = ImageOps.fit(turned, (width, height), Image.Resampling.BILINEAR)
+        except DataError:
+            raise
+        except Exception as error:  # decoders raise what they like
+            raise _damaged(path, error) from error
+    pixels = np.asarray(turned)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+def _opened(content: bytes, path: str) -> Image:
+    import warnings
+
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about large images and odd headers, which are no errors
+            return Image.open(BytesIO(content))
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _without_range(path: str) -> Image:
+    raise DataError(f"{path} has floating-point pixels, whose range is unknown; convert it to 8 or 16 bits")
+
+
+def _damaged(path: str, error: Exception) -> DataError:
+    reason = "" if "BytesIO" in str(error) else f" ({error})"
+    return DataError(f"{path} cannot be read as an image{reason}; repair it, or move it out of the folder")

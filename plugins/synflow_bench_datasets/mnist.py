@@ -37,6 +37,7 @@ class Mnist(TorchvisionDataset):
     name = "mnist"
     source = "MNIST"
     files = tuple(f"MNIST/raw/{file}" for file in FILES)
+    published = f"{', '.join(FILES)}, each plain or .gz, in a folder MNIST/raw or not"
     elsewhere: ClassVar[Path | None] = None
     """Another folder that may hold the files, outside the data folder; it is searched last."""
 
@@ -60,12 +61,21 @@ class Mnist(TorchvisionDataset):
         return Splits(train, test)
 
     def _find(self, root: Path) -> list[Path] | None:
-        for folder in (self.home(root) / self.source / "raw", self.elsewhere):
+        for folder in self._folders(root):
             if folder is not None:
                 paths = [_plain_or_gzipped(folder / file) for file in FILES]
                 if all(path.is_file() for path in paths):
                     return paths
         return None
+
+    def _folders(self, root: Path) -> list[Path | None]:
+        """List the folders that may have the files; those of another dataset have the same names."""
+        home, raw = root / self.name, Path(self.source, "raw")
+        return [home / raw, root / raw, home, home / "raw", self.elsewhere]
+
+    def place(self, root: Path) -> str:
+        """Say where published files are found."""
+        return f"{root / self.name}: {self.published}"
 
     def _split(self, images_path: Path, labels_path: Path, size: int, root: Path) -> Split:
         images = self._array(images_path, (size, *self.input_shape[1:]), root)
@@ -98,6 +108,7 @@ class FashionMnist(Mnist):
     name = "fashion-mnist"
     source = "FashionMNIST"
     files = tuple(f"FashionMNIST/raw/{file}" for file in FILES)
+    published = f"{', '.join(FILES)}, each plain or .gz, in a folder FashionMNIST/raw or not"
     package = "dataset-fashion-mnist"
     elsewhere: ClassVar[Path | None] = Path("/usr/share/datasets/fashion-mnist")
 

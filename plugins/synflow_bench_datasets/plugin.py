@@ -16,4 +16,6 @@ def synflow_bench_datasets() -> dict[str, str]:
         "cifar100": "synflow_bench_datasets.cifar:Cifar100",
         "tiny-imagenet": "synflow_bench_datasets.tiny_imagenet:TinyImagenet",
         "imagenet": "synflow_bench_datasets.imagenet:Imagenet",
+        "image-folder": "synflow_bench_datasets.image_folder:ImageFolder",
+        "text": "synflow_bench_datasets.text:Text",
     }

@@ -15,7 +15,7 @@ from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from synflow_bench import Augmentation, Split, Splits
 from synflow_bench.errors import DataError, RecordError
-from synflow_bench.files import replacement
+from synflow_bench.files import is_clutter, replacement
 from synflow_bench_datasets.downloaded import DownloadedDataset
 from synflow_bench_datasets.images import (
     InvalidFileError,
@@ -49,6 +49,7 @@ class TinyImagenet(DownloadedDataset):
 
     name = "tiny-imagenet"
     files = (TREE,)
+    published = f"the folder {TREE}, or {ARCHIVE}"
     address: ClassVar[str] = f"http://cs231n.stanford.edu/{ARCHIVE}"
     md5: ClassVar[str] = "90528d7ca1a48142e341f4ef8d21d0de"
 
@@ -61,12 +62,11 @@ class TinyImagenet(DownloadedDataset):
 
     def present(self, root: Path) -> bool:
         """Return True if the decoded images, the unpacked tree or the archive exists."""
-        home = self.home(root)
-        return any((home / name).exists() for name in (self._decoded_name, TREE, ARCHIVE))
+        return self._decoded(root).exists() or any(self._find(name, root) for name in (TREE, ARCHIVE))
 
     def read(self, root: Path) -> Splits:
         """Read the decoded images, or unpack, decode and keep them."""
-        decoded = self.home(root) / self._decoded_name
+        decoded = self._decoded(root)
         if decoded.exists():
             try:
                 return _read_decoded(decoded, self.sizes, self.input_shape)
@@ -86,16 +86,20 @@ class TinyImagenet(DownloadedDataset):
         except InvalidFileError as error:
             raise RuntimeError(f"the archive is refused: {error}") from error
 
-    @property
-    def _decoded_name(self) -> str:
-        return f"images-{self.revision}.safetensors"
+    def _decoded(self, root: Path) -> Path:
+        return root / self.name / f"images-{self.revision}.safetensors"
+
+    def _find(self, name: str, root: Path) -> Path | None:
+        return next((place / name for place in self.places(root) if (place / name).exists()), None)
 
     def _decode(self, root: Path) -> Splits:
         import torch
 
-        tree = self.home(root) / TREE
-        if not tree.exists():
-            self._unpack(tree.with_name(ARCHIVE), root)
+        tree = self._find(TREE, root)
+        if tree is None:
+            archive = self._find(ARCHIVE, root) or root / self.name / ARCHIVE
+            self._unpack(archive, root)
+            tree = archive.with_name(TREE)
         try:
             found = _list_tree(tree, self.num_classes, self.sizes)
         except InvalidFileError as error:
@@ -180,7 +184,7 @@ def _annotations(val: Path) -> dict[str, str]:
     try:
         lines = (val / ANNOTATIONS).read_text(encoding="utf-8").splitlines()
         labels = dict(line.split("\t")[:2] for line in lines if line)
-        images = {path.name for path in (val / "images").iterdir()}
+        images = {path.name for path in (val / "images").iterdir() if not is_clutter(path.name)}
     except (OSError, ValueError) as error:
         raise InvalidFileError(
             f"has no val/{ANNOTATIONS} with a file and a class per line, or no val/images"

@@ -50,7 +50,7 @@ def cell_values(cell: Cell) -> dict[str, Value]:
     """
     return {
         "key": key_of(cell),
-        "dataset": cell.setting.dataset,
+        "dataset": cell.setting.dataset_label,
         "model": cell.setting.model.name,
         "setting": cell.setting.id,
         "pruner": cell.pruner.name,

@@ -64,6 +64,6 @@ class TensorBoardLogger:
         key = key_of(cell)
         if key not in self._open:
             row = _UNSAFE_IN_FILE_NAMES.sub("_", cell.row)
-            place = f"{cell.setting.dataset}/{cell.setting.model.name}/{row}/{cell.compression:g}"
+            place = f"{cell.setting.dataset_label}/{cell.setting.model.name}/{row}/{cell.compression:g}"
             self._open[key] = self._summary_writer(str(self._folder / place / f"{cell.seed}-{key[:8]}"))
         return self._open[key]

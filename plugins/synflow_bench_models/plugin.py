@@ -22,6 +22,10 @@ def synflow_bench_models() -> dict[str, str]:
         **_named("resnet", _resnets("tinyimagenet", _DEPTHS, wide=_DEPTHS)),
         **_named("imagenet", [f"imagenet/{vgg}" for vgg in _VGGS]),
         **_named("imagenet", _resnets("imagenet", _DEPTHS, wide=(50, 101))),
+        **_named("wide_resnet", ["wrn-28-10", "wrn-16-8"]),
+        **_named("efficient", ["mobilenet/v2", "convnext/tiny"]),
+        **_named("transformer", ["vit/tiny", "gpt/char"]),
+        **_named("mixer", ["mixer/tiny"]),
     }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
+from math import inf
 
 import torch
 from torch import Tensor
 
 from synflow_bench import Problem, Pruner
+from synflow_bench.errors import UsageError
 from synflow_bench_pruners.helpers import batch_losses
 
 
@@ -28,6 +30,11 @@ class Grasp(Pruner):
     """
 
     temperature: float = 200.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.temperature < inf:
+            raise UsageError(f"temperature must be a number above 0, not {self.temperature:g}")
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """Return the change of the gradient's norm, to first order, when a weight is kept."""

@@ -24,6 +24,7 @@ class Lamp(Pruner):
     """
 
     needs_data: ClassVar[bool] = False
+    needs_forward: ClassVar[bool] = False
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """Return the share of each weight in the sum of squares of its layer down to it, largest first."""

@@ -30,6 +30,7 @@ class RandomInLayers(Pruner, ABC):
     """
 
     needs_data: ClassVar[bool] = False
+    needs_forward: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -19,6 +19,7 @@ class Magnitude(Pruner):
     """
 
     needs_data: ClassVar[bool] = False
+    needs_forward: ClassVar[bool] = False
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """Return the absolute value of every weight."""

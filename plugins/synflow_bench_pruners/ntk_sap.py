@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from math import inf
 from typing import ClassVar, Self
 
 import torch
@@ -13,7 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from synflow_bench import Problem, Pruner
 from synflow_bench.errors import UsageError
-from synflow_bench_pruners.helpers import channels_last, is_unprunable_bias
+from synflow_bench.pruning import Inputs, map_examples, size_of
+from synflow_bench_pruners.helpers import channels_last, filled_embeddings, is_unprunable_bias, unchanged
 
 
 class NtkSap(Pruner):
@@ -55,7 +58,7 @@ class NtkSap(Pruner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.repeats < 0 or self.perturbation <= 0 or self.batch < 2:
+        if self.repeats < 0 or not 0 < self.perturbation < inf or self.batch < 2:
             raise UsageError(
                 f"repeats={self.repeats}, perturbation={self.perturbation:g}, batch={self.batch}: "
                 "repeats must be at least 0, perturbation above 0, and batch at least 2"
@@ -64,8 +67,10 @@ class NtkSap(Pruner):
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """Return the change of the kernel's trace, estimated with fresh weights, with each mask entry."""
         total = [torch.zeros_like(p) for p in problem.parameters.values()]
+        lay_out = _layout(problem)
         for size in self.batch_sizes(problem):
-            torch._foreach_add_(total, sensitivities(problem, Draw.of(problem, size, self.perturbation)))
+            draw = Draw.of(problem, size, self.perturbation, lay_out)
+            torch._foreach_add_(total, sensitivities(problem, draw))
         pairs = zip(problem.masks.items(), total, strict=True)
         return {name: (score * mask).abs_() for (name, mask), score in pairs}
 
@@ -84,15 +89,21 @@ class Draw:
     Attributes:
         weights: Fresh weights of the whole network, unmasked.
         perturbed: The same of the prunable tensors, perturbed.
-        inputs: (N, ...), standard normal.
+        inputs: (N, ...), standard normal; token ids are those of the example inputs, repeated.
     """
 
     weights: Mapping[str, Tensor]
     perturbed: Mapping[str, Tensor]
-    inputs: Tensor
+    inputs: Inputs
 
     @classmethod
-    def of(cls, problem: Problem, size: int, perturbation: float) -> Self:
+    def of(
+        cls,
+        problem: Problem,
+        size: int,
+        perturbation: float,
+        lay_out: Callable[[Tensor], Tensor] = channels_last,
+    ) -> Self:
         """Draw `size` inputs and all weights from the problem's generator."""
         weights = {
             name: torch.zeros_like(tensor)
@@ -105,7 +116,38 @@ class Draw:
             name: weights[name] + perturbation * _normal(problem, *weights[name].shape)
             for name in problem.parameters
         }
-        return cls(weights, perturbed, channels_last(_normal(problem, size, *problem.input_shape)))
+        if problem.example_inputs is None:
+            return cls(weights, perturbed, lay_out(_normal(problem, size, *problem.input_shape)))
+        return cls(weights, perturbed, _noisy(problem, problem.forward_inputs(), size))
+
+
+def _noisy(problem: Problem, example: Inputs, size: int) -> Inputs:
+    """Return `size` inputs like `example`, with noise for all that is floating point."""
+    copies = -(-size // max(1, size_of(example)))
+
+    def noisy(entry: Tensor) -> Tensor:
+        repeated = entry.repeat(copies, *[1] * (entry.dim() - 1))[:size]
+        return _normal(problem, *repeated.shape) if entry.is_floating_point() else repeated
+
+    return map_examples(noisy, example)
+
+
+class _Noise:
+    """Standard normal outputs of embeddings, the same in every forward pass."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem, self._drawn, self._calls = problem, list[Tensor](), 0
+
+    def begin_pass(self) -> None:
+        """Give the outputs of the first pass again."""
+        self._calls = 0
+
+    def __call__(self, like: Tensor) -> Tensor:
+        """Return the noise of the next call of an embedding in this pass."""
+        self._calls += 1
+        if self._calls > len(self._drawn):
+            self._drawn.append(_normal(self._problem, *like.shape))
+        return self._drawn[self._calls - 1].clone()
 
 
 def sensitivities(problem: Problem, draw: Draw) -> tuple[Tensor, ...]:
@@ -116,14 +158,34 @@ def sensitivities(problem: Problem, draw: Draw) -> tuple[Tensor, ...]:
         {**draw.weights, **{name: mask * weights[name] for name, mask in masks.items()}}
         for weights in (draw.weights, draw.perturbed)
     )
-    _observe(model, here, draw.inputs)
-    change = functional_call(model, here, (draw.inputs,)) - functional_call(model, there, (draw.inputs,))
-    return torch.autograd.grad(change.square().sum(), list(masks.values()), materialize_grads=True)
+    noise = _Noise(problem)
+
+    def outputs(state: Mapping[str, Tensor]) -> Tensor:
+        noise.begin_pass()
+        inputs = map_examples(Tensor.clone, draw.inputs)  # a network may write into its input
+        found: Tensor = functional_call(model, dict(state), (inputs,))
+        return found
+
+    with filled_embeddings(problem, draw.inputs, noise):
+        _observe(model, partial(outputs, here))
+        change = outputs(here) - outputs(there)
+        return torch.autograd.grad(change.square().sum(), list(masks.values()), materialize_grads=True)
 
 
 @torch.no_grad()
-def _observe(model: nn.Module, state: Mapping[str, Tensor], inputs: Tensor) -> None:
-    """Set batch norm's statistics to those of `inputs` only."""
+def _layout(problem: Problem) -> Callable[[Tensor], Tensor]:
+    """Return the function that lays images out with channels last, unless the network fails on them."""
+    if len(problem.input_shape) == 3 and problem.example_inputs is None and problem.device.type == "cpu":
+        try:
+            problem.model(channels_last(torch.ones(2, *problem.input_shape, dtype=problem.dtype)))
+        except RuntimeError:  # perhaps from `view`, which depends on the memory layout
+            return unchanged
+    return channels_last
+
+
+@torch.no_grad()
+def _observe(model: nn.Module, run: Callable[[], Tensor]) -> None:
+    """Set batch norm's statistics to those of the inputs of `run` only."""
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         return
@@ -132,7 +194,7 @@ def _observe(model: nn.Module, state: Mapping[str, Tensor], inputs: Tensor) -> N
         norm.reset_running_stats()
         norm.train().momentum = 1.0
     try:
-        functional_call(model, dict(state), (inputs,))
+        run()
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.eval().momentum = momentum

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import inf
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class ProsPr(Pruner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.inner_steps < 0 or self.inner_lr <= 0 or self.batch < 1:
+        if self.inner_steps < 0 or not 0 < self.inner_lr < inf or self.batch < 1:
             raise UsageError(
                 f"inner_steps={self.inner_steps}, inner_lr={self.inner_lr:g}, batch={self.batch}: "
                 "inner_steps must be at least 0, inner_lr above 0, and batch at least 1"

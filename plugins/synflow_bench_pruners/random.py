@@ -18,6 +18,7 @@ class Random(Pruner):
     """
 
     needs_data: ClassVar[bool] = False
+    needs_forward: ClassVar[bool] = False
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """Draw a score for every weight from the problem's generator."""

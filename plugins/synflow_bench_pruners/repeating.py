@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 
 Ints = np.ndarray[Any, np.dtype[np.intp]]
@@ -34,16 +34,23 @@ MANY = 1024
 class RepeatingImages(TorchFunctionMode):
     """A context in which `torch.conv2d` of one image on a CPU computes equal windows once.
 
-    Convolutions in groups, of several images, with few products, or with many different windows are left to
-    torch.
+    The gradient of equal pixels is given to the first of them: right for all that treats equal pixels alike,
+    as convolutions, pooling and functions of each pixel do, and not for the image itself.
+
+    The result is a new tensor in the memory layout that torch would give it, and can be differentiated twice.
+    Left to torch are convolutions in groups, of several images, with few products, with many different
+    windows, of other types than float32 and float64, and those inside a compiler, a checkpoint, autocast,
+    `torch.func` or forward-mode differentiation.
     """
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Replace the convolutions that get faster."""
-        if function is torch.conv2d and not kwargs and (convolved := _convolve(*args)) is not None:
-            return convolved
+        if function is torch.conv2d and not kwargs and not torch.compiler.is_compiling():
+            convolved = _convolve(*args)
+            if convolved is not None:
+                return convolved
         return function(*args, **(kwargs or {}))
 
 
@@ -63,33 +70,68 @@ class _Axis(NamedTuple):
 
 
 def _convolve(
-    image: Tensor,
-    weight: Tensor,
-    bias: Tensor | None = None,
+    image: Any,
+    weight: Any,
+    bias: Any = None,
     stride: Any = 1,
     padding: Any = 0,
     dilation: Any = 1,
-    groups: int = 1,
+    groups: Any = 1,
+    *_: Any,
 ) -> Tensor | None:
-    """Return the convolution, or None for one that is better left to torch."""
-    single = image.dim() == 4 and len(image) == 1 and image.device.type == "cpu"
-    fitting = weight.shape[1] == image.shape[1] and weight.dtype is image.dtype
-    if not single or groups != 1 or not fitting or isinstance(padding, str):
+    """Return the convolution, or None for one that is better left to torch, as are all wrong arguments."""
+    steps, borders, gaps = _pair(stride, 1), _pair(padding, 0), _pair(dilation, 1)
+    if steps is None or borders is None or gaps is None or groups != 1:
         return None
-    moves = (_pair(stride), _pair(padding), _pair(dilation))
-    rows, columns = (_Axis(*sizes) for sizes in zip(image.shape[2:], weight.shape[2:], *moves, strict=True))
+    if not _fit(image, weight, bias) or _is_transformed():
+        return None
+    sizes = zip(image.shape[2:], weight.shape[2:], steps, borders, gaps, strict=True)
+    rows, columns = (_Axis(*each) for each in sizes)
     windows = max(0, rows.windows) * max(0, columns.windows)
     if windows == 0 or windows * weight.numel() < WORTH:
         return None
     cover = _cover(rows, columns, *_runs(_pixels(image.detach())))
     if len(cover.taps) > MANY:
         return None
-    convolved: Tensor = _Convolution.apply(image, weight, cover, (rows.windows, columns.windows))
+    convolved: Tensor = _Convolution.apply(image, weight, cover, (rows, columns))
     return convolved if bias is None else convolved + bias[:, None, None]
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[-1])
+def _pair(value: Any, least: int) -> tuple[int, int] | None:
+    """Return an integer or a pair of them as a pair; None for all else, and for less than `least`."""
+    values = (value,) if isinstance(value, int) else value
+    if not isinstance(values, tuple | list) or len(values) not in {1, 2}:
+        return None
+    first, last = values[0], values[-1]
+    fits = isinstance(first, int) and isinstance(last, int) and min(first, last) >= least
+    return (first, last) if fits else None
+
+
+def _fit(image: Any, weight: Any, bias: Any) -> bool:
+    """Return True for one image and a kernel of plain numbers in memory whose shapes and types agree."""
+    tensors = [image, weight] if bias is None else [image, weight, bias]
+    plain = all(
+        type(tensor) in {Tensor, nn.Parameter}
+        and tensor.layout is torch.strided
+        and tensor.device.type == "cpu"
+        and tensor.dtype in {torch.float32, torch.float64}
+        and tensor.dtype is image.dtype
+        for tensor in tensors
+    )
+    return (
+        plain
+        and image.dim() == weight.dim() == 4
+        and len(image) == 1
+        and weight.shape[1] == image.shape[1] > 0
+        and (bias is None or bias.shape == weight.shape[:1])
+    )
+
+
+def _is_transformed() -> bool:
+    """Return True where a tensor stands for more than its values, or is computed again for a checkpoint."""
+    functional: bool = torch._C._are_functorch_transforms_active()
+    saved_otherwise = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+    return functional or saved_otherwise or torch.is_autocast_enabled("cpu") or forward_ad._current_level >= 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,22 +203,30 @@ class _Convolution(torch.autograd.Function):
     """y (1, O, H', W') of an image (1, C, H, W) and a weight (O, C, h, w)."""
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, weight: Tensor, cover: _Cover, grid: tuple[int, int]) -> Tensor:
-        """Multiply the different windows by the weights; `grid` is (H', W')."""
-        pixels = _pixels(image)
-        windows = _windows(pixels, cover)
+    def forward(ctx: Any, image: Tensor, weight: Tensor, cover: _Cover, axes: tuple[_Axis, _Axis]) -> Tensor:
+        """Multiply the different windows by the weights; a caller may write into the result."""
+        windows = _windows(_pixels(image), cover)
         outputs = multiply_by_columns(windows, _matrix(weight).t())
-        if cover.window is not None:
-            outputs = outputs.index_select(0, cover.window)
-        ctx.save_for_backward(windows, weight)
-        ctx.cover, ctx.sizes = cover, pixels.shape
-        return _image(outputs, *grid)
+        ctx.save_for_backward(image, weight, windows)
+        ctx.cover, ctx.axes = cover, axes
+        shape = (1, len(weight), axes[0].windows, axes[1].windows)
+        convolved = torch.empty(shape, dtype=image.dtype, memory_format=_layout(image, weight))
+        pixels = convolved[0].permute(1, 2, 0)
+        if not pixels.is_contiguous():
+            equal = outputs if cover.window is None else outputs.index_select(0, cover.window)
+            pixels.copy_(equal.view(pixels.shape))
+        elif cover.window is None:
+            pixels.copy_(outputs.view(pixels.shape))
+        else:
+            torch.index_select(outputs, 0, cover.window, out=pixels.view(-1, len(weight)))
+        return convolved
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         """Multiply the different gradients, each summed over equal windows or equal to others itself."""
-        windows, weight = ctx.saved_tensors
+        image, weight, windows = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative
+            return *_plain_backward(ctx, gradient, image, weight), None, None
         cover: _Cover = ctx.cover
         outer, same = _pixels(gradient), None
         if cover.window is not None:
@@ -190,10 +240,35 @@ class _Convolution(torch.autograd.Function):
         spread = multiply_by_columns(outer, _matrix(weight))
         if same is not None:
             spread = spread.index_select(0, same)
-        height, width, channels = ctx.sizes
+        channels, height, width = image.shape[1:]
         seen = _summed(spread.view(-1, channels), cover.taps.reshape(-1), len(cover.pixels) + 1)[:-1]
-        image = seen.new_zeros(height * width, channels).index_copy_(0, cover.pixels, seen)
-        return _image(image, height, width), weights, None, None
+        pixels = seen.new_zeros(height * width, channels).index_copy_(0, cover.pixels, seen)
+        return _image(pixels, height, width), weights, None, None
+
+
+def _plain_backward(
+    ctx: Any, gradient: Tensor, image: Tensor, weight: Tensor
+) -> tuple[Tensor | None, Tensor | None]:
+    """Return the gradients of torch's own convolution, which have derivatives themselves."""
+    strides, paddings, dilations = (
+        [getattr(axis, move) for axis in ctx.axes] for move in ("stride", "padding", "dilation")
+    )
+    wanted = [*ctx.needs_input_grad[:2], False]
+    images, weights, _ = torch.ops.aten.convolution_backward(
+        gradient, image, weight, None, strides, paddings, dilations, False, [0, 0], 1, wanted
+    )
+    return images, weights
+
+
+def _layout(image: Tensor, weight: Tensor) -> torch.memory_format:
+    """Return the memory layout that torch gives a convolution: channels last if one of both has it."""
+    if any(_has_channels_last(tensor) for tensor in (image, weight)):
+        return torch.channels_last
+    return torch.contiguous_format
+
+
+def _has_channels_last(tensor: Tensor) -> bool:
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
 def _windows(pixels: Tensor, cover: _Cover) -> Tensor:

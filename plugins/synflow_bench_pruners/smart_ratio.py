@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import accumulate
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
@@ -38,6 +38,7 @@ class SmartRatio(RandomInLayers):
             traced graph of the network, or where it cannot be traced.
     """
 
+    needs_forward: ClassVar[bool] = True
     linear: float = 0.3
     form: Literal["auto", "resnet", "vgg"] = "auto"
 
@@ -96,8 +97,7 @@ def _scaled(shares: Mapping[str, float], total: float) -> dict[str, float]:
 
 def _paths_meet(problem: Problem) -> bool:
     """Return True if some unit adds two paths, or if the network cannot be traced."""
-    ones = torch.ones(1, *problem.input_shape, dtype=problem.dtype, device=problem.device)
-    graph = trace(problem.model, ones)
+    graph = trace(problem.model, problem.forward_inputs())
     if isinstance(graph, Untraceable):
         return True
     targets = [step.targets for step in graph.steps if isinstance(step, Edges)]

@@ -31,17 +31,19 @@ def in_compacted_rounds(
     targets: list[float],
     score: Callable[[Problem], Mapping[str, Tensor]],
     lay_out: Callable[[Tensor], Tensor],
+    level: float = 1.0,
 ) -> Masks:
     """Prune in rounds; the masks are those of rounds on the whole network, except for rounding.
 
     Args:
         problem: The problem of the first round.
         targets: The density of every round.
-        score: Must leave the network as it is, and give 0 to a weight on no path to the output and more to
-            all others, so that plain rounds would remove the former first.
+        score: Must leave the network as it is, and give 0 to a weight on no path to the output and at least 0
+            to all others, so that plain rounds would remove the former first, except for ties.
         lay_out: Gives a tensor of a smaller network its memory layout.
+        level: The value of the input's entries.
     """
-    return _Rounds(problem, score, lay_out).run(targets)
+    return _Rounds(problem, score, lay_out, level).run(targets)
 
 
 class _Rounds:
@@ -50,8 +52,9 @@ class _Rounds:
         problem: Problem,
         score: Callable[[Problem], Mapping[str, Tensor]],
         lay_out: Callable[[Tensor], Tensor],
+        level: float,
     ) -> None:
-        self._problem, self._score, self._lay_out = problem, score, lay_out
+        self._problem, self._score, self._lay_out, self._level = problem, score, lay_out, level
         self._size, self._kept_at_search = problem.masks.size, problem.masks.kept
         self._parts: list[CompactNetwork] = []
         self._graph: Graph | Untraceable | None = None
@@ -72,6 +75,7 @@ class _Rounds:
 
     def _is_worth_a_search(self, kept: int, size: int) -> bool:
         plain = self._problem.options.scope == "global" and not self._problem.invert
+        plain = plain and self._problem.example_inputs is None
         return plain and size >= LARGE and kept < FALL * self._kept_at_search
 
     def _compacted(self, masks: Masks, *, at_least: int) -> Masks:
@@ -82,9 +86,9 @@ class _Rounds:
         """
         self._kept_at_search = masks.kept
         problem = self._problem
-        ones = torch.ones(1, *problem.input_shape, dtype=problem.dtype, device=problem.device)
-        self._graph = self._graph or trace(problem.model, ones)
-        same = partial(_same_flow, ones)
+        image = torch.full((1, *problem.input_shape), self._level, dtype=problem.dtype, device=problem.device)
+        self._graph = self._graph or trace(problem.model, image)
+        same = partial(_same_flow, image)
         small = compact(problem.model, masks, self._graph, problem.input_shape, same, WORTH)
         if small is None or Masks(small.masks).kept < at_least:
             return masks
@@ -99,13 +103,13 @@ class _Rounds:
 
 
 @torch.no_grad()
-def _same_flow(ones: Tensor, whole: MaskedNetwork, small: MaskedNetwork, _shape: tuple[int, ...]) -> bool:
-    """Return True if the total flow is equal, except for rounding; flows are positive and cannot cancel."""
-    flows = []
+def _same_flow(image: Tensor, whole: MaskedNetwork, small: MaskedNetwork, _shape: tuple[int, ...]) -> bool:
+    """Return True if the outputs are equal, except for rounding."""
+    outputs = []
     for model, masks in (whole, small):
         state = {
             name: parameter * masks[name] if name in masks else parameter
             for name, parameter in model.named_parameters()
         }
-        flows.append(float(torch.func.functional_call(model, state, (ones,)).double().sum()))
-    return abs(flows[0] - flows[1]) <= 1e-4 * abs(flows[0])
+        outputs.append(torch.func.functional_call(model, state, (image,)).double())
+    return bool((outputs[0] - outputs[1]).abs().max() <= 1e-4 * outputs[0].abs().max())

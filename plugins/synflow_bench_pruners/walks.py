@@ -370,8 +370,7 @@ class Walks:
 
 
 def _traced(problem: Problem) -> Graph:
-    ones = torch.ones(1, *problem.input_shape, dtype=problem.dtype, device=problem.device)
-    graph = trace(problem.model, ones)
+    graph = trace(problem.model, problem.forward_inputs())
     if isinstance(graph, Untraceable):
         raise _refusal(graph.reason)
     for name in problem.masks:

@@ -148,7 +148,7 @@ def _ours(record: Record, metrics: Metrics) -> Row:
     return {
         "source": "ours",
         "metric": METRIC,
-        "dataset": cell.setting.dataset,
+        "dataset": cell.setting.dataset_label,
         "model": cell.setting.model.name,
         "pruner": cell.row,
         "levels": protocol.levels,

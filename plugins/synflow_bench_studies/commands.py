@@ -21,6 +21,7 @@ from synflow_bench.cli import (
     load_host,
     plugin_option,
     print_table,
+    prints_to_stderr,
     refuse,
     repeatable,
     results_option,
@@ -132,7 +133,9 @@ def study(
         from synflow_bench_studies.request import Options
 
         chosen["compressions"] = compressions_of(chosen["compressions"], chosen.pop("sparsities"))
-        rows += found.rows(Options(**chosen).request(found, load_host(ctx)))
+        host = load_host(ctx)
+        with prints_to_stderr():
+            rows += found.rows(Options(**chosen).request(found, host))
     rows = aligned(rows)
     files.write(rows, lambda: found.chart(rows))
     _show(rows, as_json, files)
@@ -183,9 +186,12 @@ def reproduce(
 
     host = load_host(ctx)
     if dry_run:
-        forecast_figure(figure, scale, host, Place(**place)).show(as_json)
+        with prints_to_stderr():
+            expected = forecast_figure(figure, scale, host, Place(**place))
+        expected.show(as_json)
         return 0
-    drawn = make_figure(figure, scale, host, Place(**place))
+    with prints_to_stderr():
+        drawn = make_figure(figure, scale, host, Place(**place))
     files.write(drawn.rows, drawn.chart)
     _show(drawn.rows, as_json, files)
     return drawn.exit_code

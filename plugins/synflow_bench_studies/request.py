@@ -17,7 +17,7 @@ from torch import Tensor
 from synflow_bench.api import find_suite
 from synflow_bench.data import default_data_root
 from synflow_bench.errors import UsageError
-from synflow_bench.execution import resolve_pruners
+from synflow_bench.execution import resolve_datasets, resolve_pruners
 from synflow_bench.host import Host
 from synflow_bench.protocols import Network, WorkerContext, build_network, generator, scoring_data
 from synflow_bench.pruning import Masks, Problem, Pruner, resolve_pruner, run_pruner
@@ -46,9 +46,9 @@ _EXAMPLE = (
 
 
 class Input(NamedTuple):
-    """The input shape (C, H, W) and the number of classes of a network without a dataset."""
+    """The input shape, such as (C, H, W), and the number of classes of a network without a dataset."""
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: int
 
 
@@ -119,9 +119,10 @@ class Options:
                 raise UsageError(f"compression ratio {each:g} is not at least 1; 10 keeps a tenth of weights")
 
     def _settings(self, host: Host) -> list[Setting]:
-        for registry, names in ((host.datasets, self.datasets), (host.models, self.models)):
-            for name in names:
-                registry.entry(name)
+        for dataset in self.datasets:
+            host.dataset_class(dataset)
+        for model in self.models:
+            host.models.entry(model)
         epochs = (f"recipe.epochs={self.epochs}",) if self.epochs else ()
         suite = override(
             find_suite(self.suite, host),
@@ -129,6 +130,7 @@ class Options:
             models=self.models,
             assignments=(*self.assignments, *epochs),
         )
+        suite = resolve_datasets(suite, host, self.data)
         return list({setting.id: setting for setting in suite.settings}.values())
 
 
@@ -211,7 +213,7 @@ class Subject:
     def row(self) -> Row:
         """The columns that name the network in a table."""
         setting = self.cell.setting
-        dataset = None if self.input else setting.dataset
+        dataset = None if self.input else setting.dataset_label
         return {"dataset": dataset, "model": setting.model.name, "seed": self.cell.seed}
 
     @cached_property
@@ -273,7 +275,7 @@ class Subject:
     def _input(self) -> Input:
         if self.input:
             return self.input
-        dataset = self.context.host.datasets.get(self.cell.setting.dataset)
+        dataset = self.context.host.dataset(self.cell.setting.dataset, self.context.data_root)
         return Input(dataset.input_shape, dataset.num_classes)
 
     def _examples(self) -> tuple[Tensor, Tensor]:

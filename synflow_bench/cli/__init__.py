@@ -17,7 +17,7 @@ from synflow_bench.cli.options import (
     threads_option,
     workers_option,
 )
-from synflow_bench.cli.output import print_table
+from synflow_bench.cli.output import print_table, prints_to_stderr
 
 __all__ = [
     "LazyCommand",
@@ -30,6 +30,7 @@ __all__ = [
     "main",
     "plugin_option",
     "print_table",
+    "prints_to_stderr",
     "refuse",
     "repeatable",
     "results_option",

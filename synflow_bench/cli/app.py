@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synflow_bench import __version__
+from synflow_bench.cli.output import any_encoding, prints_to_stderr
 from synflow_bench.errors import HandledError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -57,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         synflow-bench ...
         0
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    with any_encoding():
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(given: list[str]) -> int:
     try:
         result = command_line().main([word for word in given if word != DEBUG], NAME, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -97,7 +102,8 @@ def load_host(ctx: click.Context, check: bool = True) -> Host:
     host: Host | None = ctx.meta.get(_HOST)
     files = ctx.meta.get(PLUGIN_FILES, ())
     if host is None or host.files != files:  # a plugin's command is found before its `--plugin` is read
-        host = ctx.meta[_HOST] = Host.load(files=files)
+        with prints_to_stderr():
+            host = ctx.meta[_HOST] = Host.load(files=files)
     if check:
         host.check()
     return host
@@ -158,7 +164,9 @@ class CommandLine(click.Group):
     def _add_plugins(self, ctx: click.Context) -> None:
         if not self._has_plugins:
             self._has_plugins = True
-            load_host(ctx, check=False).commands(self)
+            host = load_host(ctx, check=False)
+            with prints_to_stderr():
+                host.commands(self)
 
 
 def _message(error: click.ClickException) -> str:

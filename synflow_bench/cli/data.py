@@ -6,14 +6,15 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import data_option, json_option
-from synflow_bench.cli.output import print_table
-from synflow_bench.data import Dataset, download_command
-from synflow_bench.errors import DataError, PluginError
+from synflow_bench.cli.output import print_table, prints_to_stderr
+from synflow_bench.data import Dataset, download_command, make_dataset
+from synflow_bench.errors import DataError, HandledError, one_line
 from synflow_bench.host import Host
 
 
@@ -23,19 +24,27 @@ class DatasetStatus:
 
     Attributes:
         name: The name.
-        input_shape: The shape (C, H, W) of an image.
+        input_shape: The shape (C, H, W) of an image; None if that depends on its options.
         num_classes: The number of classes.
         sizes: The numbers of training and test images.
         present: True if its files are in the data folder.
         remedy: The way to get the files if they are not.
+        place: The places where files are found, if they must be files of the data folder.
     """
 
     name: str
-    input_shape: tuple[int, int, int]
-    num_classes: int
-    sizes: tuple[int, int]
+    input_shape: tuple[int, ...] | None
+    num_classes: int | None
+    sizes: tuple[int, int] | None
     present: bool
     remedy: str | None
+    place: str | None
+
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The fields; `place` only if there is one."""
+        fields = asdict(self)
+        return fields if self.place else {name: fields[name] for name in fields if name != "place"}
 
 
 @click.group("data")
@@ -48,10 +57,12 @@ def command() -> None:
 @json_option("Print a JSON list.")
 @click.pass_context
 def list_(ctx: click.Context, data: Path, as_json: bool) -> None:
-    """List the datasets, with their sizes, and say which are present."""
-    rows = list(_rows(load_host(ctx), data))
+    """List the datasets, which are present, and where files must lie."""
+    host = load_host(ctx)
+    with prints_to_stderr():
+        rows = list(_rows(host, data))
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], indent=1))
+        click.echo(json.dumps([row.as_json for row in rows], indent=1))
     else:
         _print(rows, data)
 
@@ -64,12 +75,13 @@ def download(ctx: click.Context, names: tuple[str, ...], data: Path) -> None:
     """Download datasets that are not present, and check them.
 
     Each dataset NAME is read once to check that it is complete. If one fails, the others are still
-    downloaded.
+    downloaded. A dataset with options, such as 'image-folder[path=DIR]', is measured and read.
 
     Exit code 0: all are present; 1: some failed; 2: usage error.
     """
     host = load_host(ctx)
-    datasets = {name: _dataset(host, name) for name in names}
+    with prints_to_stderr():
+        datasets = {name: host.dataset(name, data) for name in names}
     downloaded = [_downloaded(name, dataset, data) for name, dataset in datasets.items()]
     if not all(downloaded):
         raise click.exceptions.Exit(1)
@@ -77,26 +89,30 @@ def download(ctx: click.Context, names: tuple[str, ...], data: Path) -> None:
 
 def _rows(host: Host, root: Path) -> Iterator[DatasetStatus]:
     for name in host.datasets.names():
+        title = host.datasets.entry(name).title
         try:
-            dataset = _dataset(host, name)
-        except PluginError as error:
+            yield _status(name, make_dataset(host.datasets.get(name), {}, title), root)
+        except HandledError as error:
             click.echo(f"warning: {error}", err=True)
-            continue
-        present = dataset.present(root)
-        remedy = None if present else dataset.by_hand(root) or download_command(root, name)
-        yield DatasetStatus(name, dataset.input_shape, dataset.num_classes, dataset.sizes, present, remedy)
+        except Exception as error:
+            click.echo(f"warning: {title} raises {one_line(error)}; it is left out", err=True)
 
 
-def _dataset(host: Host, name: str) -> Dataset:
-    dataset: Dataset = host.datasets.get(name)()
-    return dataset
+def _status(name: str, dataset: Dataset, root: Path) -> DatasetStatus:
+    present = dataset.present(root)
+    remedy = None if present else dataset.by_hand(root) or download_command(root, name)
+    shape, classes, sizes = (getattr(dataset, each, None) for each in ("input_shape", "num_classes", "sizes"))
+    return DatasetStatus(name, shape, classes, sizes, present, remedy, dataset.place(root))
 
 
 def _downloaded(name: str, dataset: Dataset, root: Path) -> bool:
     if not dataset.present(root) and dataset.by_hand(root) is None:
         click.echo(f"{name}: downloading to {root}")
     try:
-        splits = dataset.load(root, download=True)
+        with prints_to_stderr():
+            from synflow_bench.training import check_splits
+
+            splits = check_splits(dataset.load(root, download=True), dataset)
     except DataError as error:
         click.echo(f"error: {error}", err=True)
         return False
@@ -110,10 +126,16 @@ def _print(rows: list[DatasetStatus], root: Path) -> None:
     for row in rows:
         if row.remedy and row.name not in downloads:
             click.echo(f"\n{row.name}: {row.remedy}")
+    places = [(row.name, row.place) for row in rows if row.place and row.name in downloads]
+    if places:
+        click.echo("\npublished files that you have go into")
+    for name, place in places:
+        click.echo(f"  {name}: {place}")
     if downloads:
         click.echo(f"\nnot in {root}; to download: {download_command(root, *downloads)}")
 
 
 def _cells(row: DatasetStatus) -> list[str]:
-    shape = "x".join(map(str, row.input_shape))
-    return [row.name, shape, str(row.num_classes), *map(str, row.sizes), "yes" if row.present else "no"]
+    shape = "x".join(map(str, row.input_shape or ["any"]))
+    classes, sizes = str(row.num_classes or "any"), map(str, row.sizes or ("any", "any"))
+    return [row.name, shape, classes, *sizes, "yes" if row.present else "no"]

@@ -14,7 +14,7 @@ import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import data_option, json_option, plugin_option
-from synflow_bench.cli.output import print_table
+from synflow_bench.cli.output import print_table, prints_to_stderr
 from synflow_bench.errors import UnknownNameError, UsageError
 from synflow_bench.host import KINDS, Description, Entry, Host, Plugin, description_of, short
 
@@ -137,7 +137,8 @@ def check(ctx: click.Context, names: tuple[str, ...], kind: str | None, data: Pa
     chosen = [(found, name) for name in names for found in _kinds_of(host, name, kind)]
     reports = []
     for found, name in chosen:
-        reports.append(_report(found, name, data, host))
+        with prints_to_stderr():
+            reports.append(_report(found, name, data, host))
         if not as_json:
             _print_report(reports[-1])
     if as_json:
@@ -155,8 +156,8 @@ def _kinds_of(host: Host, name: str, only: str | None) -> list[str]:
         lists = ", ".join(f"`synflow-bench list {kind}s`" for kind in kinds)
         way_out = f"{lists} {'lists' if only else 'list'} the installed ones"
         raise UnknownNameError(only or "pruner, model or dataset", plain, known, way_out)
-    if plain != name and found != ["pruner"]:
-        raise UsageError(f"{found[-1]} {plain!r} is checked without parameters; write {plain!r}")
+    if plain != name and "model" in found:
+        raise UsageError(f"model {plain!r} is checked without parameters; write {plain!r}")
     return found
 
 

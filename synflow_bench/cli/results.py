@@ -110,7 +110,7 @@ def import_(
     Exit code 0: all records are recorded here; 1: some were left out; 2: usage error.
     """
     store = Store(results)
-    comparison = compare_records(sources, store)
+    comparison = _compared(sources, store)
     replaced = [*comparison.conflicts] if force else []
     wanted = [*comparison.new, *replaced]
     taken = len(wanted) if dry_run else import_records(sources, store, wanted)
@@ -139,7 +139,7 @@ def merge(ctx: click.Context, sources: tuple[Path, ...], output: Path, force: bo
     if output.exists() and not force:
         raise UsageError(f"{str(output)!r} exists; add --force to add to it, or name another folder")
     store = Store(output)
-    comparison = compare_records(sources, store)
+    comparison = _compared(sources, store)
     taken = import_records(sources, store, comparison.new)
     _report(comparison, as_json, {"imported": taken, "replaced": 0}, _unknown(ctx, comparison))
     return int(not comparison.is_clean)
@@ -158,11 +158,21 @@ def verify(ctx: click.Context, sources: tuple[Path, ...], results: Path, as_json
 
     Exit code 0: all records are valid; 1: some are not; 2: usage error.
     """
-    comparison = compare_records(sources or (results,))
-    if not comparison.new and comparison.is_clean:
-        raise RecordError(f"no records in {', '.join(repr(str(each)) for each in sources or (results,))}")
+    comparison = _compared(sources or (results,))
     _report(comparison, as_json, {"valid": len(comparison.new)}, _unknown(ctx, comparison))
     return int(not comparison.is_clean)
+
+
+def _compared(sources: Sequence[Path], store: Store | None = None) -> Comparison:
+    """Compare records.
+
+    Raises:
+        RecordError: A source has none, or cannot be read.
+    """
+    comparison = compare_records(sources, store)
+    for line in comparison.empty:
+        raise RecordError(line)
+    return comparison
 
 
 def _unknown(ctx: click.Context, comparison: Comparison) -> dict[str, int]:
@@ -180,7 +190,8 @@ def _report(
     verdict: str = _LOCAL_IS_KEPT,
 ) -> None:
     if as_json:
-        outcome = {**done, **vars(comparison), "counts": _counts(comparison), "unknown_pruners": unknown}
+        compared = {name: value for name, value in vars(comparison).items() if name != "empty"}
+        outcome = {**done, **compared, "counts": _counts(comparison), "unknown_pruners": unknown}
         click.echo(json.dumps(outcome, indent=1))
         return
     differing = [

@@ -10,6 +10,7 @@ import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import cell_options, place_options, plugin_option, refuse, run_options
+from synflow_bench.cli.output import prints_to_stderr
 from synflow_bench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,18 +55,22 @@ def command(
     host = load_host(ctx)
     for name in logs:
         host.loggers.entry(name.partition("=")[0])
-    prepared = prepare(**_arguments(**options), force=force, retry_failed=retry_failed, host=host)
+    with prints_to_stderr():
+        prepared = prepare(**_arguments(**options), force=force, retry_failed=retry_failed, host=host)
     for line in prepared.warnings:
         click.echo(f"warning: {line}", err=True)
     if dry_run:
         from synflow_bench.cli.forecast import forecast
 
-        forecast(prepared.plan, prepared.store, prepared.factory, prepared.resources).show(as_json)
+        with prints_to_stderr():
+            expected = forecast(prepared.plan, prepared.store, prepared.factory, prepared.resources)
+        expected.show(as_json)
         return 0
-    for each in logs:
-        name, _, target = each.partition("=")
-        host.add_logger(name, target, prepared.store.root)
-    results = prepared.run()
+    with prints_to_stderr():
+        for each in logs:
+            name, _, target = each.partition("=")
+            host.add_logger(name, target, prepared.store.root)
+        results = prepared.run()
     if as_json:
         click.echo(json.dumps(_as_json(prepared, results), indent=1))
     elif any(result.status == "ok" for result in results):

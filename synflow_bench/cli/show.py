@@ -12,6 +12,7 @@ import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import json_option, plugin_option, results_option
+from synflow_bench.cli.output import prints_to_stderr
 from synflow_bench.errors import UnknownNameError
 from synflow_bench.host import KINDS, Entry, Host, description_of, short
 from synflow_bench.records import Layer, Record, Store, printable, printable_lines
@@ -54,7 +55,8 @@ def command(ctx: click.Context, name: str, results: Path, as_json: bool) -> None
 
 
 def _show_installed(entries: Iterable[Entry], host: Host, as_json: bool) -> None:
-    shown = [(entry, _text(entry, host)) for entry in entries]
+    with prints_to_stderr():
+        shown = [(entry, _text(entry, host)) for entry in entries]
     if as_json:
         click.echo(
             json.dumps([{"kind": e.kind, "name": e.name, "text": text} for e, text in shown], indent=1)
@@ -71,7 +73,7 @@ def _show_installed(entries: Iterable[Entry], host: Host, as_json: bool) -> None
 def _text(entry: Entry, host: Host) -> str:
     """Return the docstring of the registered object, or the file of a suite."""
     if isinstance(entry.reference, Path):
-        return entry.reference.read_text(encoding="utf-8").rstrip()
+        return entry.reference.read_text(encoding="utf-8-sig").rstrip()
     return inspect.getdoc(host.registry(entry.kind).get(entry.name)) or "no description"
 
 

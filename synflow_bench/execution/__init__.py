@@ -19,6 +19,7 @@ from synflow_bench.execution.plan import (
     check_settings,
     installed_pruners,
     make_plan,
+    resolve_datasets,
     resolve_pruners,
 )
 from synflow_bench.protocols import OnCellEpoch
@@ -41,6 +42,7 @@ __all__ = [
     "installed_pruners",
     "make_context",
     "make_plan",
+    "resolve_datasets",
     "resolve_pruners",
     "run_plan",
 ]

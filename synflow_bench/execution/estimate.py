@@ -83,8 +83,9 @@ def _from_records(cells: Sequence[Cell], store: Store) -> TimeEstimate | None:
 
 
 def _recorded_seconds(setting: Setting, store: Store) -> Iterator[float]:
-    folder = store.records / setting.dataset / setting.model.name  # records of other recipes are there too
-    for path in sorted(folder.rglob("*.json")):
+    # Records of other recipes are there too.
+    folder = store.records / setting.dataset_label / setting.model.name
+    for path in sorted(folder.rglob("[!.]*.json")):
         try:
             record = read_record(path)
         except RecordError:

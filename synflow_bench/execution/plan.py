@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from synflow_bench.data import download_command
-from synflow_bench.errors import HandledError, PluginError, RecordError, SuiteError, UsageError
+from synflow_bench.data import Dataset, check_declared, default_data_root, download_command
+from synflow_bench.errors import HandledError, PluginError, RecordError, SuiteError, UsageError, one_line
 from synflow_bench.host import Host
-from synflow_bench.protocols import check_network, check_rewind, plugins_of
+from synflow_bench.protocols import blamed_on, check_network, check_rewind, plugins_of
 from synflow_bench.pruning import resolve_pruner
 from synflow_bench.records import Store, file_name, read_record, read_status
 from synflow_bench.suites import (
@@ -22,7 +22,9 @@ from synflow_bench.suites import (
     Revisions,
     Setting,
     Suite,
+    dataset_label,
     expand,
+    parse_dataset,
 )
 
 
@@ -69,6 +71,7 @@ class Plan:
         skipped: Those whose dataset is missing.
         unavailable: The missing datasets, each with one line that says how to get it.
         unreadable: The files of missing cells that are not valid records, with the reasons.
+        datasets: The datasets of the cells, by the text that names them.
     """
 
     cells: list[Cell]
@@ -78,9 +81,27 @@ class Plan:
     skipped: list[Cell] = field(default_factory=list)
     unavailable: dict[str, str] = field(default_factory=dict)
     unreadable: dict[Path, str] = field(default_factory=dict)
+    datasets: dict[str, Dataset] = field(default_factory=dict)
 
 
-def cells_of(suite: Suite, pruners: list[PrunerSpec], host: Host) -> list[Cell]:
+def resolve_datasets(suite: Suite, host: Host, data_root: Path) -> Suite:
+    """Replace the options of every dataset by those that keys contain: a fingerprint in place of a path.
+
+    Raises:
+        HandledError: A dataset or an option is unknown, or the files that it names cannot be used.
+    """
+    given = dict.fromkeys(setting.dataset for setting in suite.settings)
+    texts = {text: host.resolve_dataset(text, data_root)[0] for text in given if "[" in text}
+    changed = [
+        setting.model_copy(update={"dataset": texts.get(setting.dataset, setting.dataset)})
+        for setting in suite.settings
+    ]
+    return suite.model_copy(update={"settings": tuple(changed)}) if texts else suite
+
+
+def cells_of(
+    suite: Suite, pruners: list[PrunerSpec], host: Host, data_root: Path | None = None
+) -> list[Cell]:
     """Expand `suite` for resolved `pruners`; data ablations only apply to pruners that need data.
 
     Raises:
@@ -90,13 +111,15 @@ def cells_of(suite: Suite, pruners: list[PrunerSpec], host: Host) -> list[Cell]:
     """
     for setting in suite.settings:
         if setting.protocol.step:
-            check_rewind(setting, images=host.datasets.get(setting.dataset).sizes[0])
+            dataset = host.dataset(setting.dataset, data_root or default_data_root())
+            if hasattr(dataset, "sizes"):  # not if its files are missing that decide it
+                check_rewind(setting, images=dataset.sizes[0])
 
     def revisions(setting: Setting, pruner: PrunerSpec | None) -> Revisions:
         return Revisions(
             pruner=host.pruners.get(pruner.name).revision if pruner else 1,
             model=getattr(host.models.get(setting.model.name), "revision", 1),
-            dataset=host.datasets.get(setting.dataset).revision,
+            dataset=host.dataset_class(setting.dataset).revision,
         )
 
     needs_data = {spec.name: host.pruners.get(spec.name).needs_data for spec in pruners}
@@ -127,7 +150,9 @@ def make_plan(
         UnknownNameError: A dataset is not installed.
         RecordError: The records folder cannot be read.
     """
-    plan = Plan(cells, unavailable=_unavailable(cells, host, data_root))
+    names = dict.fromkeys(cell.setting.dataset for cell in cells)
+    datasets = {name: host.dataset(name, data_root) for name in names}
+    plan = Plan(cells, unavailable=_unavailable(datasets, host, data_root), datasets=datasets)
     files = _Files(store)
     for cell in cells:
         path = None if force else files.of(cell)
@@ -152,7 +177,7 @@ class _Files:
 
     def of(self, cell: Cell) -> Path | None:
         """Return the file of the cell's record, or None where there is none."""
-        place = cell.setting.dataset, cell.setting.model.name, cell.pruner.name
+        place = cell.setting.dataset_label, cell.setting.model.name, cell.pruner.name
         if place not in self._listed:
             folder = self._store.folder(cell)
             try:
@@ -173,15 +198,27 @@ def _status(path: Path, unreadable: dict[Path, str]) -> str | None:
         return None
 
 
-def _unavailable(cells: Iterable[Cell], host: Host, data_root: Path) -> dict[str, str]:
-    names = dict.fromkeys(cell.setting.dataset for cell in cells)
-    datasets = {name: host.datasets.get(name)() for name in names}
-    return {
-        name: f"dataset {name!r} is not in {str(data_root)!r}; "
-        + (dataset.by_hand(data_root) or f"`{download_command(data_root, name)}` fetches it")
-        for name, dataset in datasets.items()
-        if not dataset.present(data_root)
-    }
+def _unavailable(datasets: Mapping[str, Dataset], host: Host, data_root: Path) -> dict[str, str]:
+    missing = {}
+    for text, dataset in datasets.items():
+        name, _ = parse_dataset(text)
+        title = host.datasets.entry(name).title
+        try:
+            present = dataset.present(data_root)
+            way = None if present else dataset.by_hand(data_root)
+            if present:
+                check_declared(dataset)
+        except HandledError as error:
+            raise PluginError(f"{title}: {error}") from error
+        except Exception as error:
+            raise PluginError(f"{title}: it raises {one_line(error)} when asked for its files") from error
+        if not present:
+            place = dataset.place(data_root)
+            way = way or f"`{download_command(data_root, name)}` fetches it" + (
+                f"; published files go into {place}" if place else ""
+            )
+            missing[text] = f"dataset {dataset_label(text)!r} is not in {str(data_root)!r}; {way}"
+    return missing
 
 
 def check_settings(plan: Plan, host: Host) -> None:
@@ -198,9 +235,10 @@ def check_settings(plan: Plan, host: Host) -> None:
         if network in tried:
             continue
         tried.append(network)
-        data, factory = host.datasets.get(setting.dataset), host.models.get(setting.model.name)
+        data, factory = plan.datasets[setting.dataset], host.models.get(setting.model.name)
         try:
-            check_network(factory, setting, data.input_shape, data.num_classes)
+            with blamed_on(host.models.entry(setting.model.name)):
+                check_network(factory, setting, data.input_shape, data.num_classes)
         except HandledError as error:
             raise SuiteError(f"{setting.title}: {error}") from error
 

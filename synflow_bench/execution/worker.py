@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -59,6 +60,7 @@ def work(
     """Receive lists of cells and send messages until the other end of `pipe` closes."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     current_process().daemon = False  # multiprocessing lets no daemon have data workers
+    _print_to_stderr()
     with suppress(*_PIPE_CLOSED):
         try:
             context = make_context(data_root, device, threads, plugins)
@@ -83,6 +85,13 @@ def _serve(pipe: Connection, context: WorkerContext) -> None:
             cells, context, lambda cell, epoch: pipe.send(EpochFinished(key_of(cell), epoch))
         ):
             pipe.send(record)
+
+
+def _print_to_stderr() -> None:
+    """Send to stderr what plugins print: the main process may write results to the same stdout."""
+    with suppress(OSError):  # one of them is closed
+        os.dup2(2, 1)
+    sys.stdout = sys.stderr
 
 
 def _exit_with_parent() -> None:

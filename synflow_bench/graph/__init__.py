@@ -10,7 +10,7 @@ from synflow_bench.graph.graph import (
     View,
 )
 from synflow_bench.graph.reach import Reachability, effective_masks, reachable
-from synflow_bench.graph.trace import in_mode, trace
+from synflow_bench.graph.trace import in_mode, plain_attention, trace
 
 __all__ = [
     "CONSTANT",
@@ -23,6 +23,7 @@ __all__ = [
     "View",
     "effective_masks",
     "in_mode",
+    "plain_attention",
     "reachable",
     "trace",
 ]

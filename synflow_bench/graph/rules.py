@@ -232,6 +232,19 @@ def _weighted_sums(call: Call, ids: Tensor, shape: tuple[int, ...], weight: Tens
     return outputs.view(*(() if ids.ndim == 2 else (groups,)), 1, weight.shape[-2])
 
 
+def embedding(call: Call) -> Tensor:
+    """Follow a table of embeddings as a linear layer of one-hot tokens, any of which a place can be."""
+    indices, weight = call["indices"], call["weight"]
+    if not call.is_activation(indices) or call.is_activation(weight):
+        raise TracingError("an embedding whose table is computed from the input")
+    places = call.graph.merge(call.ids(indices), range(indices.ndim))
+    tokens = call.graph.add_nodes(weight.shape[0])
+    call.graph.add_edges(places.flatten().expand(len(tokens)), tokens)
+    call.graph.fix(tokens)
+    features = call.graph.add_layer(tokens, weight.shape[1], call.view(weight.t().unsqueeze(0)), 1)
+    return features.view(*[1] * indices.ndim, -1)
+
+
 def batch_norm(call: Call) -> Tensor:
     """Follow batch norm of (N, C, ...), which treats every channel by itself."""
     ids = call.ids(call["input"])
@@ -384,6 +397,7 @@ _RULES: Mapping[str, Rule] = {
     "convolution": convolution,
     **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm"), matrix_product),
     **dict.fromkeys(_BATCH_NORMS, batch_norm),
+    "embedding": embedding,
     "native_group_norm": group_norm,
     **dict.fromkeys(("native_layer_norm", "_fused_rms_norm"), layer_norm),
     **dict.fromkeys(_MOVES, move),

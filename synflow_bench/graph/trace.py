@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from typing import Any
 
 import torch
@@ -16,15 +17,17 @@ from synflow_bench.graph.graph import Graph, GraphBuilder, Untraceable
 from synflow_bench.graph.rules import Call, TracedTensors, TracingError, rule_of
 
 
-def trace(model: nn.Module, example: Tensor) -> Graph | Untraceable:
+def trace(model: nn.Module, example: Any) -> Graph | Untraceable:
     """Find the graph of `model` from one forward pass in eval mode.
 
     Operations are followed below autograd, so the way in which the network is written does not matter:
-    modules, functions, loops and conditions on shapes. The nodes of the input are its channels, dimension 1.
+    modules, functions, loops and conditions on shapes. The nodes of the input are its channels, dimension 1,
+    or the places of its tokens.
 
     Args:
         model: The network; it is left as it is.
-        example: An input (1, C, ...) on the device of the network.
+        example: An input (1, C, ...) or token ids (1, T) on the device of the network, or a tuple or a
+            dictionary that the network takes as its one argument.
 
     Returns:
         The graph, or `Untraceable` for a network that uses its activations in a way without a rule, or that
@@ -38,10 +41,13 @@ def trace(model: nn.Module, example: Tensor) -> Graph | Untraceable:
         [([0, 1, 2, 3], [4, 5, 6]), ([4, 5, 6], [7, 8])]
     """
     tensors, graph = TracedTensors(model), GraphBuilder()
-    inputs = graph.add_nodes(example.shape[1])
-    tensors.nodes[example] = inputs.view(1, -1, *[1] * (example.ndim - 2))
+    for leaf in tree_leaves(example):
+        if isinstance(leaf, Tensor):
+            shape = [size if d == 1 else 1 for d, size in enumerate(leaf.shape)]
+            tensors.nodes[leaf] = graph.add_nodes(prod(shape)).view(shape)
+    inputs = torch.arange(graph.count)
     try:
-        with torch.no_grad(), in_mode(model, training=False), _plain_attention(), _Tracer(tensors, graph):
+        with torch.no_grad(), in_mode(model, training=False), plain_attention(), _Tracer(tensors, graph):
             output = model(example)
         return graph.build(inputs, _output_nodes(tensors, output))
     except TracingError as error:
@@ -64,7 +70,7 @@ def in_mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _plain_attention() -> Iterator[None]:
+def plain_attention() -> Iterator[None]:
     """Let attention run as matrix products, not as one operation that hides them."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

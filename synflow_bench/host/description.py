@@ -44,7 +44,7 @@ def description_of(entry: Entry) -> Description:
 
 def _suite_line(path: Path) -> str:
     try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("description", ""))
+        return str(tomllib.loads(path.read_text(encoding="utf-8-sig")).get("description", ""))
     except (OSError, ValueError):
         return ""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from synflow_bench.errors import PluginError, one_line
+from synflow_bench.errors import NAME_RULE, PluginError, UsageError, is_plain_name, one_line
 from synflow_bench.host.hookspecs import RunFinished, RunStarted
 from synflow_bench.host.loading import (
     COMMAND,
@@ -27,6 +27,7 @@ from synflow_bench.host.registry import Entry, Plugin, PluginStatus, Registry
 if TYPE_CHECKING:
     import click
 
+    from synflow_bench.data import Dataset
     from synflow_bench.records import Epoch, Record
     from synflow_bench.suites import Cell, Suite
 
@@ -136,6 +137,54 @@ class Host:
     def datasets(self) -> Registry[Any]:
         """The datasets: subclasses of `synflow_bench.Dataset`."""
         return self.registry("dataset")
+
+    def dataset_class(self, text: str) -> type[Dataset]:
+        """Return the class of the dataset that `text` names, with or without options.
+
+        Raises:
+            UnknownNameError: Nothing has registered the name.
+            PluginError: It cannot be imported, or is no dataset.
+        """
+        from synflow_bench.data import check_dataset_class
+        from synflow_bench.suites import parse_dataset
+
+        name, _ = parse_dataset(text)
+        return check_dataset_class(self.datasets.get(name), self.datasets.entry(name).title)
+
+    def dataset(self, text: str, root: Path) -> Dataset:
+        """Return the dataset that `text` names, with its options.
+
+        Args:
+            text: `name` or `name[key=value,...]`.
+            root: The data folder.
+
+        Raises:
+            UnknownNameError: There is no such dataset or option.
+            UsageError: An option cannot be used.
+            PluginError: What is registered is no dataset.
+            DataError: Files that decide what the dataset is are missing or damaged.
+        """
+        return self.resolve_dataset(text, root)[1]
+
+    def resolve_dataset(self, text: str, root: Path) -> tuple[str, Dataset]:
+        """Return the dataset that `text` names, and the text that names it in records and keys.
+
+        Raises:
+            HandledError: As `dataset`.
+        """
+        from synflow_bench.data import LABEL, make_dataset, options_of
+        from synflow_bench.suites import label_of, parse_dataset, read_text
+
+        name, options = parse_dataset(text)
+        label = read_text(options.pop(LABEL, "")) if options else ""
+        if label in self.datasets:
+            raise UsageError(f"{LABEL}={label} is the name of an installed dataset; choose another")
+        if label and not is_plain_name(label):
+            raise UsageError(f"{LABEL}={label} is not a name: {NAME_RULE}")
+        title = self.datasets.entry(name).title
+        dataset = make_dataset(self.datasets.get(name), options, title).resolve(root)
+        known = options_of(dataset)
+        return label_of(name, known | {LABEL: label} if label else known), dataset
 
     @property
     def executors(self) -> Registry[Any]:

@@ -139,7 +139,9 @@ def _names(record: Record | Result, kind: str) -> set[str]:
     cell = record.cell
     if kind == "pruner":
         return {cell.pruner.name, cell.row}
-    return {cell.setting.dataset if kind == "dataset" else cell.setting.model.name}
+    if kind == "dataset":
+        return {cell.setting.dataset_label, cell.setting.dataset_name}
+    return {cell.setting.model.name}
 
 
 def build_leaderboard(

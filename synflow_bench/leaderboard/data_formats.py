@@ -98,7 +98,15 @@ def _places(leaderboard: Leaderboard) -> Iterator[tuple[Board, BoardRow, CurvePo
 
 def _names(board: Board, row: BoardRow, point: CurvePoint) -> dict[str, Any]:
     setting = board.setting
-    names = (board.id, setting.dataset, setting.model.name, row.label, row.pruner, row.ablation, row.revision)
+    names = (
+        board.id,
+        setting.dataset_label,
+        setting.model.name,
+        row.label,
+        row.pruner,
+        row.ablation,
+        row.revision,
+    )
     return dict(zip(_NAMES, (*names, point.compression), strict=True))
 
 

@@ -123,10 +123,15 @@ def _pruning(options: PruningOptions) -> Iterator[str]:
         "prune_bias": "biases",
         "prune_batchnorm": "batch norm",
         "prune_residual": "residual scales",
+        "prune_embedding": "embeddings",
     }
     yield from (f"{words} pruned" for flag, words in flags.items() if getattr(options, flag))
     if options.dense_classifier:
         yield "dense classifier"
+    if options.only:
+        yield f"only {', '.join(options.only)} pruned"
+    if options.skip:
+        yield f"{', '.join(options.skip)} not pruned"
 
 
 def _extras(setting: Setting) -> Iterator[str]:

@@ -12,7 +12,7 @@ from synflow_bench.protocols.context import (
     training_of,
 )
 from synflow_bench.protocols.multishot import check_rewind
-from synflow_bench.protocols.network import Network, build_network, check_network
+from synflow_bench.protocols.network import Network, blamed_on, build_network, check_network
 from synflow_bench.protocols.protocol import PROTOCOLS, OnCellEpoch, may_batch, run_cell, run_cells
 from synflow_bench.protocols.record import failed_record, plugins_of, provenance_of
 
@@ -23,6 +23,7 @@ __all__ = [
     "Outcome",
     "ProtocolSteps",
     "WorkerContext",
+    "blamed_on",
     "build_network",
     "check_network",
     "check_rewind",

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from synflow_bench.compaction import compact
-from synflow_bench.data import Dataset
-from synflow_bench.errors import DataError, PluginError
+from synflow_bench.data import InvalidDatasetError
+from synflow_bench.errors import DataError
 from synflow_bench.host import Host
 from synflow_bench.metrics import Size
-from synflow_bench.protocols.network import Network, build_network, prunable_of
+from synflow_bench.protocols.network import Network, blamed_on, build_network, prunable_of
 from synflow_bench.pruning import (
     Examples,
     Masks,
@@ -27,7 +27,7 @@ from synflow_bench.pruning import (
     shuffle_masks,
 )
 from synflow_bench.records import Level
-from synflow_bench.suites import Cell, Purpose, seed_of
+from synflow_bench.suites import Cell, Purpose, parse_dataset, seed_of
 from synflow_bench.training import (
     Checkpoint,
     LoadedData,
@@ -38,7 +38,9 @@ from synflow_bench.training import (
     Training,
     TrainingData,
     balanced_examples,
+    blank_input,
     is_batched,
+    is_tokens,
 )
 
 
@@ -98,14 +100,15 @@ class WorkerContext:
         self._data.clear()
 
     def _load(self, name: str) -> LoadedData:
-        dataset = self.host.datasets.get(name)()
-        if not isinstance(dataset, Dataset):
-            raise PluginError(f"dataset {name!r} is no synflow_bench.Dataset; make its class a subclass")
+        dataset = self.host.dataset(name, self.data_root)
         try:
             return LoadedData.load(dataset, self.data_root, self.device)
         except DataError as error:
-            named = f"dataset {name!r}" in str(error)
-            raise type(error)(f"{error}" if named else f"dataset {name!r}: {error}") from error
+            base, _ = parse_dataset(name)
+            named = f"dataset {base!r}" in str(error)
+            broken = isinstance(error, InvalidDatasetError)
+            title = self.host.datasets.entry(base).title if broken else f"dataset {base!r}"
+            raise type(error)(f"{error}" if named else f"{title}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Outcome:
         prune_seconds: The time of all prunings.
         train_seconds: The time of all trainings that the record counts.
         levels: The levels of iterative pruning.
+        warnings: What the user should know about the masks, a line each.
     """
 
     masks: Masks
@@ -129,6 +133,7 @@ class Outcome:
     prune_seconds: float
     train_seconds: float
     levels: tuple[Level, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 ProtocolSteps = Generator[Training, Trained, Outcome]
@@ -161,7 +166,8 @@ def network_of(cell: Cell, context: WorkerContext, purpose: Purpose) -> Network:
     setting, data = cell.setting, context.data(cell.setting.dataset)
     factory = context.host.models.get(setting.model.name)
     seed = seed_of(cell, purpose)
-    return build_network(factory, setting.model, data.input_shape, data.num_classes, seed, context.device)
+    with blamed_on(context.host.models.entry(setting.model.name)):
+        return build_network(factory, setting.model, data.input_shape, data.num_classes, seed, context.device)
 
 
 def dense_masks(cell: Cell, network: Network) -> Masks:
@@ -190,13 +196,15 @@ def prune_network(
         return Pruned(masks, "float32")
     pruner, _ = resolve_pruner(context.host.pruners.get(cell.pruner.name), cell.pruner)
     data = context.data(cell.setting.dataset)
+    shape = data.input_shape
     problem = Problem.of(
         network.model,
-        input_shape=data.input_shape,
+        input_shape=shape,
         num_classes=data.num_classes,
         generator=generator(cell, "pruner"),
         options=cell.setting.pruning,
         examples=_scoring_data(cell, training, data.num_classes) if pruner.needs_data else None,
+        example_inputs=blank_input(shape).to(context.device) if is_tokens(shape) else None,
         invert=cell.ablation == "invert",
     )
     return run_pruner(pruner, problem.at(masks, density=masks.density, round=1), density)

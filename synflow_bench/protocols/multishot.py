@@ -78,6 +78,7 @@ def multishot(cell: Cell, context: WorkerContext, on_epoch: OnEpoch) -> Protocol
         prune_seconds=prune_seconds,
         train_seconds=train_seconds + trained.seconds,
         levels=tuple(levels),
+        warnings=pruned.warnings,
     )
 
 

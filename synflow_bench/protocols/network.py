@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from synflow_bench.errors import HandledError, ModelError, UnknownNameError, UsageError, one_line
 from synflow_bench.graph import Graph, Untraceable, trace
-from synflow_bench.metrics import uses_of_weights
-from synflow_bench.pruning import prunable_parameters
+from synflow_bench.host import Entry, short
+from synflow_bench.metrics import Uses, uses_of_weights
+from synflow_bench.pruning import allow_removed_units, prunable_parameters
 from synflow_bench.suites import ModelSpec, Setting
+from synflow_bench.training import blank_input, is_tokens
 
 Factory = Callable[..., nn.Module]
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
+
+
+class InvalidModelError(ModelError):
+    """A model of a plugin that breaks the contract; in a run, the message names its distribution."""
+
+
+@contextmanager
+def blamed_on(entry: Entry) -> Iterator[None]:
+    """Name the distribution of a model in errors about a broken contract."""
+    try:
+        yield
+    except InvalidModelError as error:
+        raise InvalidModelError(f"{error} ({entry.distribution} {short(entry.version)})") from error
 
 
 @dataclass(frozen=True)
@@ -33,7 +50,7 @@ class Network:
     """
 
     model: nn.Module
-    uses: Mapping[str, int]
+    uses: Uses
     graph: Graph | Untraceable
 
 
@@ -50,7 +67,7 @@ def build_network(
     Args:
         factory: The model's factory, called as `factory(input_shape, num_classes, **options)`.
         spec: The name and the options of the model.
-        input_shape: The shape (C, H, W) of one example.
+        input_shape: The shape of one example: (C, H, W) of an image, (length,) of a sequence of tokens.
         num_classes: The number of logits.
         seed: The seed of the weights; the global random state is restored.
         device: The device of the result.
@@ -63,7 +80,8 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, uses = _build_and_try(factory, spec, input_shape, num_classes)
-    graph = trace(model, torch.zeros(1, *input_shape))
+    allow_removed_units(model)
+    graph = trace(model, blank_input(input_shape))
     return Network(model.to(device), uses, graph)
 
 
@@ -109,6 +127,7 @@ def _trial_network(factory: Factory, spec: ModelSpec, input_shape: Shape, num_cl
     except HandledError:
         pass  # perhaps about the meta device, which cells do not use
     else:
+        _check_module(model, spec)
         if sum(parameter.numel() for parameter in model.parameters()) > _SMALL:
             return model
     return _build_and_try(factory, spec, input_shape, num_classes)[0]
@@ -125,27 +144,52 @@ class _NormalDrawsSkipped(TorchFunctionMode):
 
 def _build_and_try(
     factory: Factory, spec: ModelSpec, input_shape: Shape, num_classes: int
-) -> tuple[nn.Module, dict[str, int]]:
+) -> tuple[nn.Module, Uses]:
     """Build the network on the CPU, run one example, and return it with the uses of its weights."""
-    shape = "x".join(map(str, input_shape))
+    shape = f"{input_shape[0]} tokens" if is_tokens(input_shape) else "x".join(map(str, input_shape))
     try:
         model = factory(input_shape, num_classes, **spec.options)
-        uses, output = uses_of_weights(model, torch.zeros(1, *input_shape))
+        _check_module(model, spec)
+        uses, output = uses_of_weights(model, blank_input(input_shape))
     except HandledError:
         raise
     except (RuntimeError, ValueError) as error:
         reason = one_line(error, with_type=False, first_line=True)
         raise ModelError(f"model {spec.name!r} cannot take an input of {shape}: {reason}") from error
-    if tuple(output.shape) != (1, num_classes):
-        raise ModelError(
-            f"model {spec.name!r} gives {tuple(output.shape[1:])} outputs for an input of {shape}, "
-            f"not one for each of {num_classes} classes"
-        )
+    _check_output(output, spec, shape, num_classes)
     return model, uses
 
 
+def _check_module(model: object, spec: ModelSpec) -> None:
+    if not isinstance(model, nn.Module):
+        raise InvalidModelError(
+            f"model {spec.name!r} is a {type(model).__name__}; its factory must return a torch.nn.Module"
+        )
+
+
+def _check_output(output: object, spec: ModelSpec, shape: str, num_classes: int) -> None:
+    name, way_out = f"model {spec.name!r}", "return the logits alone, a tensor (N, classes)"
+    if not isinstance(output, Tensor):
+        raise InvalidModelError(f"{name} gives a {type(output).__name__}; {way_out}")
+    if tuple(output.shape) != (1, num_classes):
+        raise InvalidModelError(
+            f"{name} gives {tuple(output.shape[1:])} outputs for an input of {shape}, "
+            f"not one for each of {num_classes} classes"
+        )
+    if not output.is_floating_point():
+        raise InvalidModelError(f"{name} gives logits of {output.dtype}; {way_out} of float32")
+
+
 def _check_options(factory: Factory, spec: ModelSpec) -> None:
-    parameters = inspect.signature(factory).parameters.values()
+    if not callable(factory):
+        raise InvalidModelError(
+            f"model {spec.name!r} is a {type(factory).__name__}; register a function "
+            "factory(input_shape, num_classes)"
+        )
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except ValueError:  # some that are not written in Python have none
+        return
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
         return
     known = [parameter.name for parameter in parameters][2:]
@@ -154,3 +198,21 @@ def _check_options(factory: Factory, spec: ModelSpec) -> None:
             raise UsageError(f"unknown option of model {spec.name!r}: {name!r}; it takes none")
         if name not in known:
             raise UnknownNameError(f"option of model {spec.name!r}:", name, known)
+    _check_types(factory, spec)
+
+
+def _check_types(factory: Factory, spec: ModelSpec) -> None:
+    """Check options against the annotations of a factory, as far as it has some that can be read."""
+    try:
+        hints = get_type_hints(vars(factory).get("__init__") if isinstance(factory, type) else factory)
+        adapters = {name: TypeAdapter(hints[name]) for name in spec.options if name in hints}
+    except Exception:  # a plugin may annotate as it likes
+        return
+    for name, adapter in adapters.items():
+        try:
+            adapter.validate_python(spec.options[name], strict=True)
+        except ValidationError as error:
+            reason = error.errors(include_url=False)[0]["msg"]
+            raise UsageError(
+                f"model {spec.name!r}: option {name}={spec.options[name]!r}: {reason[:1].lower()}{reason[1:]}"
+            ) from None

@@ -32,6 +32,7 @@ def record_of(cell: Cell, outcome: Outcome, seconds: float, provenance: Provenan
         cell=cell,
         metrics=_metrics(outcome),
         layers=outcome.size.layers,
+        left_out=outcome.size.left_out,
         curve=outcome.trained.curve,
         levels=outcome.levels,
         timing=Timing(
@@ -39,7 +40,7 @@ def record_of(cell: Cell, outcome: Outcome, seconds: float, provenance: Provenan
             train_seconds=outcome.train_seconds,
             total_seconds=seconds,
         ),
-        provenance=provenance,
+        provenance=provenance.model_copy(update={"warnings": outcome.warnings}),
         masks=outcome.masks.sha256,
     )
 
@@ -108,7 +109,7 @@ def provenance_of(
 def plugins_of(cell: Cell, host: Host) -> dict[str, str]:
     """Return the distributions and versions that `cell` uses, by `dataset`, `model` and `pruner`."""
     setting = cell.setting
-    used = {"dataset": (host.datasets, setting.dataset), "model": (host.models, setting.model.name)}
+    used = {"dataset": (host.datasets, setting.dataset_name), "model": (host.models, setting.model.name)}
     if not cell.is_dense:
         used["pruner"] = (host.pruners, cell.pruner.name)
     entries = {kind: registry.entry(name) for kind, (registry, name) in used.items() if name in registry}

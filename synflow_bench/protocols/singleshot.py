@@ -49,4 +49,5 @@ def singleshot(cell: Cell, context: WorkerContext, on_epoch: OnEpoch) -> Protoco
         score_dtype=None if cell.is_dense else pruned.score_dtype,
         prune_seconds=prune_seconds,
         train_seconds=trained.seconds,
+        warnings=pruned.warnings,
     )

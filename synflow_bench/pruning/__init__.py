@@ -1,25 +1,32 @@
 """Pruning: a pruner scores the weights of a problem, and the harness makes masks of exact density."""
 
+from synflow_bench.pruning.interface import Inputs, map_examples, size_of
 from synflow_bench.pruning.library import prune
-from synflow_bench.pruning.masks import Masks, ResidualScale, prunable_parameters
-from synflow_bench.pruning.problem import Examples, Loss, Problem, Score
+from synflow_bench.pruning.masks import Masks
+from synflow_bench.pruning.problem import Examples, Loss, PrecisionError, Problem, Score
+from synflow_bench.pruning.prunable import ResidualScale, prunable_parameters
 from synflow_bench.pruning.pruner import Pruner, Schedule, densities, resolve_pruner
 from synflow_bench.pruning.rounds import Pruned, random_inputs, random_labels, run_pruner, shuffle_masks
 from synflow_bench.pruning.selection import apportion, kept_count, round_shares, select
+from synflow_bench.pruning.weight_norm import allow_removed_units
 
 __all__ = [
     "Examples",
+    "Inputs",
     "Loss",
     "Masks",
+    "PrecisionError",
     "Problem",
     "Pruned",
     "Pruner",
     "ResidualScale",
     "Schedule",
     "Score",
+    "allow_removed_units",
     "apportion",
     "densities",
     "kept_count",
+    "map_examples",
     "prunable_parameters",
     "prune",
     "random_inputs",
@@ -29,4 +36,5 @@ __all__ = [
     "run_pruner",
     "select",
     "shuffle_masks",
+    "size_of",
 ]

@@ -2,60 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import operator
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from math import inf
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
-from synflow_bench.errors import ModelError, UsageError, one_line
+from synflow_bench.errors import HandledError, ModelError, ScoreError, UsageError, one_line
 from synflow_bench.host import Host
+from synflow_bench.pruning.examples import as_inputs, first_example, read_examples
+from synflow_bench.pruning.interface import Outputs, connect
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Examples, Loss, Problem
+from synflow_bench.pruning.prunable import left_out, unexpectedly_left_out
 from synflow_bench.pruning.pruner import Pruner, resolve_pruner
 from synflow_bench.pruning.rounds import run_pruner
+from synflow_bench.pruning.trial import Trial, number_of, try_inputs, try_shape, with_examples
 from synflow_bench.suites import PrunerSpec, PruningOptions, compression_of_sparsity, validate
 
 
 def prune(
     model: nn.Module,
-    pruner: str | Pruner,
+    pruner: str | Pruner | type[Pruner],
     *,
     compression: float | None = None,
     sparsity: float | None = None,
-    input_shape: tuple[int, ...],
-    data: Examples | Iterable[Examples] | None = None,
+    input_shape: Sequence[int] | None = None,
+    example_inputs: Any = None,
+    outputs: Outputs | None = None,
+    data: Examples | Iterable[Any] | Dataset[Any] | None = None,
     loss: Loss = nn.functional.cross_entropy,
+    only: str | Sequence[str] = (),
+    skip: str | Sequence[str] = (),
     seed: int = 0,
     options: PruningOptions = PruningOptions(),
 ) -> Masks:
     """Choose which weights of a network to keep; the network itself is left as it is.
 
+    Prunable are the weight matrices of linear, convolutional, attention and recurrent layers. A warning names
+    weights of other kinds, which are left out.
+
     Args:
-        model: The network; what is prunable in it follows from `options`.
+        model: The network; what is prunable in it follows from `only`, `skip` and `options`.
         pruner: The name of an installed pruner, with parameters if wanted (`"synflow[rounds=10]"`), or a
             `Pruner`.
         compression: Prunable weights per kept weight: 100 keeps one weight in a hundred.
         sparsity: The same as the share of removed weights: 0.99 is compression 100. Give one of the two.
-        input_shape: The shape of one example, such as (3, 32, 32).
-        data: Inputs (N, ...) and labels (N,), or several such batches. Pruners that look at
-            no data need none.
+        input_shape: The shape of one example, such as (3, 32, 32). It may be left out with `example_inputs`
+            or `data`, and for pruners that never run the network, such as magnitude and random.
+        example_inputs: What the network takes in place of an image of `input_shape`: a tensor of any type
+            (N, ...), such as token ids (N, T), or several as a tuple, or by name as a dictionary. Pruners
+            without data use the first example.
+        outputs: The logits among several outputs of the network: a key, an attribute, an index, or a function
+            of the outputs. `"logits"` fits networks in the style of Hugging Face.
+        data: Inputs (N, ...) and labels (N,), several such batches, or a `Dataset`; all examples are used.
+            Several inputs are a tuple or a dictionary in place of the inputs; a batch may also be one
+            dictionary with `labels`. Arrays of numpy are converted, images of uint8 to the range from 0 to 1.
+            Pruners that look at no data need none.
         loss: A function of logits (N, K) and labels (N,) that gives the mean over the batch; by default cross
             entropy.
+        only: The only parameters to prune: full names, modules or globs. A full name may be of any kind.
+        skip: Parameters not to prune, in the same way.
         seed: The seed of whatever the pruner draws.
-        options: Which parameters are prunable, and the scope.
+        options: Further parameters that are prunable, and the scope.
 
     Returns:
-        The masks; `masks.apply_(model)` zeroes the weights that are not kept.
+        The masks. `masks.apply_(model)` zeroes the weights that are not kept, `masks.hold(model)` keeps them
+        zero in training, and `masks.left_out` names the weights that were not prunable.
 
     Raises:
-        UsageError: If the compression is below 1 or beyond the number of weights, or the data do not fit the
-            pruner.
-        UnknownNameError: If no pruner has this name.
+        UsageError: If the compression is below 1 or beyond the number of weights, or an argument does not fit
+            the network or the pruner.
+        UnknownNameError: If no pruner, or no parameter, has this name.
         ModelError: If the network has nothing to prune, or cannot take the input.
-        ScoreError: If the scores cannot be ranked.
+        ScoreError: If the scores cannot be computed or ranked.
 
     Example:
         >>> import torch
@@ -64,32 +92,167 @@ def prune(
         >>> masks = sfb.prune(model, "synflow", sparsity=0.9, input_shape=(20,))
         >>> masks.kept, masks.size
         (150, 1500)
+        >>> sfb.prune(model, "magnitude", compression=10, skip="2").left_out
+        ('2.weight',)
     """
-    chosen = pruner if isinstance(pruner, Pruner) else _installed(pruner)
+    chosen, density = _chosen(pruner), 1 / _compression(compression, sparsity)
+    options = _options(options, only, skip)
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
+    if not callable(loss):
+        raise UsageError(f"loss is a {type(loss).__name__}; pass a function of logits and labels")
     if chosen.needs_data and data is None:
         raise UsageError(f"pruner {type(chosen).__name__} scores with data; pass data=(inputs, labels)")
-    problem = Problem.of(
-        model,
-        input_shape=tuple(input_shape),
-        num_classes=0,
-        generator=torch.Generator().manual_seed(seed),
-        loss=loss,
-        options=options,
+    with _as_usual():
+        problem = _pose(model, loss, options, _generator(seed))
+        connect(problem.model, outputs)
+        problem = _with_inputs(problem, chosen, _shape(input_shape), example_inputs, data, loss)
+        try:
+            pruned = run_pruner(chosen, problem, density)
+        except HandledError:
+            raise
+        except Exception as error:  # a network may use what a method cannot differentiate
+            if not isinstance(pruner, str):
+                raise  # for the author of the pruner
+            reason = one_line(error, first_line=True)
+            raise ScoreError(f"pruner {pruner!r} fails on this network: {reason}") from error
+    for line in (*pruned.warnings, *_warnings(model, options)):
+        warnings.warn(line, stacklevel=2)
+    return Masks(pruned.masks, left_out=left_out(model, pruned.masks))
+
+
+@contextmanager
+def _as_usual() -> Iterator[None]:
+    """Compute outside inference mode, with gradients, and without compiling a compiled network."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if "torch._dynamo" in sys.modules:  # to load the compiler takes seconds
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+def _pose(model: nn.Module, loss: Loss, options: PruningOptions, generator: torch.Generator) -> Problem:
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise ModelError(f"{name!r} is on the meta device and has no values; load the weights first")
+        if tensor.is_complex():
+            raise ModelError(f"{name!r} is {tensor.dtype}; only real weights can be ranked")
+    return Problem.of(model, input_shape=(), num_classes=0, generator=generator, loss=loss, options=options)
+
+
+def _with_inputs(
+    problem: Problem,
+    pruner: Pruner,
+    shape: tuple[int, ...] | None,
+    example_inputs: Any,
+    data: Any,
+    loss: Loss,
+) -> Problem:
+    """Return the problem with the inputs and the data on which the network was tried.
+
+    Raises:
+        UsageError: Inputs, data or labels have another form.
+        ModelError: The network cannot take them.
+    """
+    trial: Trial | None = None
+    given = None if example_inputs is None else as_inputs(example_inputs)
+    examples = read_examples(data, number_of(given)) if pruner.needs_data else None
+    try:
+        if given is not None:
+            trial = try_inputs(problem, given, keep=True)
+        elif shape is not None:
+            trial = try_shape(problem, shape)
+        elif examples is not None:
+            trial = try_inputs(problem, examples[0], keep=False)
+        elif data is not None and (first := first_example(data)) is not None:
+            trial = try_inputs(problem, first, keep=False)
+    except ModelError as error:
+        # A call with too few arguments and outputs that are no logits do not matter without a forward pass.
+        if pruner.needs_forward or isinstance(error.__cause__, RuntimeError | ValueError | AssertionError):
+            raise
+    if trial is None:
+        if pruner.needs_forward:
+            raise UsageError(
+                f"pruner {type(pruner).__name__} runs the network; pass input_shape=(3, 32, 32), or "
+                "example_inputs= for tokens and several inputs"
+            )
+        return problem
+    problem = replace(
+        problem,
+        input_shape=shape if shape is not None and given is None else trial.input_shape,
+        num_classes=trial.num_classes,
+        example_inputs=trial.inputs,
     )
-    examples = None if data is None or not chosen.needs_data else _examples(data, problem.device)
-    problem = replace(problem, num_classes=_num_classes(problem), examples=examples)
-    return run_pruner(chosen, problem, 1 / _compression(compression, sparsity)).masks
+    if examples is None:
+        return problem
+    return with_examples(problem, try_inputs(problem, examples[0], keep=False), examples, loss)
 
 
-def _compression(compression: float | None, sparsity: float | None) -> float:
+def _warnings(model: nn.Module, options: PruningOptions) -> Iterator[str]:
+    names = unexpectedly_left_out(model, options)
+    if names:
+        some = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield (
+            f"not pruned: {some}; add embeddings with PruningOptions(prune_embedding=True), others with "
+            "their full names in only=, or name them in skip= to silence this"
+        )
+
+
+def _chosen(pruner: Any) -> Pruner:
+    if isinstance(pruner, Pruner):
+        return pruner
+    if isinstance(pruner, str):
+        return _installed(pruner)
+    if isinstance(pruner, type) and issubclass(pruner, Pruner):
+        return pruner()
+    raise UsageError(f"pruner is a {type(pruner).__name__}; pass a name such as 'synflow', or a Pruner")
+
+
+def _options(options: Any, only: str | Sequence[str], skip: str | Sequence[str]) -> PruningOptions:
+    if not isinstance(options, PruningOptions):
+        return _options(validate(PruningOptions, options, "options"), only, skip)
+    given = {name: value for name, value in (("only", only), ("skip", skip)) if value != ()}
+    if not given:
+        return options
+    changed: PruningOptions = validate(PruningOptions, {**options.model_dump(), **given}, "prune")
+    return changed
+
+
+def _shape(input_shape: Any) -> tuple[int, ...] | None:
+    if input_shape is None:
+        return None
+    sizes = [input_shape] if isinstance(input_shape, Integral) else input_shape
+    try:
+        shape = tuple(operator.index(size) for size in sizes)
+    except TypeError:
+        shape = (-1,)
+    if any(size < 1 for size in shape):
+        raise UsageError(f"input_shape {input_shape!r} is not the shape of one example, such as (3, 32, 32)")
+    return shape
+
+
+def _generator(seed: Any) -> torch.Generator:
+    try:
+        if isinstance(seed, bool):
+            raise TypeError("a bool")  # noqa: TRY301
+        return torch.Generator().manual_seed(operator.index(seed))
+    except (TypeError, RuntimeError, OverflowError, ValueError) as error:
+        raise UsageError(f"seed {seed!r} is not an integer of 64 bits; pass one such as 0") from error
+
+
+def _compression(compression: Any, sparsity: Any) -> float:
     if (compression is None) == (sparsity is None):
         raise UsageError("give compression=10 or sparsity=0.9, one of the two")
+    name, value = ("compression", compression) if sparsity is None else ("sparsity", sparsity)
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise UsageError(f"{name} {value!r} is a {type(value).__name__}; pass a number such as 10 or 0.9")
     if sparsity is not None:
         return compression_of_sparsity(sparsity)
-    assert compression is not None  # noqa: S101  one of the two is given
-    if not 1 <= compression < inf:
-        raise UsageError(f"compression {compression:g} is not a number from 1 on; 10 keeps one weight in ten")
-    return compression
+    number = float(value)
+    if not 1 <= number < inf:
+        raise UsageError(f"compression {number:g} is not a number from 1 on; 10 keeps one weight in ten")
+    return number
 
 
 def _installed(text: str) -> Pruner:
@@ -98,29 +261,3 @@ def _installed(text: str) -> Pruner:
     host.check()
     kind: type[Pruner] = host.pruners.get(spec.name)
     return resolve_pruner(kind, spec)[0]
-
-
-def _examples(data: Examples | Iterable[Examples], device: torch.device) -> Examples:
-    one = isinstance(data, tuple | list) and len(data) == 2 and isinstance(data[0], torch.Tensor)
-    batches: list[Any] = [data] if one else list(data)
-    if not batches:
-        raise UsageError("data has no batch; pass data=(inputs, labels)")
-    inputs, labels = (torch.cat(part) for part in zip(*batches, strict=True))
-    if len(inputs) != len(labels):
-        raise UsageError(
-            f"data has {len(inputs)} inputs and {len(labels)} labels; pass one label for each input"
-        )
-    return inputs.to(device), labels.to(device)
-
-
-def _num_classes(problem: Problem) -> int:
-    example = torch.ones(1, *problem.input_shape, device=problem.device, dtype=problem.dtype)
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        try:
-            return int(problem.model(example).shape[-1])
-        except (RuntimeError, ValueError, AttributeError) as error:
-            shape, reason = (
-                "x".join(map(str, problem.input_shape)),
-                one_line(error, with_type=False, first_line=True),
-            )
-            raise ModelError(f"the network gives no logits for an input of {shape}: {reason}") from error

@@ -1,9 +1,10 @@
-"""Masks: which weights of a network are kept, and which of its parameters may be pruned at all."""
+"""Masks: the weights of a network that are kept."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -11,14 +12,15 @@ from typing import Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
-from synflow_bench.errors import ModelError, PluginError
+from synflow_bench.errors import PluginError, RecordError, UnknownNameError, UsageError, one_line
 from synflow_bench.files import write_atomically
-from synflow_bench.suites import PruningOptions
+from synflow_bench.pruning.holding import Hold
+from synflow_bench.pruning.prunable import bare_name
+from synflow_bench.pruning.weight_norm import allow_removed_units
 
 
 class Masks(Mapping[str, Tensor]):
@@ -28,6 +30,10 @@ class Masks(Mapping[str, Tensor]):
 
     Args:
         masks: A mask per prunable parameter.
+        left_out: The weights of the network that are not prunable; they are no part of what is compared.
+
+    Attributes:
+        left_out: The names of these weights.
 
     Raises:
         PluginError: There is no mask, or one is not a bool tensor.
@@ -41,12 +47,14 @@ class Masks(Mapping[str, Tensor]):
         (0.25, torch.Size([2, 2]))
     """
 
-    def __init__(self, masks: Mapping[str, Tensor]) -> None:
+    def __init__(self, masks: Mapping[str, Tensor], *, left_out: Iterable[str] = ()) -> None:
         if not masks:
             raise PluginError("masks of no parameter; name at least one")
         for name, mask in masks.items():
-            if mask.dtype is not torch.bool:
-                raise PluginError(f"mask {name!r} is {mask.dtype}; masks are torch.bool")
+            if getattr(mask, "dtype", None) is not torch.bool:
+                kind = getattr(mask, "dtype", f"a {type(mask).__name__}")
+                raise PluginError(f"mask {name!r} is {kind}; masks are tensors of torch.bool")
+        self.left_out = tuple(left_out)
         self._masks = MappingProxyType(dict(masks))
 
     @classmethod
@@ -55,17 +63,29 @@ class Masks(Mapping[str, Tensor]):
         return cls({name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()})
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read masks that `save` wrote."""
-        return cls(load_file(path))
+    def load(cls, path: str | Path) -> Self:
+        """Read masks that `save` wrote.
 
-    def save(self, path: Path) -> None:
+        Raises:
+            RecordError: The file is not there, or holds something else.
+        """
+        try:
+            with safe_open(str(path), "pt") as file:
+                left_out = json.loads((file.metadata() or {}).get("left_out", "[]"))
+                return cls({name: file.get_tensor(name) for name in file.keys()}, left_out=left_out)  # noqa: SIM118
+        except Exception as error:  # the library raises errors of its own and of many kinds
+            reason = one_line(error, with_type=False, first_line=True)
+            raise RecordError(f"{str(path)!r} holds no masks: {reason}; give a file of Masks.save") from error
+
+    def save(self, path: str | Path) -> None:
         """Write the masks as a safetensors file: the whole file or nothing.
 
         Raises:
             RecordError: The file cannot be written.
         """
-        write_atomically(path, save({name: mask.contiguous().cpu() for name, mask in self.items()}))
+        metadata = {"left_out": json.dumps(self.left_out)} if self.left_out else None
+        tensors = {name: mask.contiguous().cpu() for name, mask in self.items()}
+        write_atomically(Path(path), save(tensors, metadata))
 
     def __getitem__(self, name: str) -> Tensor:
         return self._masks[name]
@@ -149,100 +169,89 @@ class Masks(Mapping[str, Tensor]):
 
     def to(self, device: torch.device | str) -> Masks:
         """Return the same masks on another device."""
-        return Masks({name: mask.to(device) for name, mask in self.items()})
+        moved = {name: mask.to(device) for name, mask in self.items()}
+        return Masks(moved, left_out=self.left_out)
 
     @torch.no_grad()
     def apply_(self, model: nn.Module | Mapping[str, Tensor]) -> None:
         """Set the weights that are not kept to zero, in place.
 
+        Training makes them nonzero again; `hold` keeps them zero. A unit with weight norm that loses all of
+        its weights becomes zero, where torch would divide zero by zero.
+
         Args:
-            model: A network, or parameters by name.
+            model: A network, or parameters by name. Names may differ by the prefixes that torch adds when it
+                compiles or distributes a network.
+
+        Raises:
+            UsageError: The network has no parameter of this name and shape.
         """
-        parameters = dict(model.named_parameters()) if isinstance(model, nn.Module) else model
-        for name, mask in self.items():
-            parameters[name].mul_(mask.to(parameters[name].device))
+        if isinstance(model, nn.Module):
+            allow_removed_units(model)
+        for name, parameter in self.parameters_of(model).items():
+            removed = self[name].to(parameter.device).logical_not()
+            parameter.detach().masked_fill_(removed, 0)
 
+    def hold(self, model: nn.Module) -> Hold:
+        """Set the weights that are not kept to zero, and keep them zero through training.
 
-class ResidualScale(nn.Module):
-    """A factor per channel of an identity shortcut, which makes the shortcut prunable.
+        Their gradients are zero too, under every optimizer of torch and every class that derives from
+        `torch.optim.Optimizer`, with momentum and weight decay, for networks that are compiled or wrapped
+        later as well.
 
-    The factors `scale` (C,) are ones and are not trained, so that nothing changes until `prune_residual`
-    removes some of them: then the shortcut of these channels is cut.
+        Args:
+            model: A network, as for `apply_`.
 
-    Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow", 2020,
-    arXiv 2006.05467, whose code has this option.
+        Returns:
+            A handle with `release()`, which is also a context manager that releases at its end.
 
-    Args:
-        channels: The number C of channels.
+        Raises:
+            UsageError: The network has no parameter of this name and shape.
 
-    Shape:
-        - Input and output: (N, C, H, W).
-    """
+        Example:
+            >>> import torch
+            >>> model = torch.nn.Linear(2, 1, bias=False)
+            >>> masks = Masks({"weight": torch.tensor([[True, False]])})
+            >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+            >>> with masks.hold(model):
+            ...     for _ in range(3):
+            ...         optimizer.zero_grad()
+            ...         model(torch.ones(1, 2)).sum().backward()
+            ...         optimizer.step()
+            >>> model.weight[0, 1].item()
+            0.0
+        """
+        allow_removed_units(model)
+        return Hold(model, {name: (p, self[name]) for name, p in self.parameters_of(model).items()})
 
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(channels), requires_grad=False)
+    def parameters_of(self, model: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the parameters of `model` that the masks cover, by the names of the masks.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Scale the channels of `x`."""
-        return x * self.scale[:, None, None]
-
-
-def prunable_parameters(
-    model: nn.Module, options: PruningOptions, *, called: str | None = None
-) -> dict[str, nn.Parameter]:
-    """Return the prunable parameters of `model` by name, in the order of its modules.
-
-    These are the weights of `Linear` and `Conv` layers. A tensor that several modules share has the name of
-    the first.
-
-    Args:
-        model: The network.
-        options: Adds biases, the scales and shifts of batch norm and the scales of `ResidualScale`, or leaves
-            out the classifier with all that shares its weights. The classifier is the last linear layer, or
-            the last convolution of a network without linear layers.
-        called: The name of the network in messages; by default its class.
-
-    Raises:
-        ModelError: Nothing is prunable, or the options name residual scales and the network has none.
-
-    Example:
-        >>> from torch import nn
-        >>> from synflow_bench import PruningOptions
-        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-        >>> list(prunable_parameters(model, PruningOptions(prune_bias=True)))
-        ['0.weight', '0.bias', '2.weight', '2.bias']
-    """
-    called = called or type(model).__name__
-    if options.prune_residual and not any(isinstance(module, ResidualScale) for module in model.modules()):
-        raise ModelError(
-            f"{called} has no residual scales to prune; leave out prune_residual, or build a "
-            "residual network with its option `residual = true`"
+        Raises:
+            UsageError: The network has no parameter of this name and shape.
+        """
+        called = type(model).__name__ if isinstance(model, nn.Module) else "the mapping"
+        tensors = (
+            dict(model.named_parameters(remove_duplicate=False))
+            if isinstance(model, nn.Module)
+            else dict(model)
         )
-    dense = {id(parameter) for parameter in _classifier(model)} if options.dense_classifier else set()
-    names = (name for path, module in model.named_modules() for name in _names(path, module, options))
-    sparse = {name: p for name, p in model.named_parameters() if id(p) not in dense}
-    parameters = {name: sparse[name] for name in names if name in sparse}
-    if not parameters:
-        raise ModelError(f"{called} has nothing to prune; it needs a linear or convolutional layer")
-    return parameters
-
-
-def _names(path: str, module: nn.Module, options: PruningOptions) -> Iterator[str]:
-    prefix = f"{path}." if path else ""
-    if isinstance(module, nn.Linear | _ConvNd):
-        yield f"{prefix}weight"
-        if options.prune_bias:
-            yield f"{prefix}bias"
-    elif isinstance(module, _BatchNorm) and options.prune_batchnorm:
-        yield from (f"{prefix}weight", f"{prefix}bias")
-    elif isinstance(module, ResidualScale) and options.prune_residual:
-        yield f"{prefix}scale"
-
-
-def _classifier(model: nn.Module) -> Iterator[nn.Parameter]:
-    for kind in (nn.Linear, _ConvNd):
-        layers = [module for module in model.modules() if isinstance(module, kind)]
-        if layers:
-            return layers[-1].parameters()
-    return iter(())
+        bare = {bare_name(name): tensor for name, tensor in tensors.items()}
+        found = {}
+        for name, mask in self.items():
+            parameter = tensors.get(name, bare.get(bare_name(name)))
+            if parameter is None:
+                raise UnknownNameError(
+                    f"parameter of the masks in {called}:",
+                    name,
+                    tensors,
+                    "these are masks of another network",
+                )
+            if parameter.shape != mask.shape:
+                shape, expected = tuple(mask.shape), tuple(parameter.shape)
+                raise UsageError(
+                    f"mask {name!r} has shape {shape}, its parameter in {called} {expected}; "
+                    "give the network that was pruned"
+                )
+            found[name] = parameter
+        return found

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from synflow_bench.errors import PluginError, ScoreError
-from synflow_bench.pruning.masks import Masks, prunable_parameters
+from synflow_bench.pruning.causes import cause_of_failure, causes_of_zeros
+from synflow_bench.pruning.interface import Inputs, copy_network, map_examples, to_network
+from synflow_bench.pruning.masks import Masks
+from synflow_bench.pruning.prunable import prunable_parameters
 from synflow_bench.pruning.selection import Selection, flattened, order_of, select
 from synflow_bench.suites import PruningOptions
 
@@ -22,13 +26,16 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Score = Callable[["Problem"], Mapping[str, Tensor]]
 """A function that returns a score per prunable weight, by parameter name; higher is kept."""
 
-Examples = tuple[Tensor, Tensor]
-"""Inputs (N, ...) floating point and labels (N,) int64."""
+Examples = tuple[Inputs, Tensor]
+"""Inputs (N, ...) and labels (N,) int64; several inputs are one tuple or dictionary, which `model` takes."""
 
 BATCH_SIZE = 256
 """The number of examples of up to 3x64x64 in a batch of scoring data; batches of larger ones are smaller."""
 
 BATCH_ENTRIES = BATCH_SIZE * 3 * 64 * 64
+
+HALF = frozenset({torch.float16, torch.bfloat16})
+"""The types of weights whose scores are taken in float32."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,9 @@ class Problem:
         generator: The generator for all that the pruner draws.
         options: Which parameters are prunable, and how scores are ranked.
         examples: The scoring data; None for a pruner that needs no data. Use `batches`.
+        example_inputs: Inputs of one example, if the caller gave any: token ids, or several inputs as a tuple
+            or a dictionary. `model` takes them as one argument. None means an image or a vector of
+            `input_shape`.
         density: The share of the prunable weights to keep after this round.
         round: The number of this round, from 1.
         invert: Keep the weights with the smallest scores, an ablation.
@@ -70,11 +80,13 @@ class Problem:
     generator: torch.Generator
     options: PruningOptions = PruningOptions()
     examples: Examples | None = None
+    example_inputs: Inputs | None = None
     density: float = 1.0
     round: int = 1
     invert: bool = False
     _rest: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     _modules: Sequence[tuple[str, nn.Module]] = field(default=(), repr=False)
+    _notes: _Notes = field(default_factory=lambda: _Notes(), repr=False)
 
     @classmethod
     def of(
@@ -87,18 +99,24 @@ class Problem:
         loss: Loss = nn.functional.cross_entropy,
         options: PruningOptions = PruningOptions(),
         examples: Examples | None = None,
+        example_inputs: Inputs | None = None,
         invert: bool = False,
     ) -> Self:
         """Pose the problem of pruning `model`, which is copied and left as it is.
 
+        The copy of a network in float16 or bfloat16 is in float32, and so are examples of these types.
+
         Raises:
             ModelError: The network has nothing to prune under these options.
         """
-        copy = deepcopy(model).eval()
+        copy = copy_network(model).eval()
         parameters = prunable_parameters(copy, options)
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         modules = list(copy.named_modules())
+        for _, tensor in _tensors(modules):
+            if tensor.dtype in HALF:
+                tensor.grad, tensor.data = None, tensor.data.float()
         state = {name: tensor.detach().clone() for name, tensor in _tensors(modules)}
         return cls(
             model=copy,
@@ -110,7 +128,8 @@ class Problem:
             num_classes=num_classes,
             generator=generator,
             options=options,
-            examples=examples,
+            examples=examples and (_widened(examples[0]), examples[1]),
+            example_inputs=_widened(example_inputs),
             invert=invert,
             _rest=state,
             _modules=modules,
@@ -125,6 +144,32 @@ class Problem:
     def dtype(self) -> torch.dtype:
         """float32, or float64 where float32 is not enough."""
         return next(iter(self.parameters.values())).dtype
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """All that the user should know about the scores so far, a line each."""
+        return tuple(self._notes.warnings)
+
+    @property
+    def unranked(self) -> Mapping[str, float]:
+        """The one score of all weights of a layer, for layers whose scores did not differ at first."""
+        return self._notes.unranked
+
+    def warn(self, text: str) -> None:
+        """Add a warning for the user, unless it is there."""
+        if text not in self._notes.warnings:
+            self._notes.warnings.append(text)
+
+    def forward_inputs(self) -> Inputs:
+        """Return the argument of a forward pass: ones (1, *input_shape), or the example inputs.
+
+        Floating-point example inputs are filled with ones; token ids and masks stay as they are.
+        """
+        if self.example_inputs is None:
+            return torch.ones(1, *self.input_shape, dtype=self.dtype, device=self.device)
+        moved = to_network(self.example_inputs, self.device, self.dtype)
+        ones: Inputs = tree_map(lambda leaf: torch.ones_like(leaf) if is_floating(leaf) else leaf, moved)
+        return ones
 
     def batches(self, size: int | None = None) -> Iterator[Examples]:
         """Yield copies of the scoring data, in batches.
@@ -145,13 +190,14 @@ class Problem:
         inputs, labels = self.examples
         for start in range(0, len(labels), size):
             part = slice(start, start + size)
-            yield inputs[part].clone(), labels[part].clone()
+            yield map_examples(partial(_part, part), inputs), labels[part].clone()
 
     def keep(self, score: Score, *, revive: bool = False) -> tuple[Problem, Masks]:
         """Score this round and keep the `density` share of largest scores; in float64 where float32 fails.
 
         Args:
-            score: Gives a score per weight of `parameters`.
+            score: Gives a score per weight of `parameters`; it may raise `PrecisionError` where float32 does
+                not suffice.
             revive: Let masked weights compete again.
 
         Returns:
@@ -162,8 +208,8 @@ class Problem:
         """
         try:
             return self, self._keep(score(self), revive=revive)
-        except _PrecisionError:
-            wider = self._in_double()
+        except PrecisionError:
+            wider = self.in_double()
             return wider, wider._keep(score(wider), revive=revive)
 
     def at(self, masks: Masks, *, density: float, round: int) -> Problem:
@@ -238,8 +284,9 @@ class Problem:
         return changed.at(self.masks, density=self.density, round=self.round)
 
     def _keep(self, scores: Mapping[str, Tensor], *, revive: bool) -> Masks:
-        whole = self.round == 1 and self.masks.kept == self.masks.size
-        _check_scores(scores, self.parameters, first_round=whole)
+        constant = _check_scores(scores, self.parameters)
+        if self.round == 1 and self.masks.kept == self.masks.size:
+            self._check_ranking(constant)
         if self.invert:
             scores = {name: -score for name, score in scores.items()}
         eligible = Masks.ones(self.parameters) if revive else self.masks
@@ -249,22 +296,131 @@ class Problem:
             _check_underflow(ordered, selection)
         return selection.masks
 
-    def _in_double(self) -> Problem:
+    def _check_ranking(self, constant: Mapping[str, float]) -> None:
+        """Warn of layers of an intact network whose weights cannot be ranked.
+
+        Args:
+            constant: The one score of all weights of a layer, for layers that have only one.
+
+        Raises:
+            ScoreError: All scores of the network are equal; `UnrankedError` if they are zero.
+            PrecisionError: Scores are equal in float32, perhaps from underflow.
+        """
+        nothing = len(constant) == len(self.parameters) and len(set(constant.values())) == 1
+        zero = [name for name, score in constant.items() if score == 0 and self._is_zero_matrix(name)]
+        unranked = {
+            name: score
+            for name, score in constant.items()
+            if nothing or name in zero or not _is_constant(self.dense[name])
+        }
+        if not unranked:
+            return
+        name, score = next(iter(unranked.items()))
+        if self.dtype is not torch.float64 and (nothing or unranked.keys() - zero):
+            raise PrecisionError(f"scores of layer {name!r} are all {score:g}")
+        whole = self.at(self.masks, density=self.density, round=self.round)
+        if nothing:
+            if score:
+                raise ScoreError(f"scores of layer {name!r} are all {score:g}: they rank nothing")
+            raise UnrankedError(f"all scores are 0: they rank nothing; {cause_of_failure(whole)}")
+        self._notes.unranked.update(unranked)
+        for value in sorted(set(unranked.values()) - {0}):
+            names = [name for name, score in unranked.items() if score == value]
+            self.warn(f"scores of {listed(names)} are all {value:g}: these weights are ranked by index")
+        zeros = [name for name, score in unranked.items() if score == 0]
+        for cause, names in causes_of_zeros(whole, zeros).items():
+            self.warn(f"scores of {listed(names)} are all 0 and rank nothing: {cause}")
+        self.at(self.masks, density=self.density, round=self.round)
+
+    def _is_zero_matrix(self, name: str) -> bool:
+        return self.dense[name].dim() > 1 and not bool(self.dense[name].any())
+
+    def with_weights_for_zeros(self) -> tuple[Problem, list[str]]:
+        """Return the same pruning with random weights in place of zero-initialized ones, and their names.
+
+        These are prunable tensors, drawn from U(-1, 1) / sqrt(fan-in), and scales of one dimension, which
+        become ones. Biases stay.
+        """
+        draws = torch.Generator().manual_seed(self.generator.initial_seed())
+        names = [name for name, tensor in self.model.named_parameters() if self._is_zero_weight(name, tensor)]
+
+        def change(name: str, tensor: Tensor) -> Tensor:
+            if name not in names:
+                return tensor
+            if tensor.dim() < 2:
+                return torch.ones_like(tensor)
+            drawn = torch.rand(tensor.shape, generator=draws, dtype=torch.float64) * 2 - 1
+            return drawn.div_(prod(tensor.shape[1:]) ** 0.5).to(tensor)
+
+        return self.transformed(change), names
+
+    def _is_zero_weight(self, name: str, tensor: Tensor) -> bool:
+        values = self.dense.get(name, self._rest.get(name, tensor))
+        scales = name in self.parameters or (tensor.dim() < 2 and "bias" not in name.rpartition(".")[2])
+        return scales and not bool(values.any())
+
+    def in_double(self) -> Problem:
+        """Return the same pruning in float64, on the CPU where the device has no such numbers."""
         device = torch.device("cpu") if self.device.type == "mps" else self.device
         self.model.to(device=device, dtype=torch.float64)
-        examples = self.examples
+        examples, inputs = self.examples, self.example_inputs
         wider = replace(
             self,
-            parameters=prunable_parameters(self.model, self.options),
-            dense={name: tensor.to(device, torch.float64) for name, tensor in self.dense.items()},
+            parameters={name: self.model.get_parameter(name) for name in self.parameters},
+            dense={name: _in_double(tensor, device) for name, tensor in self.dense.items()},
             masks=self.masks.to(device),
-            examples=examples and (examples[0].to(device, torch.float64), examples[1].to(device)),
-            _rest={
-                name: tensor.to(device, torch.float64 if tensor.is_floating_point() else tensor.dtype)
-                for name, tensor in self._rest.items()
-            },
+            examples=examples and (to_network(examples[0], device, torch.float64), examples[1].to(device)),
+            example_inputs=None if inputs is None else to_network(inputs, device, torch.float64),
+            _rest={name: _in_double(tensor, device) for name, tensor in self._rest.items()},
         )
         return wider.at(wider.masks, density=self.density, round=self.round)
+
+
+@dataclass(frozen=True)
+class _Notes:
+    """What is found out about the scores of one pruning; shared by the problems of all its rounds."""
+
+    warnings: list[str] = field(default_factory=list)
+    unranked: dict[str, float] = field(default_factory=dict)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names in a line: "layer 'a'", "layers 'a' and 'b'", "layers 'a', 'b' and 7 more"."""
+    shown = [repr(name) for name in names]
+    if len(shown) == 1:
+        return f"layer {shown[0]}"
+    if len(shown) > 3:
+        shown = [*shown[:2], f"{len(shown) - 2} more"]
+    return f"layers {', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _part(part: slice, tensor: Tensor) -> Tensor:
+    return tensor[part].clone()
+
+
+def _in_double(tensor: Tensor, device: torch.device) -> Tensor:
+    return tensor.to(device, torch.float64 if tensor.is_floating_point() else tensor.dtype)
+
+
+T = TypeVar("T")
+
+
+def _widened(inputs: T) -> T:
+    """Return inputs of any structure with float32 in place of float16 and bfloat16."""
+    widened: T = tree_map(
+        lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in HALF else leaf, inputs
+    )
+    return widened
+
+
+def is_floating(leaf: object) -> bool:
+    """Return True for a tensor of floating-point numbers."""
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+def _is_constant(tensor: Tensor) -> bool:
+    smallest, largest = torch.aminmax(tensor.detach())
+    return bool(smallest == largest)
 
 
 def _mask(dense: Tensor, mask: Tensor, out: Tensor) -> None:
@@ -286,31 +442,30 @@ def _tensors(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, Te
                 yield f"{prefix}.{name}" if prefix else name, tensor
 
 
-class _PrecisionError(Exception):
+class PrecisionError(Exception):
     """float32 is not enough for these scores: compute them again in float64."""
 
 
-def _check_scores(
-    scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor], *, first_round: bool
-) -> None:
-    """Raise an error that names the layer without usable scores.
+class UnrankedError(ScoreError):
+    """All scores of an intact network are zero: they rank nothing."""
 
-    The scores of a layer may be constant only where its weights are, or after weights have been removed: in a
-    collapsed network there is no gradient.
+
+def _check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, float]:
+    """Check the form of scores, and return the only value of each layer that has only one.
 
     Raises:
-        ScoreError: Scores are missing, have the wrong shape, type or device, or are not finite or constant.
-        _PrecisionError: float32 scores are not finite or constant, perhaps from overflow or underflow.
+        ScoreError: Scores are missing, have the wrong shape, type or device, or are not finite.
+        PrecisionError: float32 scores are not finite, perhaps from overflow.
     """
     for name in parameters.keys() - scores.keys():
         raise ScoreError(f"no scores for layer {name!r}")
     for name in scores.keys() - parameters.keys():
         raise ScoreError(f"scores for {name!r}, which is not prunable here")
-    for name, parameter in parameters.items():
-        _check_layer(name, scores[name], parameter, first_round=first_round)
+    extremes = {name: _extremes(name, scores[name], parameter) for name, parameter in parameters.items()}
+    return {name: low for name, (low, high) in extremes.items() if low == high}
 
 
-def _check_layer(name: str, scores: Tensor, parameter: Tensor, *, first_round: bool) -> None:
+def _extremes(name: str, scores: Tensor, parameter: Tensor) -> tuple[float, float]:
     if scores.shape != parameter.shape:
         raise ScoreError(
             f"scores of layer {name!r} have shape {tuple(scores.shape)}, not {tuple(parameter.shape)}"
@@ -321,21 +476,18 @@ def _check_layer(name: str, scores: Tensor, parameter: Tensor, *, first_round: b
         raise ScoreError(
             f"scores of layer {name!r} are on {scores.device}, its weights on {parameter.device}"
         )
-    error = ScoreError if parameter.dtype is torch.float64 else _PrecisionError
     low, high = (float(value) for value in torch.aminmax(flattened(scores, order_of(scores))))
     if not (abs(low) < float("inf") and abs(high) < float("inf")):
+        error = ScoreError if parameter.dtype is torch.float64 else PrecisionError
         raise error(f"scores of layer {name!r} are not finite")
-    if first_round and low == high:
-        smallest, largest = torch.aminmax(parameter.detach())
-        if not bool(smallest == largest):
-            raise error(f"scores of layer {name!r} are all {low:g}: they rank nothing")
+    return low, high
 
 
 def _check_underflow(scores: Mapping[str, Tensor], selection: Selection) -> None:
-    """Raise `_PrecisionError` if a kept float32 score is zero or subnormal: its rank may be an accident."""
+    """Raise `PrecisionError` if a kept float32 score is zero or subnormal: its rank may be an accident."""
     for name, score in scores.items():
         tiny = torch.finfo(score.dtype).tiny
         if score.dtype is torch.float64 or selection.threshold >= tiny:
             continue
         if bool(((score.detach().abs() < tiny) & selection.masks[name]).any()):
-            raise _PrecisionError(f"scores of layer {name!r} underflow in {score.dtype}")
+            raise PrecisionError(f"scores of layer {name!r} underflow in {score.dtype}")

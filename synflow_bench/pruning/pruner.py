@@ -38,6 +38,7 @@ class Pruner(_Frozen):
 
     Attributes:
         needs_data: False declares that the method never asks for a batch.
+        needs_forward: False declares that the method never runs the network, so that it needs no input.
         revision: A number in the key of every cell; raise it when results change.
         rounds: The number of rounds of scoring and removing: 1 is one-shot, more is iterative pruning.
         schedule: The way in which density falls from round to round, see `densities`.
@@ -60,6 +61,7 @@ class Pruner(_Frozen):
     """
 
     needs_data: ClassVar[bool] = True
+    needs_forward: ClassVar[bool] = True
     revision: ClassVar[int] = 1
     rounds: int = 1
     schedule: Schedule = "exponential"

@@ -6,17 +6,23 @@ Missing the Mark?", 2021, arXiv 2009.08576.
 
 from __future__ import annotations
 
+import inspect
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torch.utils import checkpoint
 
-from synflow_bench.errors import PluginError
+from synflow_bench.errors import PluginError, ScoreError
+from synflow_bench.graph import plain_attention
 from synflow_bench.pruning.masks import Masks
-from synflow_bench.pruning.problem import Examples, Problem
+from synflow_bench.pruning.problem import Examples, Problem, UnrankedError, listed
 from synflow_bench.pruning.pruner import Pruner
 from synflow_bench.pruning.selection import kept_count
 
@@ -28,17 +34,22 @@ class Pruned:
     Attributes:
         masks: The masks, on the device of the problem.
         score_dtype: The precision of the last scores, `float32` or `float64`.
+        warnings: What the user should know about the masks, a line each.
     """
 
     masks: Masks
     score_dtype: str
+    warnings: tuple[str, ...] = ()
 
 
 def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
     """Let a pruner choose the weights to keep.
 
     The global generators of torch, numpy and Python are left as they were. In the pruner, they are seeded by
-    the problem's generator.
+    the problem's generator. Attention runs as matrix products, which can be differentiated twice.
+
+    If all scores are zero because weights are zero-initialized, such as those of a classifier, the network is
+    scored with random weights in their place, and a warning says so.
 
     Raises:
         PluginError: The masks do not fit the network, or do not keep exactly round(density * N) weights.
@@ -57,16 +68,109 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
         Masks(4 of 40 kept in 1 layers, compression 10)
     """
     expected = kept_count(density, problem.masks.size)
-    device = problem.device
-    with torch.enable_grad(), _own_randomness(problem):
-        masks = pruner.prune(problem, density)
+    device, dtype, state = problem.device, problem.dtype, problem.generator.get_state()
+
+    def prune(problem: Problem) -> Masks:
+        problem.generator.set_state(state)
+        with _own_randomness(problem):
+            return pruner.prune(problem, density)
+
+    with torch.enable_grad(), differentiable_twice(problem.model):
+        try:
+            masks = prune(problem)
+        except UnrankedError as error:
+            problem.model.to(device, dtype)
+            filled, names = problem.with_weights_for_zeros()
+            if not names:
+                raise ScoreError(str(error)) from error
+            try:
+                masks = prune(filled)
+            except UnrankedError as again:
+                raise ScoreError(str(again)) from again
+            problem.warn(f"{error}; {listed(names)} got random weights in place of zeros for the scores")
+        except RuntimeError as error:
+            if "derivative for" not in str(error):
+                raise
+            problem.model.to(device, dtype)
+            with _SecondDerivatives():
+                masks = prune(problem.transformed(lambda _, tensor: tensor))
     masks = masks.check(problem.parameters).to(device)
     if masks.kept != expected:
         raise PluginError(
             f"pruner {type(pruner).__name__} kept {masks.kept} of {masks.size} weights where compression "
             f"{1 / density:g} asks for {expected}; its prune() must keep exactly that many"
         )
-    return Pruned(masks, str(problem.dtype).removeprefix("torch."))
+    chance = sum(masks.layer_kept[name] for name in problem.unranked)
+    if chance:
+        problem.warn(
+            f"{chance} of {masks.kept} weights are kept by index, because their scores are all equal"
+        )
+    return Pruned(masks, str(problem.dtype).removeprefix("torch."), problem.warnings)
+
+
+@contextmanager
+def differentiable_twice(model: nn.Module) -> Iterator[None]:
+    """Compute with operations that have second derivatives, and in the types of the tensors.
+
+    Attention runs as matrix products, recurrent layers step by step, autocast is off, and what a reentrant
+    checkpoint would compute again is kept: it refuses gradients of chosen tensors.
+    """
+    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
+    with ExitStack() as stack:
+        stack.enter_context(plain_attention())
+        stack.enter_context(_without_reentrant_checkpoints())
+        if recurrent:
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+            stack.enter_context(_without_onednn())
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextmanager
+def _without_reentrant_checkpoints() -> Iterator[None]:
+    kind: Any = checkpoint.CheckpointFunction
+    kind.apply = staticmethod(lambda run, _preserve, *inputs: run(*inputs))
+    try:
+        yield
+    finally:
+        del kind.apply
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    # Not `torch.backends.mkldnn.flags`, which also sets flags of which torch then warns.
+    enabled = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(enabled)
+
+
+_OF_EMBEDDING_BAG = tuple(inspect.signature(nn.functional.embedding_bag).parameters)
+_BEYOND_SUMS = ("offsets", "max_norm", "per_sample_weights", "padding_idx")
+
+
+class _SecondDerivatives(TorchFunctionMode):
+    """Computes from others the functions of which torch has no second derivatives."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Replace hard sigmoids, and sums and means of embeddings."""
+        kwargs = kwargs or {}
+        if function is nn.functional.hardsigmoid:
+            return nn.functional.relu6(args[0] + 3) / 6
+        if function is nn.functional.embedding_bag:
+            given = dict(zip(_OF_EMBEDDING_BAG, args, strict=False)) | kwargs
+            plain = all(given.get(name) is None for name in _BEYOND_SUMS) and given["input"].dim() == 2
+            mode = given.get("mode", "mean")
+            if plain and mode in {"sum", "mean"}:
+                rows = nn.functional.embedding(given["input"], given["weight"])
+                return rows.sum(1) if mode == "sum" else rows.mean(1)
+        return function(*args, **kwargs)
 
 
 @contextmanager
@@ -100,6 +204,9 @@ def random_labels(examples: Examples, num_classes: int, generator: torch.Generat
 
 
 def random_inputs(examples: Examples, generator: torch.Generator) -> Examples:
-    """Return standard normal inputs with the same labels."""
+    """Return standard normal inputs, or uniform tokens up to the largest, with the same labels."""
     inputs, labels = examples
+    if not inputs.is_floating_point():
+        drawn = torch.randint(int(inputs.max()) + 1, inputs.shape, generator=generator)
+        return drawn.to(inputs), labels
     return torch.randn(inputs.shape, generator=generator).to(inputs), labels

@@ -152,7 +152,8 @@ class Provenance(_Part):
 
     `engine` computed the training steps: `eager`, one network layer by layer; `compiled`, one through torch's
     compiler; `stacked`, several small networks in one batched training; `shrunk`, one network by either of
-    the first two after compaction, without its dead units. They differ in the rounding of sums.
+    the first two after compaction, without its dead units. They differ in the rounding of sums. `warnings`
+    are those of the pruning, such as layers without any score; they are not written if there are none.
     """
 
     created: str
@@ -165,6 +166,7 @@ class Provenance(_Part):
     score_dtype: str | None = None
     engine: Engine | None = None
     plugins: dict[str, str] = {}
+    warnings: tuple[str, ...] = ()
 
 
 class Failure(_Part):
@@ -193,6 +195,7 @@ class Record(BaseModel):
         cell: The cell.
         metrics: The numbers of the whole network.
         layers: The numbers of each prunable tensor.
+        left_out: The weights that are not prunable, such as embeddings; not written if there are none.
         curve: The training curve of the last training.
         levels: The earlier trainings of the multishot protocol.
         timing: The seconds of its parts.
@@ -209,6 +212,7 @@ class Record(BaseModel):
     cell: Cell
     metrics: Metrics | None = None
     layers: tuple[Layer, ...] = ()
+    left_out: tuple[str, ...] = ()
     curve: tuple[Epoch, ...] = ()
     levels: tuple[Level, ...] = ()
     timing: Timing | None = None
@@ -234,8 +238,16 @@ class Record(BaseModel):
         return self
 
     def to_json(self) -> str:
-        """Return the record as indented JSON with a final newline, without a recipe's omitted fields."""
-        omitted = {"cell": {"setting": {"recipe": self.cell.setting.recipe.omitted}}}
+        """Return the record as indented JSON with a final newline, without unused newer fields."""
+        setting = self.cell.setting
+        omitted: dict[str, Any] = {
+            "cell": {"setting": {"recipe": setting.recipe.omitted, "pruning": setting.pruning.omitted}}
+        }
+        # Newer than the first records, which have neither:
+        if not self.left_out:
+            omitted["left_out"] = True
+        if not self.provenance.warnings:
+            omitted["provenance"] = {"warnings"}
         return self.model_dump_json(by_alias=True, indent=1, exclude=omitted) + "\n"
 
     @property

@@ -13,13 +13,14 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
 from synflow_bench.errors import RecordError
-from synflow_bench.files import replacement
+from synflow_bench.files import is_clutter, replacement
 from synflow_bench.records.reading import parse_record, read_record
 from synflow_bench.records.record import Record
 from synflow_bench.records.store import Store
@@ -66,6 +67,7 @@ class Comparison:
         disputed: The keys that the sources disagree on, each with two of the places.
         refused: One line for each invalid or misplaced record.
         pruners: The numbers of valid records by pruner.
+        empty: One line for each source without a record.
     """
 
     new: tuple[str, ...]
@@ -74,6 +76,7 @@ class Comparison:
     disputed: dict[str, str]
     refused: tuple[str, ...]
     pruners: dict[str, int]
+    empty: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
@@ -93,9 +96,21 @@ def compare_records(sources: Iterable[Path], store: Store | None = None) -> Comp
     """
     tally = _Tally(store)
     for source in sources:
+        count = tally.count
         for each in _incoming(source):
             tally.add(each)
+        if tally.count == count:
+            tally.empty.append(f"no records in {str(source)!r}; {_way_to_records(source)}")
     return tally.comparison()
+
+
+def _way_to_records(source: Path) -> str:
+    """Return the way out where a source has no records: often the folder above or below is meant."""
+    for near in (source.absolute().parent, *(sorted(source.iterdir()) if source.is_dir() else ())):
+        with suppress(OSError, RecordError):  # of folders that nobody has named
+            if near.is_dir() and Store(near).paths():
+                return f"did you mean {str(near)!r}?"
+    return "name a results folder, which has a folder 'records', or an archive of `results export`"
 
 
 def import_records(sources: Iterable[Path], store: Store, keys: Iterable[str]) -> int:
@@ -172,13 +187,17 @@ def _read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
         with gzip.open(path) as unpacked:
             with tarfile.open(fileobj=unpacked, mode="r|") as archive:
                 for member in archive:
-                    if member.isfile() and member.name.endswith(".json"):
+                    if member.isfile() and member.name.endswith(".json") and not _is_hidden(member.name):
                         yield member.name, _member_content(archive, member, path)
             # The checksum is at the end; an archive cut short between two members shows only here.
             while unpacked.read(2**20):
                 pass
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise RecordError(f"cannot read archive {str(path)!r}: {error or 'it is cut short'}") from error
+
+
+def _is_hidden(name: str) -> bool:
+    return any(is_clutter(part) for part in name.split("/") if part not in (".", ".."))
 
 
 def _member_content(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
@@ -195,6 +214,8 @@ class _Tally:
     """The records compared so far, by key; only digests of their contents are kept."""
 
     def __init__(self, store: Store | None) -> None:
+        self.count = 0
+        self.empty: list[str] = []
         self._store = store
         self._contents: dict[str, str] = {}
         self._places: dict[str, str] = {}
@@ -205,6 +226,7 @@ class _Tally:
         self._pruners = Counter[str]()
 
     def add(self, each: _Incoming) -> None:
+        self.count += 1
         if each.problem:
             self._refused.append(each.problem)
         if each.record is None:
@@ -242,6 +264,7 @@ class _Tally:
             disputed=dict(sorted(self._disputed.items())),
             refused=tuple(self._refused),
             pruners=dict(sorted(self._pruners.items())),
+            empty=tuple(self.empty),
         )
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from synflow_bench.errors import RecordError
-from synflow_bench.files import replacement, write_atomically
+from synflow_bench.files import is_clutter, replacement, write_atomically
 from synflow_bench.records.reading import Result, ResultReader, read_record
 from synflow_bench.records.record import SCHEMA, Record, key_of
 from synflow_bench.suites import Cell
@@ -36,7 +36,7 @@ class Store:
 
     def folder(self, cell: Cell) -> Path:
         """Return the folder for all cells with the dataset, model and pruner of `cell`."""
-        return self.records / f"{cell.setting.dataset}/{cell.setting.model.name}/{cell.pruner.name}"
+        return self.records / f"{cell.setting.dataset_label}/{cell.setting.model.name}/{cell.pruner.name}"
 
     def get(self, cell: Cell) -> Record | None:
         """Return the record of `cell`, or None.
@@ -75,8 +75,8 @@ class Store:
         return self.root / "replaced" / path.relative_to(self.records).with_suffix(f".{stamp}.json")
 
     def paths(self) -> list[Path]:
-        """Return the files of all records, in a fixed order."""
-        return sorted(self.records.rglob("*.json"))
+        """Return the files of all records, in a fixed order; hidden files and folders hold none."""
+        return sorted(map(Path, _json_files(str(self.records))))
 
     def __iter__(self) -> Iterator[Record]:
         """Iterate over all records in a fixed order.
@@ -130,7 +130,7 @@ class Store:
     def _check_schema(self) -> None:
         marker = self.root / "store.json"
         try:
-            schema = json.loads(marker.read_text(encoding="utf-8"))["schema"]
+            schema = json.loads(marker.read_text(encoding="utf-8-sig"))["schema"]
         except FileNotFoundError:
             return
         except NotADirectoryError:
@@ -157,9 +157,24 @@ def file_name(cell: Cell) -> str:
 
 
 def _json_files(folder: str) -> Iterator[str]:
-    """Yield the paths that `Path.rglob` finds, without the cost of a Path for each."""
-    for directory, _, names in os.walk(folder):
-        yield from (os.path.join(directory, name) for name in names if name.endswith(".json"))  # noqa: PTH118
+    """Yield the paths of JSON files, without the cost of a Path for each.
+
+    Left out are hidden files and folders, such as those of notebooks and of other systems.
+
+    Raises:
+        RecordError: A folder cannot be read.
+    """
+    for directory, folders, names in os.walk(folder, onerror=_unreadable):
+        folders[:] = [name for name in folders if not is_clutter(name)]
+        json_files = (name for name in names if name.endswith(".json") and not is_clutter(name))
+        yield from (os.path.join(directory, name) for name in json_files)  # noqa: PTH118
+
+
+def _unreadable(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise RecordError(
+            f"cannot read folder {str(error.filename)!r}: {error.strerror}; make it readable, or move it away"
+        ) from error
 
 
 def _refuse_duplicates(paths: Iterable[str]) -> None:

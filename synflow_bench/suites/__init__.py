@@ -20,7 +20,18 @@ from synflow_bench.suites.setting import (
     Setting,
     Singleshot,
 )
-from synflow_bench.suites.spec import ModelSpec, PrunerSpec, Scalar, expand_pruners, label_of, parse_pruner
+from synflow_bench.suites.spec import (
+    ModelSpec,
+    PrunerSpec,
+    Scalar,
+    dataset_label,
+    expand_pruners,
+    label_of,
+    parse_dataset,
+    parse_pruner,
+    read_text,
+    read_toml_value,
+)
 from synflow_bench.suites.suite import (
     MOST_REPETITIONS,
     Suite,
@@ -53,13 +64,17 @@ __all__ = [
     "Suite",
     "canonical",
     "compression_of_sparsity",
+    "dataset_label",
     "dense_cell",
     "expand",
     "expand_pruners",
     "label_of",
     "load_suite",
     "override",
+    "parse_dataset",
     "parse_pruner",
+    "read_text",
+    "read_toml_value",
     "seed_of",
     "validate",
     "validation_message",

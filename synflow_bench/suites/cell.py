@@ -12,7 +12,7 @@ from pydantic import Field
 from synflow_bench.errors import DENSE, UsageError
 from synflow_bench.suites.setting import Setting
 from synflow_bench.suites.spec import PrunerSpec
-from synflow_bench.suites.values import Count, Integer, Value
+from synflow_bench.suites.values import NUMBER, Count, Integer, Value
 
 Ablation = Literal["none", "shuffle", "reinit", "invert", "random-labels", "random-inputs"]
 
@@ -29,14 +29,14 @@ def compression_of_sparsity(sparsity: float) -> float:
         sparsity: A number from 0 up to, but not including, 1.
 
     Raises:
-        UsageError: The sparsity is outside [0, 1).
+        UsageError: The sparsity is no number in [0, 1).
 
     Example:
         >>> compression_of_sparsity(0.9), compression_of_sparsity(0.99), compression_of_sparsity(0)
         (10.0, 100.0, 1.0)
     """
-    if not 0 <= sparsity < 1:
-        raise UsageError(f"sparsity {sparsity:g} is not in [0, 1); 0.9 removes nine weights in ten")
+    if isinstance(sparsity, bool) or not 0 <= sparsity < 1:
+        raise UsageError(f"sparsity {sparsity} is not in [0, 1); 0.9 removes nine weights in ten")
     return float(1 / (1 - Fraction(str(sparsity))))
 
 
@@ -63,7 +63,7 @@ class Cell(Value):
 
     setting: Setting
     pruner: PrunerSpec
-    compression: Annotated[float, Field(ge=1)]
+    compression: Annotated[float, Field(ge=1, strict=True), NUMBER]
     seed: Count
     ablation: Ablation = "none"
     revisions: Revisions = Revisions()

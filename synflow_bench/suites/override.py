@@ -46,8 +46,12 @@ def override(
     settings = _choose(suite.settings, datasets, models)
     data["settings"] = [_assign(_with_protocol(setting, protocol), assignments) for setting in settings]
     given = {"compressions": compressions, "seeds": seeds, "ablations": ablations}
-    data |= {name: value for name, value in given.items() if value or isinstance(value, int)}
+    data |= {name: value for name, value in given.items() if _is_given(value)}
     return validate(Suite, data, f"suite {suite.name!r} as changed")
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and (not hasattr(value, "__len__") or len(value) > 0)
 
 
 def _choose(settings: Sequence[Setting], datasets: Sequence[str], models: Sequence[str]) -> list[Setting]:

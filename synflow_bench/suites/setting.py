@@ -8,8 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from synflow_bench.suites.spec import ModelSpec
-from synflow_bench.suites.values import Count, Integer, Name, Positive, Value, digest
+from synflow_bench.suites.spec import DatasetText, ModelSpec, dataset_label, parse_dataset
+from synflow_bench.suites.values import NUMBER, Count, Flag, Integer, Positive, Value, digest
 
 Optimizer = Literal["sgd", "momentum", "adam", "rmsprop"]
 Schedule = Literal["constant", "step", "cosine"]
@@ -30,20 +30,20 @@ class Recipe(Value):
 
     epochs: Count
     optimizer: Optimizer = "momentum"
-    lr: Annotated[float, Field(gt=0)] = 0.1
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    lr: Annotated[float, Field(gt=0, strict=True), NUMBER] = 0.1
+    momentum: Annotated[float, Field(ge=0, lt=1, strict=True), NUMBER] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, strict=True), NUMBER] = 0.0
     schedule: Schedule = "constant"
     milestones: tuple[Positive, ...] = ()
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    gamma: Annotated[float, Field(gt=0, le=1, strict=True), NUMBER] = 0.1
     warmup_epochs: Count = 0
     batch_size: Positive = 128
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    gradient_clip: Annotated[float, Field(gt=0)] | None = None
-    augment: bool = True
-    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    label_smoothing: Annotated[float, Field(ge=0, lt=1, strict=True), NUMBER] = 0.0
+    gradient_clip: Annotated[float, Field(gt=0, strict=True), NUMBER] | None = None
+    augment: Flag = True
+    validation_fraction: Annotated[float, Field(ge=0, lt=1, strict=True), NUMBER] = 0.1
     precision: Precision = "fp32"
-    channels_last: bool = False
+    channels_last: Flag = False
     compile: Compile = "no"
 
     @model_validator(mode="after")
@@ -187,27 +187,57 @@ Protocol = Annotated[
 """The protocol of a setting: one-shot or iterative, told apart by `name`."""
 
 
+def _patterns(value: Any) -> Any:
+    given = list(value) if isinstance(value, list | tuple | set | frozenset) else [value]
+    names: set[str] = set()
+    for each in given:
+        if type(each) not in (str, int):  # a part of a path such as 0 is a TOML integer
+            raise ValueError(f"{each!r} is no name of a parameter; write it as text in quotes")
+        names |= {part.strip() for part in str(each).split(",")}
+    if "" in names:
+        raise ValueError(f"{value!r} has an empty name; write names of parameters, or leave it out")
+    return tuple(sorted(names))
+
+
+Patterns = Annotated[tuple[str, ...], BeforeValidator(_patterns)]
+"""Names of parameters or modules, or globs such as `*.in_proj_weight`: a list, or text with commas."""
+
+
 class PruningOptions(Value):
     """The prunable parameters, the ranking of scores, and the number of examples for scores.
 
-    Weights of linear and convolutional layers are always prunable; `prune_bias` adds their biases,
-    `prune_batchnorm` the scales and shifts of batch norm, `prune_residual` the scales of identity shortcuts;
-    `dense_classifier` excludes the last linear layer. `scope` ranks scores over the whole network (`global`)
-    or within each layer (`local`).
+    Weight matrices of linear, convolutional, attention and recurrent layers are prunable; `prune_embedding`
+    adds those of embeddings, `prune_bias` the biases of layers, `prune_batchnorm` the scales and shifts of
+    batch norm, `prune_residual` the scales of identity shortcuts; `dense_classifier` excludes the last linear
+    layer. `only` limits pruning to the parameters that it names, and `skip` excludes those that it names: by
+    full name, by module or by glob. A full name in `only` makes any parameter prunable. `scope` ranks scores
+    over the whole network (`global`) or within each layer (`local`).
     """
 
     scope: Scope = "global"
-    prune_bias: bool = False
-    prune_batchnorm: bool = False
-    prune_residual: bool = False
-    dense_classifier: bool = False
+    prune_bias: Flag = False
+    prune_batchnorm: Flag = False
+    prune_residual: Flag = False
+    prune_embedding: Flag = False
+    dense_classifier: Flag = False
+    only: Patterns = ()
+    skip: Patterns = ()
     examples_per_class: Positive = 10
+
+    @property
+    def omitted(self) -> set[str]:
+        """Fields newer than the first records and without effect here: neither hashed nor written."""
+        return {name for name in ("prune_embedding", "only", "skip") if not getattr(self, name)}
 
 
 class Setting(Value):
-    """Everything that the rows of one board share."""
+    """Everything that the rows of one board share.
 
-    dataset: Name
+    `dataset` is a name, or `name[key=value,...]`. A run replaces the path in its options by a fingerprint of
+    the files, which is then part of every key.
+    """
+
+    dataset: DatasetText
     model: ModelSpec
     recipe: Recipe
     protocol: Protocol = Singleshot()
@@ -225,7 +255,17 @@ class Setting(Value):
     @property
     def title(self) -> str:
         """The dataset and the model, and the protocol if it is not the default one."""
-        return " / ".join(filter(None, [self.dataset, self.model.name, self.protocol.title]))
+        return " / ".join(filter(None, [self.dataset_label, self.model.name, self.protocol.title]))
+
+    @cached_property
+    def dataset_name(self) -> str:
+        """The registered name of the dataset, without its options."""
+        return parse_dataset(self.dataset)[0]
+
+    @cached_property
+    def dataset_label(self) -> str:
+        """A plain name for the dataset and its options, for titles, tables and folders."""
+        return dataset_label(self.dataset)
 
     @property
     def total_epochs(self) -> int:
@@ -240,6 +280,6 @@ class Setting(Value):
     @cached_property
     def digest(self) -> str:
         """The sha256 of all fields, in hex; cached, because the keys of thousands of cells contain it."""
-        pruning = set() if self.pruning.prune_residual else {"prune_residual"}  # newer than the first records
-        omitted = {"recipe": self.recipe.omitted, "pruning": pruning}
+        unused = set() if self.pruning.prune_residual else {"prune_residual"}  # written, but never hashed
+        omitted = {"recipe": self.recipe.omitted, "pruning": self.pruning.omitted | unused}
         return digest(self.model_dump(mode="json", exclude=omitted))

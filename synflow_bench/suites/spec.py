@@ -1,7 +1,7 @@
-"""Pruners and models as a suite names them: a name with parameters, as text or as a table.
+"""Pruners, models and datasets as a suite names them: a name with parameters, as text or as a table.
 
 A pruner as text is `synflow`, `synflow[rounds=10]` or a sweep, `synflow[rounds=1|10|100]`, which stands for
-one pruner per value.
+one pruner per value. A dataset with options is written in the same way.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from functools import cached_property
+from hashlib import sha256
 from itertools import product
+from math import isfinite
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from synflow_bench.errors import SuiteError
+from synflow_bench.errors import NAME_RULE, SuiteError, is_plain_name
 from synflow_bench.suites.values import Name, Value
 
 Scalar = bool | int | float | str
@@ -32,6 +34,8 @@ def _scalar(value: Any) -> Any:
         raise ValueError(  # noqa: TRY004  pydantic collects only this one
             f"{value!r} is no value of a parameter; give a bool, int, float or str"
         )
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{value!r} is no value of a parameter; give a finite number")
     return value
 
 
@@ -75,6 +79,78 @@ class ModelSpec(Value):
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+
+_OPTION = re.compile(r"""\s*([^\W\d]\w*)\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|[^,]*?)\s*(?:,|$)""")
+"""An option of a dataset and its value; only a quoted value may contain a comma."""
+
+
+def parse_dataset(text: str) -> tuple[str, dict[str, str]]:
+    """Parse `name[key=value,...]` into the name of a dataset and its options, each as it was written.
+
+    Raises:
+        SuiteError: The text has another form.
+
+    Example:
+        >>> parse_dataset("image-folder[path=my photos/2024,size=32]")
+        ('image-folder', {'path': 'my photos/2024', 'size': '32'})
+    """
+    name, bracket, rest = text.strip().partition("[")
+    if bracket and not rest.endswith("]"):
+        raise SuiteError(f"cannot read dataset {text!r}; write it as name or name[key=value,key=value]")
+    rest, place = rest.removesuffix("]"), 0
+    options: dict[str, str] = {}
+    while place < len(rest):
+        found = _OPTION.match(rest, place)
+        if found is None or not found[2]:
+            raise SuiteError(
+                f"cannot read {rest[place:]!r} in dataset {text!r}; write key=value,key=value, "
+                "and quote a value with a comma"
+            )
+        if found[1] in options:
+            raise SuiteError(f"dataset {text!r} gives {found[1]!r} twice")
+        options[found[1]], place = found[2], found.end()
+    return name.strip(), options
+
+
+def dataset_label(text: str) -> str:
+    """Return a plain name for a dataset with options: its own option `name`, else one with a short hash.
+
+    Example:
+        >>> dataset_label("digits"), dataset_label("image-folder[fingerprint=0f,name=flowers]")
+        ('digits', 'flowers')
+    """
+    if "[" not in text:
+        return text
+    base, options = parse_dataset(text)
+    name = read_text(options.get("name", ""))
+    return name if is_plain_name(name) else f"{base[:50]}-{sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _dataset_text(value: Any) -> Any:
+    if isinstance(value, Mapping) and value.keys() <= {"name", "options"}:
+        value = label_of(value.get("name", ""), value.get("options", {}))
+    if not isinstance(value, str) or "[" not in value:
+        return value
+    try:
+        base, options = parse_dataset(value)
+    except SuiteError as error:
+        raise ValueError(str(error)) from error
+    if not is_plain_name(base):
+        raise ValueError(f"{base!r} is not a name: {NAME_RULE}")
+    return (
+        f"{base}[{','.join(f'{key}={text}' for key, text in sorted(options.items()))}]" if options else base
+    )
+
+
+def _is_name_or_options(text: str) -> str:
+    if "[" not in text and not is_plain_name(text):
+        raise ValueError(f"{text!r} is not a name: {NAME_RULE}")
+    return text
+
+
+DatasetText = Annotated[str, BeforeValidator(_dataset_text), AfterValidator(_is_name_or_options)]
+"""The name of a dataset, or `name[key=value,...]` with the keys in order; in TOML a table may give it."""
 
 
 def parse_pruner(text: str) -> dict[str, Any]:
@@ -171,6 +247,12 @@ def _write(value: Scalar) -> str:
 def _read_scalar(text: str) -> Scalar:
     value = read_toml_value(text)
     return value if isinstance(value, Scalar) else text
+
+
+def read_text(text: str) -> str:
+    """Read a text that may be quoted as in TOML; unquoted, it stands for itself."""
+    value = read_toml_value(text) if text[:1] in ("'", '"') else text
+    return value if isinstance(value, str) else text
 
 
 def read_toml_value(text: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -13,7 +14,7 @@ from synflow_bench.errors import SuiteError, UsageError
 from synflow_bench.suites.cell import Ablation, Cell, Revisions, compression_of_sparsity, dense_cell
 from synflow_bench.suites.setting import Setting
 from synflow_bench.suites.spec import PrunerSpec, expand_pruners
-from synflow_bench.suites.values import Count, Name, Value
+from synflow_bench.suites.values import NUMBER, Count, Name, Value
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -40,7 +41,9 @@ class Suite(Value):
 
     name: Name
     description: str = ""
-    compressions: Annotated[tuple[Annotated[float, Field(ge=1)], ...], Field(min_length=1)]
+    compressions: Annotated[
+        tuple[Annotated[float, Field(ge=1, strict=True), NUMBER], ...], Field(min_length=1)
+    ]
     seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
     pruners: tuple[PrunerSpec, ...] = ()
     ablations: Annotated[tuple[Ablation, ...], Field(min_length=1)] = ("none",)
@@ -67,13 +70,13 @@ class Suite(Value):
     @field_validator("seeds", mode="before")
     @classmethod
     def _count_or_list(cls, value: Any) -> Any:
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not isinstance(value, Integral) or isinstance(value, bool):
             return value
-        if value > MOST_REPETITIONS:
+        if int(value) > MOST_REPETITIONS:
             raise ValueError(
                 f"{value} repetitions are more than {MOST_REPETITIONS}; for that one seed write [{value}]"
             )
-        return range(value)
+        return range(int(value))
 
     @field_validator("pruners", mode="before")
     @classmethod
@@ -103,7 +106,7 @@ def load_suite(path: Path) -> Suite:
         SuiteError: The file cannot be read, or is not valid; the message lists every problem with its place.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise SuiteError(
             f"no suite file {str(path)!r}; `synflow-bench list suites` names the installed ones"

@@ -5,20 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
 from synflow_bench.errors import NAME_RULE, is_plain_name
 
 _LARGEST = 2**63 - 1
 
-Integer = Annotated[int, Field(ge=-_LARGEST - 1, le=_LARGEST)]
+
+def _python_number(value: Any) -> Any:
+    """Return numbers of other libraries, such as NumPy's, as Python's; a bool is no number."""
+    if isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value
+
+
+NUMBER = BeforeValidator(_python_number)
+"""Marks a strict number, last in its annotation: Python's own, or one of another library."""
+
+Integer = Annotated[int, Field(ge=-_LARGEST - 1, le=_LARGEST, strict=True), NUMBER]
 """An integer of 64 bits, so that a column of a table can hold it."""
-Count = Annotated[int, Field(ge=0, le=_LARGEST)]
+Count = Annotated[int, Field(ge=0, le=_LARGEST, strict=True), NUMBER]
 """An integer of 64 bits that is not negative."""
-Positive = Annotated[int, Field(ge=1, le=_LARGEST)]
+Positive = Annotated[int, Field(ge=1, le=_LARGEST, strict=True), NUMBER]
 """A positive integer of 64 bits."""
+Flag = Annotated[bool, Strict()]
+"""True or false; neither a number nor a text stands for it."""
 
 
 def _plain_name(name: str) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from dataclasses import is_dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 from unittest import SkipTest  # pytest takes it for its own, and the kit needs no pytest
 
+from synflow_bench.data import Dataset, default_data_root
 from synflow_bench.errors import PluginError
 from synflow_bench.host import Host
-from synflow_bench.suites import PrunerSpec, validate
+from synflow_bench.suites import PrunerSpec, parse_dataset, validate
 from synflow_bench.testing.datasets import DATASET_RULES, DatasetSubject
 from synflow_bench.testing.models import MODEL_RULES, ModelSubject
 from synflow_bench.testing.pruners import PRUNER_RULES, PrunerSubject
@@ -87,7 +89,8 @@ def check_dataset(dataset: Any, root: Path | None = None, host: Host | None = No
     """Check a dataset against every rule; without its files, the rules about them are skipped.
 
     Args:
-        dataset: A class, or an installed name.
+        dataset: A class, or an installed name, with options where it has some:
+            `image-folder[path=DIR]`.
         root: The data folder; by default that of the user.
         host: The installed plugins; loaded now if a name is given without it.
 
@@ -96,14 +99,35 @@ def check_dataset(dataset: Any, root: Path | None = None, host: Host | None = No
 
     Raises:
         UnknownNameError: No dataset has this name.
+        HandledError: The options cannot be used.
 
     Example:
         >>> check_dataset("digits").passed
         True
     """
-    subject = _subject(DatasetSubject, "dataset", dataset, host)
-    subject.root = root or subject.root
+    root = root or default_data_root()
+    host = host or (Host.load() if isinstance(dataset, str) else None)
+    if host and isinstance(dataset, str) and ("[" in dataset or _needs_options(dataset, host)):
+        name, _ = parse_dataset(dataset)
+        subject = _subject(DatasetSubject, "dataset", name, host)
+        subject.name, subject.load = dataset, partial(_with_options, host.dataset(dataset, root))
+    else:
+        subject = _subject(DatasetSubject, "dataset", dataset, host)
+    subject.root = root
     return _report("dataset", subject)
+
+
+def _needs_options(name: str, host: Host) -> bool:
+    with suppress(PluginError):
+        kind = host.dataset_class(name)
+        return is_dataclass(kind) and not hasattr(kind, "input_shape")
+    return False
+
+
+def _with_options(dataset: Dataset) -> type[Dataset]:
+    """Return a class that is made without arguments and gives `dataset`."""
+    kind, state = type(dataset), dict(vars(dataset))
+    return type(kind.__name__, (kind,), {**state, "__init__": lambda self: self.__dict__.update(state)})
 
 
 def _report(kind: str, subject: PluginSubject) -> Report:

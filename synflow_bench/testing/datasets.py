@@ -20,6 +20,7 @@ from torch import Tensor
 from synflow_bench.data import Augmentation, Dataset, Split, Splits, StreamedSplit, default_data_root
 from synflow_bench.errors import DataMissingError, one_line
 from synflow_bench.testing.rules import Broken, PluginSubject, Rule, Skipped, gate, rule
+from synflow_bench.training import is_tokens
 
 TOLERANCE = 0.01
 """The most by which a declared mean or deviation may differ from the measured; papers print few digits."""
@@ -67,10 +68,14 @@ def contract(subject: DatasetSubject) -> None:
 def declared(subject: DatasetSubject) -> None:
     """The dataset declares shape, classes, sizes, mean, deviation and augmentation, each plausible."""
     dataset = subject.dataset()
-    for name in _DECLARED:
+    if not hasattr(dataset, "input_shape"):
+        raise Broken("input_shape is not declared")
+    tokens = is_tokens(dataset.input_shape)
+    for name, (is_plausible, valid) in _DECLARED.items():
+        if tokens and name in ("mean", "std"):
+            continue
         if not hasattr(dataset, name):
             raise Broken(f"{name} is not declared")
-    for name, (is_plausible, valid) in _DECLARED.items():
         if not is_plausible(dataset):
             raise Broken(f"{name} is {getattr(dataset, name)!r}; give {valid}")
 
@@ -79,14 +84,18 @@ def _positive(*numbers: Any) -> bool:
     return all(type(number) is int and number > 0 for number in numbers)
 
 
+def _is_shape(shape: tuple[int, ...]) -> bool:
+    return len(shape) in {1, 3} and _positive(*shape)
+
+
 def _one_per_channel(dataset: Dataset, numbers: tuple[float, ...]) -> bool:
     return len(numbers) == dataset.input_shape[0] and all(0 <= number <= 1 for number in numbers)
 
 
 _DECLARED: dict[str, tuple[Callable[[Dataset], bool], str]] = {
     "input_shape": (
-        lambda dataset: len(dataset.input_shape) == 3 and _positive(*dataset.input_shape),
-        "(channels, height, width)",
+        lambda dataset: _is_shape(dataset.input_shape),
+        "(channels, height, width), or (length,) for sequences of tokens",
     ),
     "num_classes": (
         lambda dataset: _positive(dataset.num_classes) and dataset.num_classes > 1,
@@ -105,8 +114,11 @@ _DECLARED: dict[str, tuple[Callable[[Dataset], bool], str]] = {
         "a number above 0 and up to 1 for each channel",
     ),
     "augmentation": (
-        lambda dataset: isinstance(dataset.augmentation, Augmentation | None),
-        "an Augmentation or None",
+        lambda dataset: (
+            dataset.augmentation is None
+            or (isinstance(dataset.augmentation, Augmentation) and not is_tokens(dataset.input_shape))
+        ),
+        "an Augmentation or None; sequences of tokens have none",
     ),
     "revision": (lambda dataset: _positive(dataset.revision), "a whole number from 1 on"),
 }
@@ -118,7 +130,7 @@ def off_disk(subject: DatasetSubject) -> None:
     with _recorded_reads() as touched:
         dataset = subject.dataset()
         for name in _DECLARED:
-            getattr(dataset, name)
+            getattr(dataset, name, None)
     if touched:
         raise Broken(f"it reads {touched[0]}; declare constants, and read files in load()")
 
@@ -176,13 +188,16 @@ def loads(subject: DatasetSubject) -> None:
 
 
 def images(subject: DatasetSubject) -> None:
-    """The images are uint8 (N, *input_shape) on the CPU; of streamed ones only a few are read."""
+    """The images are uint8 (N, *input_shape) on the CPU, tokens int64; of streamed ones a few are read."""
+    tokens = is_tokens(subject.dataset.input_shape)
     for name, _, split in subject.named_splits():
         sample = _sample(split)
         found = (sample.dtype, tuple(sample.shape[1:]), sample.device.type)
-        expected = (torch.uint8, tuple(subject.dataset.input_shape), "cpu")
+        expected = (torch.int64 if tokens else torch.uint8, tuple(subject.dataset.input_shape), "cpu")
         if found != expected:
             raise Broken(f"{name} images are {_text(*found)}; they must be {_text(*expected)}")
+        if tokens and not 0 <= int(sample.min()) <= int(sample.max()) < subject.dataset.num_classes:
+            raise Broken(f"{name} tokens go from {int(sample.min())} to {int(sample.max())}")
 
 
 def _sample(split: Split | StreamedSplit) -> Tensor:
@@ -206,7 +221,7 @@ def sizes(subject: DatasetSubject) -> None:
 
 
 def labels(subject: DatasetSubject) -> None:
-    """The labels are int64 (N,) from 0 to num_classes - 1, and all of them occur in the training set."""
+    """The labels are int64 (N,) from 0 to num_classes - 1, and all classes of images are trained."""
     classes = subject.dataset.num_classes
     for name, _, split in subject.named_splits():
         if split.labels.dtype is not torch.int64 or split.labels.dim() != 1:
@@ -214,6 +229,8 @@ def labels(subject: DatasetSubject) -> None:
         low, high = int(split.labels.min()), int(split.labels.max())
         if low < 0 or high >= classes:
             raise Broken(f"{name} labels go from {low} to {high} with {classes} classes")
+    if is_tokens(subject.dataset.input_shape):
+        return
     counts = torch.bincount(subject.splits.train.labels, minlength=classes).tolist()
     if 0 in counts:
         raise Broken(f"class {counts.index(0)} has no training example")
@@ -222,6 +239,8 @@ def labels(subject: DatasetSubject) -> None:
 def statistics(subject: DatasetSubject) -> str:
     """The declared mean and deviation are those of the training images, scaled to [0, 1], to within 0.01."""
     train = subject.splits.train
+    if is_tokens(subject.dataset.input_shape):
+        raise Skipped("tokens are not normalized")
     if not isinstance(train, Split):
         raise Skipped("its images are streamed: reading all of them would take too long")
     mean, std = channel_statistics(train.images)

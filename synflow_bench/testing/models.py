@@ -18,11 +18,15 @@ from synflow_bench.suites import PruningOptions
 from synflow_bench.testing import state
 from synflow_bench.testing.rules import Broken, PluginSubject, Rule, gate, rule
 from synflow_bench.testing.state import NetworkState, changed
+from synflow_bench.training import is_tokens
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]
 SHAPES: tuple[Shape, ...] = ((3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 64, 64))
-"""The input shapes (C, H, W) on which a model is tried; it must accept one of them."""
+"""The shapes (C, H, W) of images on which a model is tried; it must accept one of them, or sequences."""
+SEQUENCES: tuple[Shape, ...] = ((32,), (8,))
+"""The shapes (length,) of sequences of tokens that a model is tried on if it takes no images."""
 CLASSES = 10
+FEWER_CLASSES = 7
 EXAMPLES = 4
 
 
@@ -38,18 +42,20 @@ class ModelSubject(PluginSubject):
 
     @cached_property
     def shape(self) -> Shape:
-        """The first of `SHAPES` that the model accepts.
+        """The first of `SHAPES` and `SEQUENCES` that the model accepts.
 
         Raises:
             Broken: It accepts none of them.
         """
-        for shape in SHAPES:
+        for shape in (*SHAPES, *SEQUENCES):
             try:
                 self.factory(shape, CLASSES)
             except ModelError:
                 continue
             return shape
-        raise Broken(f"it accepts none of {', '.join(map(_text, SHAPES))}")
+        raise Broken(
+            f"it accepts none of {', '.join(map(_text, SHAPES))}, and no sequences of tokens (length,)"
+        )
 
     def build(self, seed: int = 0, classes: int = CLASSES) -> nn.Module:
         """Build a network with weights from torch's global generator with this seed."""
@@ -57,7 +63,7 @@ class ModelSubject(PluginSubject):
         return self.factory(self.shape, classes)
 
     def inputs(self) -> Tensor:
-        """Return examples (4, C, H, W) of the accepted shape."""
+        """Return examples (4, C, H, W) of the accepted shape, or (4, length) int64."""
         return _noise(self.shape)
 
 
@@ -66,8 +72,11 @@ def _text(shape: Shape) -> str:
 
 
 def _noise(shape: Shape) -> Tensor:
-    """Return four examples (4, C, H, W) of standard normal noise, always the same."""
-    return torch.randn(EXAMPLES, *shape, generator=torch.Generator().manual_seed(0))
+    """Return four examples of standard normal noise (4, C, H, W), or of random tokens; always the same."""
+    generator = torch.Generator().manual_seed(0)
+    if is_tokens(shape):
+        return torch.randint(FEWER_CLASSES, (EXAMPLES, *shape), generator=generator)
+    return torch.randn(EXAMPLES, *shape, generator=generator)
 
 
 def factory(subject: ModelSubject) -> None:
@@ -82,7 +91,7 @@ def factory(subject: ModelSubject) -> None:
 
 def logits(subject: ModelSubject) -> None:
     """The network gives one finite logit per class for every example, for 10 classes and for 7."""
-    for classes in (CLASSES, 7):
+    for classes in (CLASSES, FEWER_CLASSES):
         _require_logits(subject.build(classes=classes), subject.inputs(), classes)
 
 
@@ -121,7 +130,7 @@ def seeded(subject: ModelSubject) -> None:
 def inputs(subject: ModelSubject) -> str:
     """The factory adapts to the input's channels and size, or rejects them with a ModelError."""
     accepted, rejected = [], []
-    for shape in SHAPES:
+    for shape in SEQUENCES if is_tokens(subject.shape) else SHAPES:
         try:
             network = subject.factory(shape, CLASSES)
         except ModelError:

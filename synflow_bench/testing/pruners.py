@@ -182,6 +182,8 @@ def scores_rank(subject: PrunerSubject) -> None:
         problem.keep(subject.make().score)
     except ScoreError as error:
         raise Broken(str(error)) from error
+    if problem.unranked:
+        raise Broken(problem.warnings[0])
 
 
 def _first_round(subject: PrunerSubject, dtype: torch.dtype = torch.float32) -> Problem:

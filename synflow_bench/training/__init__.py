@@ -7,6 +7,8 @@ from synflow_bench.training.data import (
     Normalization,
     ResidentSplit,
     balanced_examples,
+    blank_input,
+    is_tokens,
 )
 from synflow_bench.training.device import (
     describe,
@@ -33,6 +35,7 @@ from synflow_bench.training.loop import (
     train,
     train_batch,
 )
+from synflow_bench.training.splits import check_splits
 from synflow_bench.training.step import Batch, MaskedWeights, Precision, TrainingStep, build_optimizer
 from synflow_bench.training.streamed import DATA_WORKERS_VARIABLE
 
@@ -56,10 +59,13 @@ __all__ = [
     "TrainingData",
     "TrainingStep",
     "balanced_examples",
+    "blank_input",
     "build_optimizer",
     "can_batch",
+    "check_splits",
     "describe",
     "is_batched",
+    "is_tokens",
     "keep_freed_memory",
     "main_module_hidden",
     "process_restored",

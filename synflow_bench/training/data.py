@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
@@ -13,11 +13,15 @@ from torch.nn.functional import pad
 
 from synflow_bench.data import Augmentation, Dataset, ReadExample, Split, StreamedSplit
 from synflow_bench.errors import DataError
+from synflow_bench.training.splits import check_splits
 from synflow_bench.training.streamed import DataWorkers, StreamedExamples
 
 
 class LoadedSplit(Protocol):
-    """Examples that come in normalized batches on a device, resident or streamed."""
+    """Examples that come in batches on a device, resident or streamed.
+
+    Images (N, C, H, W) are normalized, float32. Sequences of tokens (N, length) stay as they are, int64.
+    """
 
     @property
     def labels(self) -> Tensor:
@@ -57,7 +61,7 @@ class LoadedData:
 
     train: LoadedSplit
     test: LoadedSplit
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     num_classes: int
     augmentation: Augmentation | None
 
@@ -68,7 +72,7 @@ class LoadedData:
         Raises:
             DataError: The dataset is missing, is damaged, or differs from its declaration.
         """
-        splits = dataset.load(root)
+        splits = check_splits(dataset.load(root), dataset)
         workers: dict[ReadExample, DataWorkers] = {}
         train, test = (_load_split(split, dataset, device, workers) for split in (splits.train, splits.test))
         return cls(train, test, dataset.input_shape, dataset.num_classes, dataset.augmentation)
@@ -87,13 +91,19 @@ def balanced_examples(
 ) -> tuple[Tensor, Tensor]:
     """Draw `per_class` examples of every class, normalized and not augmented.
 
+    Of sequences of tokens as many are drawn from all of them: in a text, most tokens are rare.
+
     Returns:
-        Inputs (N, C, H, W) float32 and labels (N,) int64, with N = num_classes * per_class.
+        Inputs (N, C, H, W) float32 or (N, length) int64, and labels (N,) int64, with
+        N = num_classes * per_class, or all examples where there are fewer sequences.
 
     Raises:
         DataError: A class has too few examples.
     """
     order = torch.randperm(len(split), generator=generator).to(split.labels.device)
+    if is_tokens(split.shape):
+        drawn = order[: num_classes * per_class]
+        return split.inputs(drawn), split.labels[drawn]
     labels = split.labels[order]
     chosen = []
     for label in range(num_classes):
@@ -113,28 +123,39 @@ def _load_split(
     device: torch.device,
     workers: dict[ReadExample, DataWorkers],
 ) -> LoadedSplit:
-    normalize = Normalization.of(dataset, device)
-    examples = split.items if isinstance(split, StreamedSplit) else split.images
-    labels, classes = split.labels, dataset.num_classes
-    if labels.shape != (len(examples),) or not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise DataError(f"it needs one label below {classes} for every image")
+    normalize = _unchanged if is_tokens(dataset.input_shape) else Normalization.of(dataset, device)
+    labels = split.labels
     if isinstance(split, StreamedSplit):
         shape = tuple(dataset.input_shape)
         shared = workers.setdefault(split.read, DataWorkers(split.read, shape, device))
         return StreamedExamples(split.items, labels.to(device), normalize, shared, shape)
-    _check_images(split.images, dataset)
+    _check_examples(split.images, dataset)
     return ResidentSplit(split.images.to(device), labels.to(device), normalize)
 
 
-def _check_images(images: Tensor, dataset: Dataset) -> None:
+def _check_examples(examples: Tensor, dataset: Dataset) -> None:
     change = dataset.augmentation
-    if images.dtype is not torch.uint8 or tuple(images.shape[1:]) != tuple(dataset.input_shape):
-        raise DataError(
-            f"it loads {images.dtype} images of shape {tuple(images.shape[1:])}; "
-            f"it declares uint8 of {tuple(dataset.input_shape)}"
-        )
+    if is_tokens(dataset.input_shape):
+        if not 0 <= int(examples.min()) <= int(examples.max()) < dataset.num_classes:
+            raise DataError(f"it needs tokens from 0 to {dataset.num_classes - 1}, as many as classes")
+        if change is not None:
+            raise DataError("it declares an augmentation; sequences of tokens can have none")
     if change is not None and (change.resized_crop or change.grayscale or change.jitter):
         raise DataError("it declares changes of color or scale; only streamed images can have them")
+
+
+def is_tokens(shape: Sequence[int]) -> bool:
+    """Return True for (length,), a sequence of tokens, and False for (C, H, W), an image."""
+    return len(shape) == 1
+
+
+def blank_input(shape: Sequence[int]) -> Tensor:
+    """Make one example of zeros: an image (1, C, H, W), or a sequence of tokens (1, length) int64."""
+    return torch.zeros(1, *shape, dtype=torch.int64 if is_tokens(shape) else None)
+
+
+def _unchanged(tokens: Tensor) -> Tensor:
+    return tokens
 
 
 @dataclass(frozen=True)
@@ -169,19 +190,19 @@ _NORMALIZED = 256
 
 @dataclass(frozen=True)
 class ResidentSplit:
-    """Examples that stay on the device as bytes.
+    """Examples that stay on the device, images as bytes.
 
     Attributes:
-        stored: Images (M, C, H, W) uint8.
+        stored: Images (M, C, H, W) uint8, or sequences of tokens (M, length) int64.
         labels: Labels (N,) int64.
-        normalize: The conversion of images to the inputs of a network.
+        normalize: The conversion of examples to the inputs of a network.
         places: Indices (N,) into `stored`, so that parts of a set share its memory; None is all of it.
     """
 
     resident: ClassVar[bool] = True
     stored: Tensor
     labels: Tensor
-    normalize: Normalization
+    normalize: Callable[[Tensor], Tensor]
     places: Tensor | None = None
 
     def __len__(self) -> int:

@@ -172,8 +172,9 @@ class Precision:
         return torch.autocast(self.device_type, dtype=torch.bfloat16) if self.bf16 else nullcontext()
 
     def inputs(self, inputs: Tensor) -> Tensor:
-        """Return `inputs` (N, C, H, W) in the recipe's memory format."""
-        return inputs.contiguous(memory_format=torch.channels_last) if self.channels_last else inputs
+        """Return `inputs` in the recipe's memory format, which only images (N, C, H, W) have."""
+        images = self.channels_last and inputs.dim() == 4
+        return inputs.contiguous(memory_format=torch.channels_last) if images else inputs
 
     def convert(self, model: nn.Module) -> None:
         """Put the parameters of `model` in the recipe's memory format, in place."""

@@ -91,7 +91,7 @@ def test_the_description_of_a_pruner_has_its_formula_its_paper_and_its_parameter
     assert outcome.code == 0
     first, *rest = outcome.out.splitlines()
     assert first.startswith("pruner synflow, synflow-bench ")
-    assert "|w| dR/d|w|" in outcome.out
+    assert "|w dR/d|w||" in outcome.out
     assert "arXiv 2006.05467" in outcome.out
     assert rest[-1].split() == ["Defaults:", "rounds=100"]
 

@@ -408,3 +408,67 @@ def test_a_weight_is_effective_when_its_score_is_not_zero(name: str, density: fl
     expected = by_kernel(scored(model, masks, 32))
     assert density < 0.1 or any(bool(mask.any()) for mask in found.values())
     assert not [key for key in masks if not torch.equal(found[key], expected[key])]
+
+
+class Language(nn.Module):
+    def __init__(self, *, tied: bool) -> None:
+        super().__init__()
+        self.table = nn.Embedding(11, 8)
+        self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.head = nn.Linear(8, 11, bias=False)
+        if tied:
+            self.head.weight = self.table.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        out: Tensor = self.head(self.block(self.table(ids)))
+        return out
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("density", [0.4, 0.6])
+def test_token_networks_keep_every_weight_that_has_a_gradient(tied: bool, density: float) -> None:
+    torch.manual_seed(0)
+    model = Language(tied=tied).double().eval()
+    graph = trace(model, torch.zeros(1, 7, dtype=torch.int64))
+    assert isinstance(graph, Graph), graph
+    weights = {name: p for name, p in model.named_parameters() if p.dim() > 1}
+    assert not graph.opaque & weights.keys()
+    masks = {name: torch.rand(p.shape) < density for name, p in weights.items()}
+    found = effective_masks(graph, masks)
+    moved = {name: torch.zeros_like(mask) for name, mask in masks.items()}
+    for _ in range(5):
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                p.normal_().mul_(masks[name]) if name in masks else p.fill_(float("bias" not in name))
+        out = model(torch.randint(11, (16, 7)))
+        loss = (out * torch.randn_like(out)).sum()
+        for name, gradient in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
+            moved[name] |= (gradient != 0) & masks[name]
+    for name, mask in masks.items():
+        assert not (moved[name] & ~found[name]).any(), name
+        assert not (found[name] & ~mask).any()
+    assert sum(int(m.sum()) for m in moved.values()) > 0.7 * sum(int(m.sum()) for m in found.values())
+
+
+def test_an_embedding_is_a_linear_layer_of_tokens() -> None:
+    net = nn.Sequential(nn.Embedding(3, 2), nn.Linear(2, 2))
+    graph = trace(net, torch.zeros(1, 4, dtype=torch.int64))
+    assert isinstance(graph, Graph)
+    masks = {"0.weight": torch.tensor([[1, 0], [1, 1], [0, 1]]), "1.weight": torch.tensor([[1, 0], [0, 0]])}
+    found = effective_masks(graph, {name: mask.bool() for name, mask in masks.items()})
+    assert found["0.weight"].tolist() == [[True, False], [True, False], [False, False]]
+
+
+def test_several_inputs_are_followed() -> None:
+    class Sum(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(2, 2), nn.Linear(3, 2)
+
+        def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
+            out: Tensor = self.a(x[0]) + self.b(x[1])
+            return out
+
+    graph = trace(Sum(), (torch.ones(1, 2), torch.ones(1, 3)))
+    assert isinstance(graph, Graph)
+    assert graph.inputs.tolist() == [0, 1, 2, 3, 4]

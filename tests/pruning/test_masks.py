@@ -1,17 +1,20 @@
-"""Masks as values, and the parameters that they may cover."""
+"""Masks as values."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from synflow_bench.errors import ModelError, PluginError
-from synflow_bench.pruning import Masks, ResidualScale, prunable_parameters
-from synflow_bench.suites import PruningOptions
+from synflow_bench.errors import PluginError, RecordError, UnknownNameError, UsageError
+from synflow_bench.pruning import Masks
 
 
 def some() -> Masks:
@@ -102,114 +105,97 @@ def test_masks_that_do_not_fit_name_the_parameter(
         masks.check({"a": torch.zeros(2, 2), "b": torch.zeros(3)})
 
 
-class Nested(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8))
-        self.body = nn.ModuleDict({"up": nn.ConvTranspose2d(8, 4, 2), "norm": nn.LayerNorm(4)})
-        self.scale = nn.Parameter(nn.Linear(1, 1).weight.detach())
-        self.head = nn.Linear(4, 2, bias=False)
+@pytest.mark.parametrize("content", [None, b"", b"junk", b"\x08" + bytes(7) + b"{not me}"], ids=str)
+def test_a_file_without_masks_is_one_line_of_a_record_error(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "masks.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecordError, match=r"masks\.safetensors") as raised:
+        Masks.load(path)
+    assert "\n" not in str(raised.value)
 
 
-def names(model: nn.Module, **options: bool) -> list[str]:
-    return list(prunable_parameters(model, PruningOptions(**options)))
+@pytest.mark.parametrize("tensors", [{}, {"a": torch.ones(2)}], ids=["none", "floats"])
+def test_a_file_of_other_tensors_is_no_file_of_masks(
+    tmp_path: Path, tensors: dict[str, torch.Tensor]
+) -> None:
+    save_file(tensors, tmp_path / "other.safetensors")
+    with pytest.raises(RecordError, match="holds no masks"):
+        Masks.load(tmp_path / "other.safetensors")
+    with pytest.raises(RecordError, match="holds no masks"):
+        Masks.load(tmp_path)
 
 
-def test_weights_of_linear_and_convolutional_layers_in_the_order_of_modules() -> None:
-    assert names(Nested()) == ["stem.0.weight", "body.up.weight", "head.weight"]
+def test_what_is_left_out_is_saved_and_not_compared(tmp_path: Path) -> None:
+    masks = Masks(dict(some()), left_out=["table"])
+    masks.save(str(tmp_path / "masks"))
+    assert Masks.load(str(tmp_path / "masks")).left_out == masks.to("cpu").left_out == ("table",)
+    assert masks == some()
+    assert some().left_out == ()
 
 
-def test_biases_where_there_are_any() -> None:
-    assert names(Nested(), prune_bias=True) == [
-        "stem.0.weight",
-        "stem.0.bias",
-        "body.up.weight",
-        "body.up.bias",
-        "head.weight",
-    ]
+@pytest.mark.parametrize("mask", [[True], np.ones(2, bool), None])
+def test_masks_are_tensors(mask: object) -> None:
+    with pytest.raises(PluginError, match="'w'"):
+        Masks({"w": mask})  # type: ignore[dict-item]
 
 
-def test_batch_norm_scales_and_shifts() -> None:
-    assert names(Nested(), prune_batchnorm=True) == [
-        "stem.0.weight",
-        "stem.1.weight",
-        "stem.1.bias",
-        "body.up.weight",
-        "head.weight",
-    ]
-    plain = nn.Sequential(nn.Conv1d(1, 2, 1), nn.BatchNorm1d(2, affine=False))
-    assert names(plain, prune_batchnorm=True) == ["0.weight"]
+WRAPPERS: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "bare": lambda net: net,
+    "parallel": nn.DataParallel,
+    "compiled": lambda net: torch.compile(net, backend="eager"),
+    "both": lambda net: nn.DataParallel(torch.compile(net, backend="eager")),
+}
 
 
-def test_residual_scales() -> None:
-    net = nn.Sequential(nn.Conv2d(3, 8, 3), ResidualScale(8), nn.Flatten(), nn.Linear(8, 2))
-    assert names(net) == ["0.weight", "3.weight"]
-    assert names(net, prune_residual=True) == ["0.weight", "1.scale", "3.weight"]
+@pytest.mark.parametrize("pruned", WRAPPERS)
+@pytest.mark.parametrize("applied", WRAPPERS)
+def test_masks_fit_a_network_whichever_way_torch_wraps_it(pruned: str, applied: str) -> None:
+    net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2))
+    before = WRAPPERS[pruned](net)
+    masks = Masks({name: torch.eye(*p.shape).bool() for name, p in before.named_parameters() if p.dim() > 1})
+    masks.apply_(WRAPPERS[applied](net))
+    assert [int(layer.weight.count_nonzero()) for layer in net] == [2, 2]
 
 
-def test_residual_scales_of_a_network_that_has_none_are_an_error() -> None:
-    with pytest.raises(ModelError, match="Nested has no residual scales"):
-        names(Nested(), prune_residual=True)
+def test_a_network_with_a_part_called_module_is_no_wrapper() -> None:
+    net = nn.ModuleDict({"module": nn.Linear(2, 2), "other": nn.Linear(2, 2)})
+    Masks({"module.weight": torch.eye(2).bool(), "other.weight": torch.ones(2, 2).bool()}).apply_(net)
+    assert [int(layer.weight.count_nonzero()) for layer in net.values()] == [2, 4]
 
 
-def test_a_residual_scale_changes_nothing_until_entries_are_removed() -> None:
-    scale, x = ResidualScale(3), torch.randn(2, 3, 4, 5)
-    assert torch.equal(scale(x), x)
-    assert not scale.scale.requires_grad
-    scale.scale.data[1] = 0
-    assert torch.equal(scale(x), x * torch.tensor([1.0, 0.0, 1.0]).view(1, 3, 1, 1))
+def test_masks_of_a_tied_tensor_fit_under_any_of_its_names() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    net[1].weight = net[0].weight
+    Masks({"1.weight": torch.eye(2).bool()}).apply_(net)
+    assert int(net[0].weight.count_nonzero()) == 2
 
 
-def test_a_dense_classifier_is_the_last_linear_layer_with_its_bias() -> None:
-    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Conv1d(1, 1, 1))
-    assert names(net, dense_classifier=True, prune_bias=True) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+def test_masks_of_another_network_are_one_line() -> None:
+    masks = Masks({"0.weight": torch.eye(2).bool()})
+    with pytest.raises(UnknownNameError, match=r"'0\.weight'"):
+        masks.apply_(nn.Linear(2, 2))
+    with pytest.raises(UsageError, match=r"\(2, 2\), its parameter in Sequential \(3, 3\)"):
+        masks.apply_(nn.Sequential(nn.Linear(3, 3)))
 
 
-def test_a_dense_classifier_is_the_last_convolution_where_nothing_is_linear() -> None:
-    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 10, 1), nn.Flatten())
-    assert names(net, dense_classifier=True) == ["0.weight"]
+@pytest.mark.parametrize("norm", [weight_norm, lambda layer: quiet(torch.nn.utils.weight_norm, layer)])
+def test_a_unit_with_weight_norm_may_lose_all_of_its_weights(norm: Callable[[nn.Module], nn.Module]) -> None:
+    net = nn.Sequential(norm(nn.Linear(4, 3)))
+    name = next(name for name, p in net.named_parameters() if p.shape == (3, 4))
+    inputs = torch.randn(5, 4)
+    expected = net(inputs).detach()
+    mask = torch.ones(3, 4, dtype=torch.bool)
+    mask[1] = False
+    Masks({name: mask}).apply_(net)
+    found = net(inputs)
+    assert torch.allclose(found[:, [0, 2]], expected[:, [0, 2]])
+    assert torch.equal(found[:, 1], net[0].bias[1].expand(5))
+    found.sum().backward()
+    assert all(bool(p.grad.isfinite().all()) for p in net.parameters() if p.grad is not None)
 
 
-def test_a_layer_by_itself_is_a_network() -> None:
-    assert names(nn.Linear(2, 2), prune_bias=True) == ["weight", "bias"]
-
-
-def tied() -> nn.Sequential:
-    net = nn.Sequential(nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 3), nn.Linear(3, 3))
-    net[3].weight = net[0].weight
-    return net
-
-
-def test_tied_weights_are_pruned_once_under_the_first_name() -> None:
-    assert names(tied()) == ["0.weight", "2.weight"]
-
-
-def test_what_is_tied_to_a_dense_classifier_stays_dense_too() -> None:
-    assert names(tied(), dense_classifier=True) == ["2.weight"]
-
-
-def test_a_module_in_two_places_is_pruned_once() -> None:
-    layer = nn.Linear(3, 3)
-    assert names(nn.Sequential(layer, nn.ReLU(), layer)) == ["0.weight"]
-
-
-def test_a_weight_that_is_computed_from_others_is_no_parameter() -> None:
-    net = nn.Sequential(weight_norm(nn.Linear(3, 3)), nn.Linear(3, 2))
-    assert names(net) == ["1.weight"]
-
-
-@pytest.mark.parametrize(
-    ("model", "options"),
-    [
-        (nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3)), {}),
-        (nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), {"dense_classifier": True}),
-        (nn.Identity(), {"prune_bias": True, "dense_classifier": True}),
-    ],
-)
-def test_a_network_with_nothing_to_prune_is_an_error(model: nn.Module, options: dict[str, bool]) -> None:
-    with pytest.raises(ModelError, match="has nothing to prune"):
-        names(model, **options)
-
-
-def test_batch_norm_alone_can_be_pruned() -> None:
-    assert names(nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3)), prune_batchnorm=True) == ["1.weight", "1.bias"]
+def quiet(function: Callable[[nn.Module], nn.Module], layer: nn.Module) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its older weight norm deprecated
+        return function(layer)

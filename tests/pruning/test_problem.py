@@ -74,18 +74,59 @@ def test_a_score_that_is_not_finite_names_the_layer(net: nn.Module, pose: Pose, 
         (lambda s: {**s, "0.weight": s["0.weight"].T}, r"'0.weight' have shape \(4, 5\)"),
         (lambda s: {"0.weight": s["0.weight"]}, "no scores .*'2.weight'"),
         (lambda s: {**s, "1.weight": torch.ones(1)}, "'1.weight'"),
-        (lambda s: {**s, "2.weight": torch.ones(3, 5)}, "'2.weight' are all 1"),
-        (lambda s: {**s, "2.weight": torch.zeros(3, 5)}, "'2.weight' are all 0"),
+        (lambda s: {name: torch.ones_like(score) for name, score in s.items()}, "'0.weight' are all 1"),
+        (lambda s: {name: torch.zeros_like(score) for name, score in s.items()}, "all scores are 0"),
         (lambda s: {**s, "0.weight": s["0.weight"].long()}, r"'0.weight' are torch.int64"),
         (lambda s: {**s, "0.weight": s["0.weight"].to("meta")}, "'0.weight' are on meta"),
     ],
     ids=["shape", "missing", "extra", "constant", "zero", "integer", "device"],
 )
-def test_scores_that_rank_nothing_name_the_layer(
+def test_scores_that_rank_nothing_are_an_error(
     net: nn.Module, pose: Pose, change: Change, message: str
 ) -> None:
     with pytest.raises(ScoreError, match=message):
         run_pruner(scripted(change), pose(net), 0.5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_layer_whose_scores_are_equal_is_ranked_by_index_with_a_warning(
+    net: nn.Module, pose: Pose, value: float
+) -> None:
+    def change(scores: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {**scores, "2.weight": torch.full((3, 5), value)}
+
+    pruned = run_pruner(scripted(change), pose(net), 0.8)
+    assert pruned.masks.kept == 28
+    assert pruned.masks.layer_kept["2.weight"] == (8 if value == 0 else 15)
+    first, *_, last = pruned.warnings
+    assert f"'2.weight' are all {value:g}" in first
+    assert f"{pruned.masks.layer_kept['2.weight']} of 28 weights are kept by index" in last
+
+
+def test_good_scores_give_no_warning(net: nn.Module, pose: Pose) -> None:
+    assert run_pruner(scripted(dict), pose(net), 0.5).warnings == ()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_networks_in_half_precision_are_scored_in_float32(
+    net: nn.Module, pose: Pose, dtype: torch.dtype
+) -> None:
+    inputs, seen = torch.randn(6, 4, generator=torch.Generator().manual_seed(1)).to(dtype), []
+
+    class Looks(Pruner):
+        def score(self, problem: Problem) -> dict[str, Tensor]:
+            batch, _ = next(problem.batches())
+            seen.append((problem.dtype, batch.dtype, problem.model(batch).dtype))
+            return {name: p.detach().abs() for name, p in problem.parameters.items()}
+
+    half = net.to(dtype)
+    labels = torch.zeros(6, dtype=torch.long)
+    found = run_pruner(Looks(), pose(half, examples=(inputs, labels)), 0.5)
+    assert seen == [(torch.float32,) * 3]
+    assert {p.dtype for p in half.parameters()} == {dtype}
+    assert (
+        found.masks == run_pruner(Looks(), pose(half.float(), examples=(inputs.float(), labels)), 0.5).masks
+    )
 
 
 def test_constant_weights_may_have_constant_scores(net: nn.Sequential, pose: Pose) -> None:

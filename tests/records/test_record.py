@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -253,3 +254,12 @@ def test_the_json_schema_is_itself_valid() -> None:
 def test_the_exported_json_schema_is_fresh() -> None:
     exported = json.loads(SCHEMA_FILE.read_text(encoding="utf-8"))
     assert exported == json_schema(), f"regenerate: synflow-bench results schema > {SCHEMA_FILE.name}"
+
+
+def test_what_is_left_out_is_written_where_there_is_any(make_record: Callable[..., Record]) -> None:
+    record = make_record("snip", 10)
+    assert "left_out" not in record.to_json()
+    named = record.model_copy(update={"left_out": ("table.weight",)})
+    assert json.loads(named.to_json())["left_out"] == ["table.weight"]
+    assert Record.model_validate_json(named.to_json()) == named
+    assert Record.model_validate_json(record.to_json()).left_out == ()

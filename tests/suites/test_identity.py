@@ -35,7 +35,10 @@ PRUNING: dict[str, Any] = {
     "prune_bias": True,
     "prune_batchnorm": True,
     "prune_residual": True,
+    "prune_embedding": True,
     "dense_classifier": True,
+    "only": ["fc1"],
+    "skip": ["fc2"],
     "examples_per_class": 1,
 }
 CHANGES: list[dict[str, Any]] = [

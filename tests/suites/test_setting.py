@@ -8,7 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from synflow_bench.errors import SuiteError
-from synflow_bench.suites import Multishot, Recipe, Setting, Singleshot, Suite, override, validate
+from synflow_bench.suites import (
+    Multishot,
+    PruningOptions,
+    Recipe,
+    Setting,
+    Singleshot,
+    Suite,
+    override,
+    validate,
+)
 
 STEP = {"schedule": "step", "milestones": [2, 4]}
 PLAIN: dict[str, Any] = {"dataset": "digits", "model": "fc", "recipe": {"epochs": 5}}
@@ -206,3 +215,36 @@ def test_a_protocol_lists_its_trainings_and_describes_itself() -> None:
     assert "1 epoch," in Multishot(levels=2, pre_epochs=1).summary(5)
     assert "step 500" in Multishot(levels=1, rewind=500).summary(5)
     assert "2 epochs" in Singleshot(pre_epochs=2).summary(5)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("fc", ("fc",)),
+        (["b", "a", "b"], ("a", "b")),
+        ("layer1.*, fc.weight", ("fc.weight", "layer1.*")),
+        (0, ("0",)),
+        ([0, "2.weight"], ("0", "2.weight")),
+        ([], ()),
+    ],
+    ids=str,
+)
+def test_names_of_parameters_are_text_or_lists_in_any_order(given: Any, expected: tuple[str, ...]) -> None:
+    for field in ("only", "skip"):
+        assert getattr(PruningOptions.model_validate({field: given}), field) == expected
+
+
+@pytest.mark.parametrize("given", ["", ["a", ""], 1.5, True, [None], {"a": 1}, None, "a,"], ids=str)
+def test_other_values_are_no_names(given: Any) -> None:
+    with pytest.raises(ValidationError, match="name"):
+        PruningOptions.model_validate({"skip": given})
+
+
+def test_new_options_are_not_hashed_where_they_have_no_effect() -> None:
+    plain = {"dataset": "digits", "model": "fc", "recipe": {"epochs": 1}}
+    setting = Setting.model_validate(plain)
+    same = {**plain, "pruning": {"only": [], "skip": [], "prune_embedding": False}}
+    assert Setting.model_validate(same).digest == setting.digest
+    one, other = ({**plain, "pruning": {"skip": names}} for names in (["a", "b"], "b,a"))
+    assert Setting.model_validate(one).digest == Setting.model_validate(other).digest != setting.digest
+    assert setting.pruning.omitted == {"only", "skip", "prune_embedding"}

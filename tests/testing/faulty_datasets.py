@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from synflow_bench import Dataset, Split, Splits
-from synflow_bench.data import StreamedSplit
+from synflow_bench.data import Augmentation, StreamedSplit
 from synflow_bench.errors import DataMissingError
 
 
@@ -174,6 +174,29 @@ class ChangesEachTime(Sound):
         return generator
 
 
+class Sequences(Sound):
+    """Sequences of six tokens out of three."""
+
+    input_shape = (6,)
+
+    def change(self, part: Split) -> Split:
+        return Split(part.images.flatten(1)[:, :6].long() % 3, part.labels)
+
+
+class UnknownTokens(Sequences):
+    def change(self, part: Split) -> Split:
+        return Split(super().change(part).images + 1, part.labels)
+
+
+class TokensAsBytes(Sequences):
+    def change(self, part: Split) -> Split:
+        return Split(super().change(part).images.to(torch.uint8), part.labels)
+
+
+class FlippedTokens(Sequences):
+    augmentation = Augmentation(flip=True)
+
+
 FAULTY = {
     dict: "contract",
     TakesAnArgument: "contract",
@@ -188,6 +211,9 @@ FAULTY = {
     Floats: "images",
     ChannelsLast: "images",
     StreamsFloats: "images",
+    UnknownTokens: "images",
+    TokensAsBytes: "images",
+    FlippedTokens: "declared",
     StreamsFewer: "sizes",
     Fewer: "sizes",
     LabelsFromOne: "labels",

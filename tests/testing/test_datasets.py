@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from faulty_datasets import FAULTY, NeedsFiles, Sound, Streamed, split
+from faulty_datasets import FAULTY, NeedsFiles, Sequences, Sound, Streamed, split
 
 from synflow_bench.testing import RULES, check_dataset
 from synflow_bench.testing.datasets import channel_statistics
@@ -31,6 +31,12 @@ def test_a_few_images_of_a_streamed_dataset_are_read(root, skipped) -> None:
     report = check_dataset(Streamed, root)
     assert report.passed
     assert "streamed" in skipped(report)["statistics"]
+
+
+def test_sequences_of_tokens_have_no_mean_and_no_deviation(root, skipped) -> None:
+    report = check_dataset(Sequences, root)
+    assert report.passed
+    assert "tokens" in skipped(report)["statistics"]
 
 
 @pytest.mark.parametrize("faulty", FAULTY, ids=lambda kind: kind.__name__)

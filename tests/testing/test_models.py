@@ -30,6 +30,13 @@ def test_accepted_and_rejected_shapes_are_reported() -> None:
     assert ("3x32x32, 3x64x64" in accepted, "1x28x28, 1x8x8" in rejected) == (True, True)
 
 
+def test_a_model_of_sequences_keeps_every_rule() -> None:
+    report = check_model("gpt/char")
+    assert {finding.verdict for finding in report.findings} == {"pass"}
+    (finding,) = [finding for finding in report.findings if finding.rule == "inputs"]
+    assert finding.reason == "accepts 32, 8"
+
+
 def test_a_failure_names_no_line_of_python_or_of_the_harness() -> None:
     def narrow(input_shape):
         raise NotImplementedError
@@ -52,6 +59,11 @@ def test_a_failure_names_no_line_of_python_or_of_the_harness() -> None:
         "tinyimagenet/resnet18",
         "tinyimagenet/vgg11-bn",
         "imagenet/resnet18",
+        "wrn-16-8",
+        "mobilenet/v2",
+        "convnext/tiny",
+        "vit/tiny",
+        "mixer/tiny",
     ],
 )
 def test_one_model_of_each_family_keeps_every_rule(name) -> None:

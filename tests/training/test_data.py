@@ -15,7 +15,14 @@ from torchvision.transforms.v2 import functional as reference
 from synflow_bench import Dataset, Split, Splits
 from synflow_bench.data import Augmentation
 from synflow_bench.errors import DataError
-from synflow_bench.training import LoadedData, Normalization, ResidentSplit, balanced_examples
+from synflow_bench.training import (
+    LoadedData,
+    Normalization,
+    ResidentSplit,
+    balanced_examples,
+    blank_input,
+    is_tokens,
+)
 from synflow_bench.training.data import BLOCK, augment
 
 MakeSplit = Callable[..., ResidentSplit]
@@ -57,10 +64,14 @@ def test_normalisation_is_pixel_over_255_less_mean_over_std() -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "says"),
     [
-        (torch.zeros(4, 2, 3, 3), torch.zeros(4, dtype=torch.int64), r"^it loads torch\.float32 images"),
-        (torch.zeros(4, 1, 3, 3, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), r"\(1, 3, 3\)"),
-        (torch.zeros(4, 2, 3, 3, dtype=torch.uint8), torch.full((4,), 2), "^it needs one label below 2 for"),
-        (torch.zeros(4, 2, 3, 3, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), "for every image"),
+        (torch.zeros(4, 2, 3, 3), torch.zeros(4, dtype=torch.int64), "float32 of shape"),
+        (torch.zeros(4, 1, 3, 3, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), r"\(4, 1, 3, 3\)"),
+        (torch.zeros(4, 2, 3, 3, dtype=torch.uint8), torch.full((4,), 2), "one label below 2"),
+        (
+            torch.zeros(4, 2, 3, 3, dtype=torch.uint8),
+            torch.zeros(3, dtype=torch.int64),
+            "4 images and 3 labels",
+        ),
     ],
 )
 def test_a_dataset_that_is_not_what_it_declares_is_refused(
@@ -178,3 +189,65 @@ def test_draws_come_from_the_generator_alone() -> None:
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(first, augment(batch, change, torch.Generator().manual_seed(7)))
     assert not torch.equal(first, augment(batch, change, torch.Generator().manual_seed(8)))
+
+
+class Words(Dataset):
+    input_shape: ClassVar[tuple[int, ...]] = (4,)
+    num_classes: ClassVar[int] = 3
+    sizes: ClassVar[tuple[int, int]] = (20, 5)
+
+    def present(self, root: Path) -> bool:
+        return True
+
+    def load(self, root: Path, *, download: bool = False) -> Splits:
+        return Splits(self.split(20), self.split(5))
+
+    def split(self, count: int) -> Split:
+        tokens = torch.arange(count * 4).view(count, 4) % 3
+        return Split(tokens, torch.zeros(count, dtype=torch.int64))
+
+
+def test_tokens_are_neither_normalized_nor_augmented() -> None:
+    data = LoadedData.load(Words(), Path(), CPU)
+    tokens = Words().split(20).images
+    order = torch.randperm(20, generator=generator())
+    inputs = torch.cat([inputs for inputs, _ in data.train.shuffled(8, order, None, generator())])
+    assert inputs.dtype is torch.int64
+    assert torch.equal(inputs, tokens[order])
+    assert torch.equal(data.train.take(order[:3]).inputs(torch.tensor([2, 0])), tokens[order[[2, 0]]])
+
+
+@pytest.mark.parametrize(("per_class", "drawn"), [(2, 6), (10, 20)])
+def test_sequences_for_scores_are_drawn_from_all(per_class: int, drawn: int) -> None:
+    data = LoadedData.load(Words(), Path(), CPU)
+    inputs, labels = balanced_examples(data.train, 3, per_class, generator())
+    assert inputs.shape == (drawn, 4)
+    assert labels.shape == (drawn,)
+    assert not torch.equal(inputs, Words().split(drawn).images)
+
+
+@pytest.mark.parametrize("wrong", [-1, 3])
+def test_a_token_beyond_the_classes_is_refused(wrong: int) -> None:
+    class Wrong(Words):
+        def split(self, count: int) -> Split:
+            split = super().split(count)
+            split.images[2, 1] = wrong
+            return split
+
+    with pytest.raises(DataError, match="from 0 to 2"):
+        LoadedData.load(Wrong(), Path(), CPU)
+
+
+def test_tokens_with_an_augmentation_are_refused() -> None:
+    class Wrong(Words):
+        augmentation = Augmentation(flip=True)
+
+    with pytest.raises(DataError, match="augmentation"):
+        LoadedData.load(Wrong(), Path(), CPU)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((5,), torch.int64), ((1, 2, 3), torch.float32)])
+def test_a_blank_input_has_the_type_of_its_shape(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    blank = blank_input(shape)
+    assert (blank.shape, blank.dtype) == ((1, *shape), dtype)
+    assert is_tokens(shape) == (dtype is torch.int64)

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
+from torch.utils.checkpoint import checkpoint
 
+import synflow_bench as sfb
 from synflow_bench import Problem
 from synflow_bench.pruning import run_pruner
 from synflow_bench_models.resnet import lottery_resnet20 as resnet20
@@ -173,3 +175,198 @@ def test_synflow_keeps_the_same_weights(
     assert rows
     differing = sum(int((found[name] != expected[name]).sum()) for name in expected)
     assert differing <= 1e-5 * expected.size, "rounding decides near-ties only"
+
+
+WIDE = (1, 3, 32, 32)
+"""The shape of an image whose convolution to 64 channels and back is worth the search."""
+
+
+def stack(*between: nn.Module) -> nn.Sequential:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first, second = (
+            nn.Conv2d(3, 64, 3, padding=1, bias=False),
+            nn.Conv2d(64, 64, 3, padding=1, bias=False),
+        )
+        return nn.Sequential(first, second, *between).double()
+
+
+class InPlace(nn.Module):
+    """Writes into the result of a convolution."""
+
+    def __init__(self, write: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.write = write
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.write(x)
+
+
+def add_one(x: Tensor) -> Tensor:
+    x += 1
+    return x
+
+
+def clear_row(x: Tensor) -> Tensor:
+    x[:, :, 0] = 0
+    return x
+
+
+class Checkpointed(nn.Module):
+    def __init__(self, part: nn.Module) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = checkpoint(self.part, x, use_reentrant=False)
+        return out
+
+
+def in_autocast(x: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        return conv2d(x, torch.ones(64, 64, 3, 3, dtype=x.dtype), None, 1, 1)
+
+
+CONSUMERS = {
+    "relu in place": lambda: stack(nn.ReLU(inplace=True)),
+    "+=": lambda: stack(InPlace(add_one)),
+    "a row": lambda: stack(InPlace(clear_row)),
+    "add_ of itself": lambda: stack(InPlace(lambda x: x.add_(x.detach()))),
+    "checkpoint": lambda: nn.Sequential(Checkpointed(stack(nn.ReLU(inplace=True))), nn.Tanh()),
+    "compiled": lambda: torch.compile(stack(nn.ReLU(inplace=True)), backend="eager"),
+    "channels last": lambda: stack(nn.ReLU()).to(memory_format=torch.channels_last),
+    "view": lambda: stack(InPlace(lambda x: x.view(1, -1))),
+    "vmap": lambda: stack(InPlace(lambda x: torch.func.vmap(torch.sin)(x))),
+    "inside vmap": lambda: InPlace(lambda x: torch.func.vmap(stack())(x[:, None])[:, 0]),
+    "autocast": lambda: stack(InPlace(in_autocast)),
+}
+
+
+def hooked(kind: str) -> nn.Module:
+    net = stack(nn.ReLU())
+    if kind == "forward":
+        net[0].register_forward_hook(lambda _m, _i, output: output.mul_(2))
+    elif kind == "backward":
+        net[1].register_full_backward_hook(lambda _m, given, _o: tuple(g * 2 for g in given))
+    else:
+        net[0].register_forward_hook(
+            lambda _m, _i, output: output.register_hook(lambda g: g.mul_(2)) and None
+        )
+    return net
+
+
+CONSUMERS |= {
+    f"{kind} hook": lambda kind=kind: hooked(kind)  # type: ignore[misc]
+    for kind in ("forward", "backward", "tensor")
+}
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # the compiler looks at it
+@pytest.mark.parametrize("kind", CONSUMERS)
+def test_whatever_is_done_with_the_result_gives_what_torch_gives(kind: str) -> None:
+    net = CONSUMERS[kind]()
+
+    def run() -> tuple[Tensor, ...]:
+        pixels = torch.ones(WIDE, dtype=torch.float64, requires_grad=True)
+        outputs = net(pixels * 1)
+        weights = [pixels, *net.parameters()]
+        of_pixels, *rest = torch.autograd.grad(outputs.square().sum(), weights, materialize_grads=True)
+        return outputs, of_pixels.sum((2, 3)), *rest
+
+    expected = run()
+    with RepeatingImages():
+        found = run()
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(one, other)
+    assert found[0].is_contiguous() == expected[0].is_contiguous()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_other_types_are_left_to_torch(dtype: torch.dtype) -> None:
+    pixels, net = torch.ones(WIDE, dtype=dtype), stack().to(dtype)
+    with RepeatingImages():
+        found = net(pixels)
+    torch.testing.assert_close(found, net(pixels), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["ones", "anything"])
+def test_second_derivatives_are_those_of_torch(kind: str) -> None:
+    torch.manual_seed(0)
+    pixels, kernel = image(kind, 7, 7).requires_grad_(), random(4, 3, 3, 3).requires_grad_()
+
+    def hessian_products() -> tuple[Tensor, ...]:
+        outputs = conv2d(pixels, kernel, None, (2, 1), (1, 0))
+        first = torch.autograd.grad(outputs.pow(3).sum(), [pixels, kernel], create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), [kernel])  # type: ignore[arg-type]
+
+    expected = hessian_products()
+    with computed_once() as rows:
+        found = hessian_products()
+    assert rows
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+WRONG: dict[str, Callable[[Tensor], Tensor]] = {
+    "stride 0": lambda x: conv2d(x, random(4, 3, 3, 3), None, 0),
+    "negative padding": lambda x: conv2d(x, random(4, 3, 3, 3), None, 1, -1),
+    "three strides": lambda x: conv2d(x, random(4, 3, 3, 3), None, (1, 1, 1)),  # type: ignore[arg-type]
+    "bias of another length": lambda x: conv2d(x, random(4, 3, 3, 3), random(5)),
+    "bias of another type": lambda x: conv2d(x, random(4, 3, 3, 3), torch.rand(4)),
+    "kernel of another type": lambda x: conv2d(x, torch.rand(4, 3, 3, 3)),
+    "no kernel": lambda x: conv2d(x, None),  # type: ignore[arg-type]
+    "three dimensions": lambda x: conv2d(x, random(4, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_wrong_arguments_raise_what_torch_raises(kind: str) -> None:
+    pixels = image("ones", 9, 9)
+    with pytest.raises((RuntimeError, TypeError)) as expected:
+        WRONG[kind](pixels)
+    with computed_once(), pytest.raises((RuntimeError, TypeError)) as found:
+        WRONG[kind](pixels)
+    assert (found.type, str(found.value)) == (expected.type, str(expected.value))
+
+
+@pytest.mark.parametrize("size", [16, 32])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("name", ["synflow[rounds=3]", "synflow-l2[rounds=3]"])
+def test_the_size_of_the_image_decides_nothing(name: str, dtype: torch.dtype, size: int) -> None:
+    pool = (nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    net = stack(*pool).to(dtype)
+    assert sfb.prune(net, name, compression=4, input_shape=(3, size, size)).kept == 9808
+
+
+@pytest.mark.parametrize("name", ["synflow[rounds=3]", "ntk-sap[rounds=1,repeats=1]"])
+def test_networks_that_view_their_activations_are_pruned(name: str) -> None:
+    class Viewing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features, self.head = stack(nn.ReLU(), nn.MaxPool2d(4)), nn.Linear(64 * 64, 3).double()
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.features(x).view(x.shape[0], -1))
+            return logits
+
+    assert sfb.prune(Viewing(), name, compression=4, input_shape=(3, 32, 32)).kept == 12720
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs")
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("name", ["synflow[rounds=3]", "snip", "grasp"])
+def test_networks_with_checkpoints_are_pruned(name: str, reentrant: bool) -> None:
+    class Saving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.rest = nn.Conv2d(3, 64, 3, padding=1), stack()[1].float()
+            self.head = nn.Linear(64, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            hidden = checkpoint(self.rest, self.first(x), use_reentrant=reentrant)
+            logits: Tensor = self.head(hidden.mean((2, 3)))
+            return logits
+
+    data = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
+    assert sfb.prune(Saving(), name, compression=4, input_shape=(3, 32, 32), data=data).kept == 9696

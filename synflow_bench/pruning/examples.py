@@ -1,0 +1,231 @@
+"""Scoring data of a caller, in any common form, as inputs and labels that a network can take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Number
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from synflow_bench.errors import UsageError, one_line
+from synflow_bench.pruning.interface import Inputs, size_of
+
+FORMS = "pass data=(inputs, labels), a Dataset, or an iterable of batches such as a DataLoader"
+"""The forms of data, as error messages list them."""
+
+LABELS = ("labels", "label", "targets", "target", "y")
+"""The names of labels in a batch that is a dictionary."""
+
+READ = 256
+"""The number of examples of a Dataset that are read at a time."""
+
+
+def read_examples(data: Any, inputs: int = 1) -> tuple[Inputs, Tensor]:
+    """Read inputs and labels from a pair, a Dataset, or an iterable of batches or of examples.
+
+    Numpy arrays become tensors. A batch is a pair, or a dictionary whose labels are called `labels`, `label`,
+    `targets`, `target` or `y`. Several inputs are a tuple or a dictionary in place of the inputs.
+
+    Args:
+        data: The data.
+        inputs: The number of inputs of the network; with several, a batch may list them before the labels.
+
+    Raises:
+        UsageError: There is no example, or the data have another form.
+    """
+    batches = [_batch(batch, inputs) for batch in _batches(data)]
+    if not batches:
+        raise UsageError("data has no batch; pass data=(inputs, labels)")
+    try:
+        whole: Inputs = tree_map(_joined, batches[0][0], *(part for part, _ in batches[1:]))
+        labels = _joined(batches[0][1], *(part for _, part in batches[1:]))
+    except (RuntimeError, ValueError) as error:
+        reason = one_line(error, with_type=False, first_line=True)
+        raise UsageError(f"batches of data cannot be joined: {reason}; pad them to one shape") from error
+    size = size_of(whole)
+    if not size:
+        raise UsageError(f"data has no example; {FORMS}")
+    counts = {len(leaf) for leaf in tree_leaves(whole) if isinstance(leaf, Tensor) and leaf.dim()}
+    if counts != {len(labels)}:
+        raise UsageError(f"data has {size} inputs and {len(labels)} labels; pass one label for each input")
+    return whole, labels
+
+
+def first_example(data: Any, inputs: int = 1) -> Inputs | None:
+    """Return the inputs of the first example of data that can be read several times; None of others."""
+    if isinstance(data, Iterator):
+        return None
+    batch = next(_batches(data), None)
+    return None if batch is None else _batch(batch, inputs)[0]
+
+
+def has_classes_last(labels: Tensor, logits: Tensor) -> bool:
+    """Return True for logits (N, T, K) of labels (N, T), where torch's losses take (N, K, T)."""
+    places = labels.shape[1:]
+    return logits.dim() > 2 and places == logits.shape[1:-1] and places != logits.shape[2:]
+
+
+def class_numbers(labels: Tensor, logits: Tensor) -> Tensor:
+    """Return labels as cross entropy takes them: class numbers (N, ...) int64, or probabilities (N, K).
+
+    Labels of other integer types, whole floating-point numbers and a last dimension of one are converted.
+
+    Args:
+        labels: The labels of all examples.
+        logits: The logits of some.
+
+    Raises:
+        UsageError: The labels are no classes of these logits.
+    """
+    classes = logits.shape[-1 if has_classes_last(labels, logits) else 1]
+    if labels.is_floating_point():
+        if labels.shape[1:] == logits.shape[1:] and classes > 1:
+            return labels.to(logits)
+        if not bool((labels == labels.round()).all()):
+            raise UsageError(
+                f"labels are {labels.dtype} of shape {tuple(labels.shape)}; pass class numbers, or a loss "
+                "of your own with loss="
+            )
+    if labels.shape == (len(labels), *logits.shape[1:]) and bool((labels.sum(-1) == 1).all()) and classes > 1:
+        return labels.to(logits)  # one-hot
+    numbers = labels.long()
+    if numbers.dim() == logits.dim() and numbers.shape[-1] == 1 and numbers.dim() > 1:
+        numbers = numbers.squeeze(-1)
+    counted = numbers[numbers != nn.CrossEntropyLoss().ignore_index]
+    low, high = (int(counted.min()), int(counted.max())) if counted.numel() else (0, 0)
+    if low < 0 or high >= classes:
+        worst = low if low < 0 else high
+        raise UsageError(
+            f"label {worst} is out of range: the network has {classes} outputs, classes 0 to {classes - 1}"
+        )
+    return numbers
+
+
+def _batches(data: Any) -> Iterator[Any]:
+    if isinstance(data, str | bytes | Mapping | Number) or data is None:
+        raise UsageError(f"data is a {type(data).__name__}; {FORMS}")
+    if isinstance(data, Tensor | np.ndarray):
+        raise UsageError(f"data has no labels; {FORMS}")
+    if isinstance(data, tuple | list) and len(data) == 2 and _is_pair(*data):
+        yield data
+        return
+    if isinstance(data, Dataset):
+        data = DataLoader(data, batch_size=READ)
+        if not isinstance(data.dataset, IterableDataset) and not len(data.dataset):
+            return
+    if not isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
+        raise UsageError(f"data is a {type(data).__name__}; {FORMS}")
+    yield from _grouped(_checked(data))
+
+
+def _checked(data: Iterable[Any]) -> Iterator[Any]:
+    """Yield what `data` yields; its errors in one line."""
+    iterator = iter(data)
+    while True:
+        try:
+            item = next(iterator)
+        except StopIteration:
+            return
+        except Exception as error:
+            reason = one_line(error, first_line=True)
+            raise UsageError(
+                f"data cannot be read: {reason}; its examples must be tensors or arrays"
+            ) from error
+        yield item
+
+
+def _grouped(items: Iterator[Any]) -> Iterator[Any]:
+    """Yield batches; single examples, whose labels are single numbers, are put into batches of one."""
+    for item in items:
+        if isinstance(item, tuple | list) and len(item) == 2 and _is_single(item[1]):
+            inputs, label = item
+            yield tree_map(lambda leaf: _tensor(leaf)[None], inputs), torch.as_tensor(label).reshape(1)
+        else:
+            yield item
+
+
+def _is_pair(inputs: Any, labels: Any) -> bool:
+    """Return True for inputs and labels, False for two batches."""
+    if isinstance(inputs, tuple | list):
+        return isinstance(labels, Tensor | np.ndarray) and all(
+            isinstance(p, Tensor | np.ndarray) for p in inputs
+        )
+    return isinstance(inputs, Tensor | np.ndarray | Mapping) and not isinstance(labels, Mapping)
+
+
+def _is_single(label: Any) -> bool:
+    if isinstance(label, Tensor | np.ndarray):
+        return label.ndim == 0
+    return isinstance(label, Number | np.generic)
+
+
+def _batch(batch: Any, inputs: int) -> tuple[Inputs, Tensor]:
+    if isinstance(batch, Mapping):
+        named = dict(batch)
+        found = [name for name in LABELS if name in named]
+        if not found:
+            raise UsageError(f"a batch of data has {', '.join(map(repr, named))}; call its labels 'labels'")
+        labels = named.pop(found[0])
+        if not named:
+            raise UsageError("a batch of data has labels only; add the inputs by their names")
+        return {str(name): _tensor(value) for name, value in named.items()}, _tensor(labels)
+    if not isinstance(batch, tuple | list):
+        what = "is a tensor without labels" if isinstance(batch, Tensor) else f"is a {type(batch).__name__}"
+        raise UsageError(f"a batch of data {what}; {FORMS}")
+    if inputs > 1 and len(batch) == inputs + 1:
+        return tuple(_tensor(part) for part in batch[:-1]), _tensor(batch[-1])
+    if len(batch) != 2:
+        raise UsageError(
+            f"a batch of data has {len(batch)} parts; make it (inputs, labels), or ((first, second), labels) "
+            "for a network of several inputs"
+        )
+    given, labels = batch
+    if isinstance(given, Mapping):
+        return {str(name): _tensor(value) for name, value in given.items()}, _tensor(labels)
+    if isinstance(given, tuple | list) and any(isinstance(part, Tensor | np.ndarray) for part in given):
+        return tuple(_tensor(part) for part in given), _tensor(labels)
+    return _tensor(given), _tensor(labels)
+
+
+def _tensor(value: Any) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach()
+    try:
+        return torch.as_tensor(np.asarray(value) if not isinstance(value, np.ndarray) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"data has a {type(value).__name__} that is no array of numbers; convert it to a tensor"
+        ) from error
+
+
+def _joined(*parts: Any) -> Any:
+    return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def as_inputs(given: Any) -> Inputs:
+    """Return example inputs as tensors: one, a tuple of them, or a dictionary by name.
+
+    Raises:
+        UsageError: They are something else.
+    """
+    if isinstance(given, Tensor | np.ndarray):
+        return _tensor(given)
+    if isinstance(given, Mapping):
+        found: Inputs = {str(name): _leaf(value) for name, value in given.items()}
+    elif isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        found = tuple(_leaf(value) for value in given)
+        found = found[0] if len(found) == 1 and isinstance(found[0], Tensor) else found
+    else:
+        raise UsageError(f"example_inputs is a {type(given).__name__}; pass a tensor or a tuple of tensors")
+    if not size_of(found):
+        raise UsageError("example_inputs has no example; pass tensors with their examples in dimension 0")
+    return found
+
+
+def _leaf(value: Any) -> Any:
+    return _tensor(value) if isinstance(value, Tensor | np.ndarray | list) else value

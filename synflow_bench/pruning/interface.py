@@ -1,0 +1,217 @@
+"""The calls of a network: inputs of any kind go in as one argument, and logits come out."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+from synflow_bench.errors import ModelError, one_line
+from synflow_bench.pruning.weight_norm import allow_removed_units
+
+Inputs = Tensor | Any
+"""One input (N, ...), or a tuple or a dictionary of several; tensors have their examples in dimension 0."""
+
+Outputs = str | int | Callable[[Any], Tensor]
+"""The logits among the outputs of a network: a name, an index, or a function of the outputs."""
+
+
+def size_of(inputs: Inputs) -> int:
+    """Return the number of examples."""
+    return next((len(leaf) for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and leaf.dim()), 0)
+
+
+def map_examples(change: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
+    """Apply `change` to every tensor of `inputs` that has an entry per example; others stay as they are."""
+    size = size_of(inputs)
+
+    def changed(leaf: Any) -> Any:
+        batched = isinstance(leaf, Tensor) and leaf.dim() > 0 and len(leaf) == size
+        return change(leaf) if batched else leaf
+
+    mapped: Inputs = tree_map(changed, inputs)
+    return mapped
+
+
+def to_network(inputs: Inputs, device: torch.device, dtype: torch.dtype) -> Inputs:
+    """Move tensors to a device, floating-point ones to a type too."""
+
+    def moved(leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return leaf
+        return leaf.to(device, dtype) if leaf.is_floating_point() else leaf.to(device)
+
+    mapped: Inputs = tree_map(moved, inputs)
+    return mapped
+
+
+def connect(model: nn.Module, outputs: Outputs | None = None) -> nn.Module:
+    """Make `model` take a tuple or a dictionary of inputs as its one argument, and return logits alone.
+
+    A network that returns several things in training mode only, such as auxiliary logits, returns the first
+    of them.
+
+    Args:
+        model: The network, which is changed: hooks are added.
+        outputs: The logits among its outputs.
+    """
+    model.register_forward_pre_hook(partial(_unpack, _accepted_names(model)), with_kwargs=True)
+    model.register_forward_hook(partial(_logits_of, outputs))
+    return model
+
+
+def _accepted_names(model: nn.Module) -> frozenset[str] | None:
+    """Return the names of the arguments of `forward`, or None where it takes any."""
+    while isinstance(model, Wrapper):
+        model = model.wrapped
+    try:
+        parameters = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return frozenset(parameter.name for parameter in parameters)
+
+
+def _unpack(
+    names: frozenset[str] | None, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    if len(args) != 1 or kwargs:
+        return None
+    (inputs,) = args
+    if isinstance(inputs, dict):
+        if len(inputs) == 1 and names is not None and not inputs.keys() <= names:
+            return tuple(inputs.values()), {}
+        return (), inputs
+    return (inputs, {}) if isinstance(inputs, tuple) else None
+
+
+def _logits_of(outputs: Outputs | None, module: nn.Module, _inputs: Any, found: Any) -> Any:
+    if outputs is not None:
+        return pick(found, outputs)
+    if isinstance(found, Tensor) or not module.training:
+        return found
+    several = hasattr(found, "logits") or (isinstance(found, tuple | list) and len(found))
+    return (found.logits if hasattr(found, "logits") else found[0]) if several else found
+
+
+def pick(found: Any, outputs: Outputs) -> Any:
+    """Return the logits among the outputs of a network.
+
+    Raises:
+        ModelError: They are not there.
+    """
+    if isinstance(found, Tensor) and not callable(outputs):
+        return found
+    try:
+        if callable(outputs):
+            return outputs(found)
+        if isinstance(outputs, str) and not isinstance(found, Mapping):
+            return getattr(found, outputs)
+        return found[outputs]
+    except Exception as error:
+        raise ModelError(
+            f"outputs={outputs!r} finds no logits in {describe(found)}: {one_line(error)}"
+        ) from error
+
+
+def describe(found: Any) -> str:
+    """Say in a few words what a network returned."""
+    if isinstance(found, Tensor):
+        return f"a {found.dtype} tensor of shape {tuple(found.shape)}"
+    if isinstance(found, Mapping):
+        return f"a {type(found).__name__} with {', '.join(map(repr, list(found)[:5]))}"
+    if isinstance(found, tuple | list):
+        return f"a {type(found).__name__} of {len(found)}"
+    return "nothing" if found is None else f"a {type(found).__name__}"
+
+
+def copy_network(model: nn.Module) -> nn.Module:
+    """Return a copy of a network, also of one that holds what Python cannot copy.
+
+    Tensors that were computed are copied by value. Attributes that cannot be copied, such as locks, are
+    shared with the original. Of a network that is compiled or distributed as a whole, the copy is not, though
+    its parameters have the same names.
+    """
+    for name in WRAPPED:
+        if name in model._modules and _is_wrapper(model):
+            return Wrapper(name, copy_network(model._modules[name]))  # type: ignore[arg-type]
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for leaf in tree_leaves([value for name, value in vars(module).items() if name not in _REGISTERED]):
+            if isinstance(leaf, Tensor) and not leaf.is_leaf:
+                memo[id(leaf)] = leaf.detach().clone()
+    try:
+        copied: nn.Module = deepcopy(model, dict(memo))
+    except Exception:  # an attribute of any kind may refuse to be copied, with any error
+        copied = _copy_parts(model, memo)
+    _drop_pruned(copied)
+    allow_removed_units(copied)
+    return copied
+
+
+WRAPPED = ("_orig_mod", "module")
+"""The names under which torch's wrappers hold a network."""
+
+
+def _is_wrapper(model: nn.Module) -> bool:
+    distributed = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    # Not by the class of compiled networks, to import which loads the compiler.
+    return isinstance(model, distributed) or type(model).__name__ == "OptimizedModule"
+
+
+class Wrapper(nn.Module):
+    """A network under the name that a wrapper of torch gave it."""
+
+    def __init__(self, name: str, model: nn.Module) -> None:
+        super().__init__()
+        self.add_module(name, model)
+        self._name = name
+
+    @property
+    def wrapped(self) -> nn.Module:
+        """The network."""
+        return self.get_submodule(self._name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the network."""
+        return self.wrapped(*args, **kwargs)
+
+
+_REGISTERED = ("_parameters", "_buffers", "_modules")
+
+
+def _copy_parts(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """Copy modules and tensors one by one, and of all other attributes those that can be copied."""
+    modules = list(model.modules())
+    for module in modules:
+        memo[id(module)] = type(module).__new__(type(module))
+    for module in modules:
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if tensor is not None and id(tensor) not in memo:
+                memo[id(tensor)] = deepcopy(tensor) if tensor.is_leaf else tensor.detach().clone()
+    for module in modules:
+        attributes = vars(memo[id(module)])
+        for name, value in vars(module).items():
+            try:
+                attributes[name] = deepcopy(value, memo)
+            except Exception:
+                attributes[name] = value
+    copied: nn.Module = memo[id(model)]
+    return copied
+
+
+@torch.no_grad()
+def _drop_pruned(model: nn.Module) -> None:
+    """Set weights to zero that `torch.nn.utils.prune` has removed, so that no score keeps them first."""
+    for module in model.modules():
+        for name, mask in module._buffers.items():
+            original = module._parameters.get(f"{name.removesuffix('_mask')}_orig")
+            if mask is not None and name.endswith("_mask") and original is not None:
+                original.mul_(mask)

@@ -1,0 +1,306 @@
+"""The prunable parameters of a network: weight matrices, and what options add or leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
+
+from synflow_bench.errors import ModelError, UnknownNameError, UsageError
+from synflow_bench.suites import PruningOptions
+
+LINEAR = (nn.Linear, nn.Bilinear)
+CONVOLUTION = (_ConvNd,)
+ATTENTION = (nn.MultiheadAttention,)
+RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+EMBEDDING = (nn.Embedding, nn.EmbeddingBag)
+
+
+class ResidualScale(nn.Module):
+    """A factor per channel of an identity shortcut, which makes the shortcut prunable.
+
+    The factors `scale` (C,) are ones and are not trained, so that nothing changes until `prune_residual`
+    removes some of them: then the shortcut of these channels is cut.
+
+    Tanaka et al., "Pruning neural networks without any data by iteratively conserving synaptic flow", 2020,
+    arXiv 2006.05467, whose code has this option.
+
+    Args:
+        channels: The number C of channels.
+
+    Shape:
+        - Input and output: (N, C, H, W).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scale the channels of `x`."""
+        return x * self.scale[:, None, None]
+
+
+def prunable_parameters(
+    model: nn.Module, options: PruningOptions, *, called: str | None = None
+) -> dict[str, nn.Parameter]:
+    """Return the prunable parameters of `model` by name, in the order of its modules.
+
+    These are the weight matrices of linear, convolutional, attention and recurrent layers. A tensor that
+    several modules share has its first name in `model.named_parameters()`. A weight that is computed from
+    another tensor, as by weight norm, is pruned through the tensor that is trained.
+
+    Args:
+        model: The network.
+        options: Adds embeddings, biases, the scales and shifts of batch norm and the scales of
+            `ResidualScale`, leaves out the classifier with all that shares its weights, or takes parameters
+            by name. The classifier is the last linear layer, or the last convolution of a network without
+            linear layers.
+        called: The name of the network in messages; by default its class.
+
+    Raises:
+        ModelError: Nothing is prunable, a layer has no weights yet, or the options name residual scales and
+            the network has none.
+        UsageError: A name or a pattern of the options matches no parameter.
+
+    Example:
+        >>> from torch import nn
+        >>> from synflow_bench import PruningOptions
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        >>> list(prunable_parameters(model, PruningOptions(prune_bias=True)))
+        ['0.weight', '0.bias', '2.weight', '2.bias']
+        >>> list(prunable_parameters(model, PruningOptions(skip="2")))
+        ['0.weight']
+    """
+    called = called or type(model).__name__
+    _check_layers(model, options, called)
+    parameters = _Parameters(model)
+    dense = {id(parameter) for parameter in _classifier(model)} if options.dense_classifier else set()
+    by_kind = [
+        parameters.all[name]
+        for path, module in model.named_modules()
+        for name in _names(path, module, options)
+    ]
+    wanted = {id(p): p for p in by_kind if id(p) not in dense and p.numel() and p.is_floating_point()}
+    if options.only:
+        named = parameters.matched(options.only, "only", wanted)
+        wanted = {id(p): p for p in [*wanted.values(), *parameters.in_full(options.only)] if id(p) in named}
+    if options.skip:
+        skipped = parameters.matched(options.skip, "skip")
+        wanted = {key: p for key, p in wanted.items() if key not in skipped}
+    if not wanted:
+        by_name = "; `only` and `skip` leave nothing" if options.only or options.skip else ""
+        raise ModelError(f"{called} has nothing to prune; it needs a linear or convolutional layer{by_name}")
+    return {parameters.first_names[key]: p for key, p in wanted.items()}
+
+
+def left_out(model: nn.Module, prunable: Iterable[str]) -> tuple[str, ...]:
+    """Name the weights of a network that are not prunable, in the order of its parameters.
+
+    Biases and other vectors are not among them: these are the tensors with two dimensions or more.
+
+    Args:
+        model: The network.
+        prunable: The names of its prunable parameters.
+
+    Example:
+        >>> from torch import nn
+        >>> left_out(nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 2)), ["1.weight"])
+        ('0.weight',)
+    """
+    names = set(prunable)
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, EMBEDDING)}
+    return tuple(
+        name
+        for name, parameter in model.named_parameters()
+        if name not in names and (_is_matrix(parameter) or id(parameter) in embeddings)
+    )
+
+
+def _is_matrix(parameter: Tensor) -> bool:
+    """Return True for a tensor with two long dimensions, but for one that is added to every example alike."""
+    added = parameter.dim() > 2 and parameter.shape[0] == 1
+    return sum(size > 1 for size in parameter.shape) > 1 and not added
+
+
+def unexpectedly_left_out(model: nn.Module, options: PruningOptions) -> tuple[str, ...]:
+    """Name the weights that are left out though no option says so."""
+    if options.only:
+        return ()
+    plain = options.model_copy(update={"skip": (), "dense_classifier": False})
+    names = left_out(model, prunable_parameters(model, plain))
+    return tuple(name for name in names if not any(_matches(name, pattern) for pattern in options.skip))
+
+
+def original_names(path: str, module: nn.Module, name: str) -> list[str]:
+    """Return the full names of the parameters behind the tensor `name` of a module.
+
+    That is the tensor itself, or what weight norm, spectral norm or another parametrization computes it from:
+    the original of the same shape, or all matrices where none has it.
+    """
+    prefix = f"{path}." if path else ""
+    if is_parametrized(module, name):
+        parametrization = getattr(module.parametrizations, name)
+        prefix, names = f"{prefix}parametrizations.{name}.", _originals(parametrization)
+    else:
+        names = [each for each in (name, f"{name}_orig", f"{name}_v") if each in module._parameters][:1]
+        if module._parameters.get(name, ...) is None:
+            names = []
+    return [f"{prefix}{each}" for each in names]
+
+
+def _originals(parametrization: ParametrizationList) -> list[str]:
+    found = {
+        n: p for n, p in parametrization._parameters.items() if p is not None and n.startswith("original")
+    }
+    if len(found) > 1:
+        with torch.no_grad():
+            shape = parametrization().shape
+        alike = [name for name, p in found.items() if p.shape == shape]
+        return alike or [name for name, p in found.items() if p.dim() > 1]
+    return list(found)
+
+
+@dataclass(frozen=True)
+class LayerTensors:
+    """The names of the tensors of a layer: its weight matrices and its biases."""
+
+    weights: tuple[str, ...]
+    biases: tuple[str, ...] = ()
+
+
+def tensors_of(module: nn.Module) -> LayerTensors | None:
+    """Return the names of the tensors of a layer with weight matrices; None for another module."""
+    if isinstance(module, (*LINEAR, *CONVOLUTION)):
+        return LayerTensors(("weight",), ("bias",))
+    if isinstance(module, ATTENTION):
+        return LayerTensors(
+            ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"), ("in_proj_bias",)
+        )
+    if isinstance(module, nn.RNNBase):
+        names = module._flat_weights_names
+        return LayerTensors(
+            tuple(name for name in names if name.startswith("weight")),
+            tuple(name for name in names if name.startswith("bias")),
+        )
+    if isinstance(module, RECURRENT):
+        return LayerTensors(("weight_ih", "weight_hh"), ("bias_ih", "bias_hh"))
+    return None
+
+
+def _names(path: str, module: nn.Module, options: PruningOptions) -> Iterator[str]:
+    tensors: list[str] = []
+    layer = tensors_of(module)
+    if layer is not None:
+        tensors = [*layer.weights, *(layer.biases if options.prune_bias else ())]
+    elif isinstance(module, EMBEDDING) and options.prune_embedding:
+        tensors = ["weight"]
+    elif isinstance(module, _BatchNorm) and options.prune_batchnorm:
+        tensors = ["weight", "bias"]
+    elif isinstance(module, ResidualScale) and options.prune_residual:
+        tensors = ["scale"]
+    for name in tensors:
+        yield from original_names(path, module, name)
+
+
+def _classifier(model: nn.Module) -> Iterator[nn.Parameter]:
+    for kind in (nn.Linear, _ConvNd):
+        layers = [module for module in model.modules() if isinstance(module, kind)]
+        if layers:
+            return layers[-1].parameters()
+    return iter(())
+
+
+def _check_layers(model: nn.Module, options: PruningOptions, called: str) -> None:
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise ModelError(
+                f"{called}: {name!r} of a lazy layer has no values yet; run the network once first"
+            )
+    if options.prune_residual and not any(isinstance(module, ResidualScale) for module in model.modules()):
+        raise ModelError(
+            f"{called} has no residual scales to prune; leave out prune_residual, or build a "
+            "residual network with its option `residual = true`"
+        )
+
+
+class _Parameters:
+    """The parameters of a network by all of their names."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.all = dict(model.named_parameters(remove_duplicate=False))
+        self.first_names = {id(p): name for name, p in model.named_parameters()}
+
+    def in_full(self, patterns: Sequence[str]) -> list[nn.Parameter]:
+        """Return the parameters that are named in full, whatever their kind."""
+        return [p for name, p in self.all.items() if name in patterns or bare_name(name) in patterns]
+
+    def matched(self, patterns: Sequence[str], option: str, of: Iterable[int] | None = None) -> set[int]:
+        """Return the ids of the parameters that have one of the names or match one of the patterns.
+
+        Args:
+            patterns: Names of parameters or of modules, or globs.
+            option: The option in messages.
+            of: The ids to which globs and modules are limited, if they are.
+
+        Raises:
+            UsageError: A pattern matches nothing.
+        """
+        limited = None if of is None else set(of)
+        found: set[int] = set()
+        for pattern in patterns:
+            names = [name for name in self.all if _matches(name, pattern)]
+            if not names:
+                raise self._unknown(pattern, option)
+            here = {id(self.all[name]) for name in names}
+            if limited is not None:
+                exact = {id(self.all[n]) for n in names if pattern in (n, bare_name(n))}
+                here = here & limited | exact
+                if not here:
+                    raise UsageError(
+                        f"{option}={pattern!r} matches nothing that is prunable by default; "
+                        f"name the parameter in full, such as {names[0]!r}"
+                    )
+            found |= here
+        return found
+
+    def _unknown(self, pattern: str, option: str) -> UsageError:
+        if set("*?[") & set(pattern):
+            some = ", ".join(list(self.all)[:4])
+            return UsageError(f"{option}={pattern!r} matches no parameter; the network has {some}, ...")
+        modules = {name.rpartition(".")[0] for name in self.all} - {""}
+        return UnknownNameError(
+            f"parameter in {option}:", pattern, {*self.all, *modules}, "name a parameter, a module or a glob"
+        )
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Return True if the pattern fits the name of a parameter, or of a module that has it."""
+    for each in {name, bare_name(name)}:
+        parts = each.split(".")
+        if any(fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1)):
+            return True
+    return False
+
+
+_WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+
+
+def bare_name(name: str) -> str:
+    """Return the name of a parameter without the prefixes of torch's wrappers.
+
+    Example:
+        >>> bare_name("module._orig_mod.0.weight")
+        '0.weight'
+    """
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    while len(parts) > 1 and parts[0] == "module":
+        parts = parts[1:]
+    return ".".join(parts)

@@ -1,0 +1,143 @@
+"""Methods with second derivatives work on attention, recurrent layers and hard sigmoids."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import synflow_bench as sfb
+
+SHAPE = (5, 8)
+
+
+class Tokens(nn.Module):
+    def __init__(self, mixer: nn.Module) -> None:
+        super().__init__()
+        self.embed, self.mixer = nn.Linear(8, 16), mixer
+        self.head = nn.LazyLinear(3)
+        self.head(self.mixed(torch.zeros(1, *SHAPE)))
+
+    def mixed(self, x: Tensor) -> Tensor:
+        out = self.mixer(self.embed(x))
+        return (out[0] if isinstance(out, tuple) else out).mean(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.mixed(x))
+        return logits
+
+
+class Attention(nn.Module):
+    """Multi-head attention as a module, or a fused function, of a part of its input."""
+
+    def __init__(self, fused: bool) -> None:
+        super().__init__()
+        self.fused, self.qkv = fused, nn.Linear(16, 48)
+        self.heads = nn.Identity() if fused else nn.MultiheadAttention(16, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        if self.fused:
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed: Tensor = self.heads(q, k, v, need_weights=False)[0]
+        return mixed
+
+
+class Bag(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.EmbeddingBag(30, 16), nn.Linear(16, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.embed(ids))
+        return logits
+
+
+def encoder(**options: object) -> nn.Module:
+    return nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, **options)  # type: ignore[arg-type]
+
+
+MIXERS: dict[str, Callable[[], nn.Module]] = {
+    "encoder": encoder,
+    "encoder, norm first": lambda: encoder(norm_first=True, activation="gelu"),
+    "stack": lambda: nn.TransformerEncoder(encoder(), 2),
+    "fused": lambda: Attention(fused=True),
+    "module": lambda: Attention(fused=False),
+    "lstm": lambda: nn.LSTM(16, 6, batch_first=True),
+    "gru": lambda: nn.GRU(16, 6, batch_first=True, bidirectional=True, num_layers=2),
+    "rnn": lambda: nn.RNN(16, 6, batch_first=True),
+    "hard sigmoid": lambda: nn.Sequential(
+        nn.Linear(16, 16), nn.Hardsigmoid(), nn.Linear(16, 16), nn.Hardswish()
+    ),
+}
+METHODS = ["grasp", "grasp-abs", "prospr[second_order=true]"]
+
+
+def prune(net: nn.Module, name: str, inputs: Tensor) -> sfb.Masks:
+    data = inputs, torch.arange(len(inputs)) % 3
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "not pruned|.*nested tensor|.*zero-initialized")
+        return sfb.prune(net, name, compression=4, data=data)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("kind", MIXERS)
+def test_second_derivatives_go_through(kind: str, name: str) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Tokens(MIXERS[kind]())
+    inputs = torch.randn(6, *SHAPE, generator=torch.Generator().manual_seed(0))
+    masks = prune(net, name, inputs)
+    assert masks.kept == round(masks.size / 4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_second_derivatives_go_through_sums_of_embeddings(name: str) -> None:
+    ids = torch.randint(30, (6, 5), generator=torch.Generator().manual_seed(0))
+    assert prune(Bag(), name, ids).kept == 12
+
+
+def test_scores_are_those_of_attention_written_out() -> None:
+    class Written(nn.Module):
+        def __init__(self, inner: Attention) -> None:
+            super().__init__()
+            self.qkv = inner.qkv
+
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(x).chunk(3, -1)
+            hidden = torch.triu(torch.full((5, 5), float("-inf"), dtype=x.dtype), 1)
+            return torch.softmax(q @ k.transpose(1, 2) / 4 + hidden, -1) @ v
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Tokens(Attention(fused=True)).double()
+    inputs = torch.randn(6, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = {name: prune(net, name, inputs) for name in METHODS}
+    net.mixer = Written(net.mixer)
+    assert found == {name: prune(net, name, inputs) for name in METHODS}
+
+
+def test_the_switches_of_attention_are_restored() -> None:
+    def switches() -> tuple[bool, ...]:
+        cuda = torch.backends.cuda
+        enabled = (cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.math_sdp_enabled())
+        return *enabled, torch.backends.mha.get_fastpath_enabled(), torch.backends.mkldnn.enabled
+
+    before = switches()
+    net = Tokens(nn.LSTM(16, 6, batch_first=True))
+    prune(net, "grasp", torch.randn(6, *SHAPE))
+    assert switches() == before
+
+
+def test_autocast_around_the_call_changes_nothing() -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = Tokens(encoder())
+    inputs = torch.randn(6, *SHAPE, generator=torch.Generator().manual_seed(0))
+    expected = prune(net, "snip", inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert prune(net, "snip", inputs) == expected
