@@ -178,6 +178,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(autouse=True)
+def subnormal_numbers() -> Iterator[None]:
+    """Keep subnormal numbers for the next test: running cells in this process flushes them to zero."""
+    yield
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def torch_as_it_was() -> Iterator[None]:
     """Restore what running cells in this process changes: threads, and the flushing of subnormal numbers."""

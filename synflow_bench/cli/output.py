@@ -75,7 +75,7 @@ def any_encoding() -> Iterator[None]:
         yield
     finally:
         for stream, errors in zip(streams, before, strict=True):
-            with suppress(ValueError):  # it has been closed
+            with suppress(ValueError, OSError):  # it is closed, or nobody reads it any more
                 stream.reconfigure(errors=errors)
 
 

@@ -39,10 +39,10 @@ def causes_of_zeros(problem: Problem, names: Sequence[str]) -> dict[str, list[st
     """
     probe = _probe(problem)
     filled, zeros = problem.with_weights_for_zeros()
-    mended = _probe(filled) if zeros else _Probe()
+    fixed = _probe(filled) if zeros else _Probe()
     causes: dict[str, list[str]] = {}
     for name in names:
-        causes.setdefault(_cause(problem, name, probe, mended, zeros), []).append(name)
+        causes.setdefault(_cause(problem, name, probe, fixed, zeros), []).append(name)
     return causes
 
 

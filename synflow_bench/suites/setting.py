@@ -184,7 +184,7 @@ Protocol = Annotated[
         custom_error_message="a protocol is a table whose name is 'singleshot' or 'multishot'",
     ),
 ]
-"""The protocol of a setting: one-shot or iterative, told apart by `name`."""
+"""The protocol of a setting: one-shot or iterative, distinguished by `name`."""
 
 
 def _patterns(value: Any) -> Any:

@@ -51,7 +51,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_normalisation_is_pixel_over_255_less_mean_over_std() -> None:
+def test_normalization_is_pixel_over_255_less_mean_over_std() -> None:
     data = LoadedData.load(Stripes(), Path(), CPU)
     inputs, _ = next(data.train.batches(10))
     pixels = Stripes().split(10).images.double() / 255
@@ -131,7 +131,7 @@ def test_too_few_examples_of_a_class_is_an_error_that_counts_them(make_split: Ma
         balanced_examples(make_split(90, 0), 3, 80, generator())
 
 
-def test_equal_normalisation_on_every_dtype_path() -> None:
+def test_equal_normalization_on_every_dtype_path() -> None:
     constant = Normalization.of(Stripes(), CPU)
     black = constant(torch.zeros(1, 2, 1, 1, dtype=torch.uint8)).flatten().tolist()
     assert black == pytest.approx([-0.5, -4.0])
