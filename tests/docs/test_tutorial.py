@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pages import DOCS, blocks, commands, files
+from PIL import Image
 
 from synflow_bench.cli import main
 from synflow_bench.suites import load_suite
@@ -100,7 +101,20 @@ def test_a_guides_run_can_be_planned(
 ) -> None:
     save(page, tmp_path)
     save(page, tmp_path, "toml")
+    if page.stem == "image-folder":
+        _make_photographs(tmp_path / "photos")
+        (tmp_path / "book.txt").write_text("It was a bright cold day, and the clocks struck. " * 40)
     assert plan(words[1:])
+
+
+def _make_photographs(folder: Path) -> None:
+    """Write ten images of each of two classes, for training and for testing."""
+    for part in ("train", "test"):
+        for shade, name in enumerate(("cat", "dog")):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(10):
+                color = (25 * number, 200 * shade, 90)
+                Image.new("RGB", (40, 32), color).save(folder / part / name / f"{number}.png")
 
 
 def test_the_guides_logger_writes_a_line_a_cell(tmp_path: Path) -> None:
