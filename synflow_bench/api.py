@@ -352,7 +352,6 @@ def prepare(
     from synflow_bench.execution import (
         Resources,
         cells_of,
-        changed_files,
         check_settings,
         installed_pruners,
         make_plan,
@@ -420,14 +419,20 @@ def prepare(
         retry_failed=retry_failed,
     )
     check_settings(plan, host)
+    return PreparedRun(host, store, plan, factory, resources, [*notes, *_warnings(plan, host, store)])
+
+
+def _warnings(plan: Plan, host: Host, store: Store) -> Iterator[str]:
+    """Yield what the user should know before the plan is run, a line each."""
+    from synflow_bench.execution import changed_files
+
     replaced = str(store.root / "replaced")
     kept = f"unless you restore it, its cell runs again and the file is moved to {replaced!r}"
-    notes += [f"{line}; {kept}" for line in plan.unreadable.values()]
-    notes += plan.unavailable.values()
+    yield from (f"{line}; {kept}" for line in plan.unreadable.values())
+    yield from plan.unavailable.values()
     for name, cells in changed_files(plan, host, store).items():
         again = "to run them again, use --force (force=True), or raise its `revision`"
-        notes.append(f"{cells} recorded cell{'s' * (cells > 1)} used another version of {name!r}; {again}")
-    return PreparedRun(host, store, plan, factory, resources, notes)
+        yield f"{cells} recorded cell{'s' * (cells > 1)} used another version of {name!r}; {again}"
 
 
 def compressions_of(compressions: Sequence[float], sparsities: Sequence[float]) -> list[float]:

@@ -108,7 +108,7 @@ def test_an_input_that_does_not_fit_is_refused(name: str, shape: Shape, fact: st
     assert "\n" not in str(refused.value)
 
 
-def deviations(model: nn.Module, expected: Callable[[str, Tensor], float]) -> None:
+def assert_deviations(model: nn.Module, expected: Callable[[str, Tensor], float]) -> None:
     """Compare the standard deviation of every matrix of `model` with what is expected, to five sigma."""
     for name, weight in model.named_parameters():
         if weight.dim() > 1:
@@ -131,18 +131,18 @@ def test_initial_biases_are_zero(name: str) -> None:
 
 def test_initial_weights_of_the_vision_transformer() -> None:
     torch.manual_seed(0)
-    deviations(vit_tiny(), lambda name, weight: 1 / sqrt(48) if name == "patches.weight" else 0.02)
+    assert_deviations(vit_tiny(), lambda name, weight: 1 / sqrt(48) if name == "patches.weight" else 0.02)
 
 
 def test_initial_weights_of_the_mixer() -> None:
     torch.manual_seed(0)
-    deviations(mixer_tiny(), lambda _, weight: 1 / sqrt(weight[0].numel()))
+    assert_deviations(mixer_tiny(), lambda _, weight: 1 / sqrt(weight[0].numel()))
 
 
 def test_initial_weights_of_the_character_model() -> None:
     torch.manual_seed(0)
     last = ("attention.projection.weight", "linear2.weight")
-    deviations(gpt_char(), lambda name, _: 0.02 / sqrt(8) if name.endswith(last) else 0.02)
+    assert_deviations(gpt_char(), lambda name, _: 0.02 / sqrt(8) if name.endswith(last) else 0.02)
 
 
 def test_initial_weights_of_the_wide_networks() -> None:
@@ -152,7 +152,7 @@ def test_initial_weights_of_the_wide_networks() -> None:
     assert isinstance(classifier, nn.Linear)
     assert not classifier.bias.any()
     convolutions = nn.ModuleList(m for m in network.modules() if isinstance(m, nn.Conv2d))
-    deviations(convolutions, lambda _, weight: sqrt(2 / weight[:, 0].numel()))
+    assert_deviations(convolutions, lambda _, weight: sqrt(2 / weight[:, 0].numel()))
 
 
 def test_initial_weights_with_other_channels() -> None:
@@ -160,7 +160,7 @@ def test_initial_weights_with_other_channels() -> None:
     for factory, expected in ((mobilenet_v2, sqrt(2 / (9 * 32))), (convnext_tiny, 0.02)):
         stem = next(m for m in factory((5, 64, 64), 10).modules() if isinstance(m, nn.Conv2d))
         assert stem.weight.shape[1] == stem.in_channels == 5
-        deviations(stem, lambda *_, deviation=expected: deviation)  # type: ignore[misc]
+        assert_deviations(stem, lambda *_, deviation=expected: deviation)  # type: ignore[misc]
 
 
 def test_the_character_model_is_the_formula_of_gpt() -> None:
