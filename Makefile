@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast lint docs reference leaderboard leaderboard-check fashion-board site bench bench-gpu bench-smoke bench-check scaling example plugin
-.PHONY: fashion-mnist browser clean help
+.PHONY: run test test-fast lint audit advisories docs reference leaderboard leaderboard-check fashion-board site bench bench-gpu bench-smoke bench-check scaling example plugin
+.PHONY: fashion-mnist browser slurm faults clean help
 
-run: $(VENV)/.installed ## install, run every pruner on the embedded suite, print the leaderboard
-	$(BIN)/synflow-bench run --all
+run: $(VENV)/.installed ## install, run every pruner on the embedded suite (RUN are more options), print the leaderboard
+	$(BIN)/synflow-bench run --all $(RUN)
 
 # Tests run in processes of one thread each, because two threads are slower on small networks. At most two slow tests
 # run at a time: they start processes of their own, and some hold large networks.
@@ -25,6 +25,13 @@ lint: $(VENV)/.installed-dev ## style, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Findings of low severity are those of ruff's rules S, which `make lint` checks too.
+audit: $(VENV)/.installed-dev ## search the code for insecure constructs
+	$(BIN)/bandit --quiet --recursive synflow_bench plugins -ll
+
+advisories: $(VENV)/.installed-dev ## look the installed packages up in a database of vulnerabilities; needs the network
+	$(BIN)/pip-audit --local --skip-editable
 
 docs: $(VENV)/.installed-dev ## check that the reference fits the code, build the pages, fail on a broken link
 	$(BIN)/python docs/generate --check
@@ -45,6 +52,7 @@ leaderboard-check: $(VENV)/.installed-dev ## check the committed boards against 
 	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --check $(SMOKE)/board.md
 	$(BIN)/python -m pytest tests/docs/test_smoke_board.py
 	$(BIN)/synflow-bench results verify $(FASHION)/records.tar.gz
+	$(BIN)/synflow-bench results verify $(FASHION)/earlier.tar.gz
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench leaderboard --results build/fashion --check $(FASHION)/board.md
 
@@ -52,6 +60,7 @@ leaderboard-check: $(VENV)/.installed-dev ## check the committed boards against 
 fashion-board: $(VENV)/.installed ## run the missing cells of the project's own board, write its records and board
 	[ ! -e $(FASHION)/records.tar.gz ] || $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/fc.toml --results build/fashion
+	$(BIN)/synflow-bench run --suite $(FASHION)/fc-ablations.toml --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/conv.toml --results build/fashion
 	$(BIN)/synflow-bench results export $(FASHION)/records.tar.gz --results build/fashion --force
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
@@ -73,6 +82,9 @@ bench-smoke: $(VENV)/.installed-dev ## run every benchmark once, untimed
 
 bench-check: $(VENV)/.installed-dev ## a minute of benchmarks as ratios, each below its limit
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s benchmarks/bench_ratios.py --benchmark-enable
+
+faults: $(VENV)/.installed-dev ## break runs in many ways for ten minutes, write the page of what is lost
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/fault_campaign.py --minutes 10 --soak 2000 --output docs/reference/faults.md
 
 scaling: $(VENV)/.installed-dev ## measure how costs grow, simulate 1,000 GPUs, write the figures of the page
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/measure_scaling.py
@@ -101,6 +113,10 @@ fashion-mnist: ## install Debian's package of Fashion-MNIST, where there is apt-
 browser: ## install Debian's Chromium and its driver for the tests of the site, where there is apt-get
 	@if ! command -v chromedriver >/dev/null && command -v apt-get >/dev/null; then \
 		$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq chromium chromium-driver; fi
+
+slurm: ## install Debian's Slurm, of which a test starts one machine, where there is apt-get
+	@if ! { command -v sbatch && command -v slurmctld && command -v slurmd && command -v munged; } >/dev/null && command -v apt-get >/dev/null; then \
+		$(AS_ROOT) apt-get update -qq && $(AS_ROOT) apt-get install -y -qq slurm-wlm munge; fi
 
 clean: ## delete the environment and all caches
 	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .hypothesis .benchmarks .import_linter_cache

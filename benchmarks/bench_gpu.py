@@ -230,7 +230,7 @@ def cells(model: str, recipe: Recipe, workers: int, size: Size, device: torch.de
 
 def conventional_cell(model: str, size: Size, device: torch.device) -> float:
     """Return the seconds of one cell in this process, with a data loader and masks in the forward pass."""
-    context = make_context(Path(), str(device), 1, (PluginFile.read(DATA),))
+    context = make_context(Resources(Path(), plugins=(PluginFile.read(DATA),)), str(device))
     data = context.data(f"made-up-{size.data}")
     pairs = torch.utils.data.TensorDataset(
         data.train.inputs(torch.arange(len(data.train))).cpu(), data.train.labels.cpu()

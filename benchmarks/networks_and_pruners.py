@@ -37,11 +37,14 @@ COMPRESSION, CLASSES, PER_CLASS = 10, 10, 1
 EXAMPLES = CLASSES * PER_CLASS
 FEWER_ROUNDS = {
     "force": "force[rounds=5]",
+    "hts": "hts[batch=10,probes=1]",
     "iter-snip": "iter-snip[rounds=5]",
     "ntk-sap": "ntk-sap[repeats=1,rounds=2]",
+    "px": "px[rounds=5]",
+    "sampled": "sampled[of=snip]",
 }
 """Pruners that would take hours on large networks, with parameters that make them as quick as the others."""
-VARIANTS = ("prospr[second_order=true]",)
+VARIANTS = ("prospr[second_order=false]",)
 """Pruners with parameters, which differ from their defaults in what they ask of a network."""
 
 OURS = {

@@ -1,168 +1,41 @@
-"""The benchmark from Python: run a suite, load results. The command line calls the same functions.
-
-Only `run` imports torch; loading and ranking results does not.
-"""
+"""The benchmark from Python: check, plan and run a suite. The command line calls the same functions."""
 
 from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synflow_bench.arguments import pruner_specs, read_argument, unregistered_classes, with_epochs
+from synflow_bench.arguments import (
+    check_executor_options,
+    compressions_of,
+    pruner_specs,
+    read_argument,
+    unregistered_classes,
+    with_epochs,
+)
 from synflow_bench.data import default_data_root
-from synflow_bench.errors import RecordError
 from synflow_bench.host import Host, PluginClass, PluginFile
-from synflow_bench.records import Metrics, Record, Result, Store, Timing
+from synflow_bench.limits import Limits
+from synflow_bench.process import ProcessState
+from synflow_bench.records import Store, key_of, read_kinds
+from synflow_bench.results import Results
 from synflow_bench.suites import (
     Suite,
-    compression_of_sparsity,
     load_suite,
     override,
     validate,
 )
 
 if TYPE_CHECKING:
-    import pandas
-
     from synflow_bench.arguments import PrunerLike
-    from synflow_bench.execution import ExecutorFactory, Plan, Resources, Summary
-    from synflow_bench.leaderboard import Leaderboard
+    from synflow_bench.execution import ExecutorFactory, Plan, Resources
 
 ALL = "all"
 """Every installed pruner, in place of a list of pruners."""
-
-
-class Results(Sequence[Result]):
-    """Recorded cells, in a fixed order.
-
-    Attributes:
-        path: The results folder.
-        summary: The counts of the run, and whether it ended early; None if the results were loaded.
-        unreadable: One line per record that cannot be read.
-        skipped: The datasets that were missing, each with the reason; their cells have no records.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        results: Iterable[Result],
-        summary: Summary | None = None,
-        unreadable: Sequence[str] = (),
-        skipped: Mapping[str, str] | None = None,
-    ) -> None:
-        self.path = path
-        self.summary = summary
-        self.unreadable = tuple(unreadable)
-        self.skipped = dict(skipped or {})
-        self._results = tuple(results)
-
-    def __len__(self) -> int:
-        return len(self._results)
-
-    def __getitem__(self, index: Any) -> Any:
-        if not isinstance(index, slice):
-            return self._results[index]
-        return Results(self.path, self._results[index], self.summary, self.unreadable, self.skipped)
-
-    def __iter__(self) -> Iterator[Result]:
-        return iter(self._results)
-
-    def __repr__(self) -> str:
-        failed = f", {len(self.failed)} failed" if self.failed else ""
-        skipped = f", dataset missing: {', '.join(self.skipped)}" if self.skipped else ""
-        return f"<Results: {len(self)} cells{failed}{skipped} in {str(self.path)!r}>"
-
-    @property
-    def failed(self) -> tuple[Result, ...]:
-        """The recorded cells that did not succeed, with the reason in `result.error`.
-
-        Cells whose dataset was missing from the start have no record; `skipped` names their datasets.
-        """
-        return tuple(result for result in self if result.status != "ok")
-
-    def records(self) -> list[Record]:
-        """Read the full records: layers, curves and provenance too.
-
-        Raises:
-            RecordError: If a record cannot be read.
-        """
-        store = Store(self.path)
-        return [record for result in self if (record := store.get(result.cell))]
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """Return one row per cell: the cell, its metrics and its timing.
-
-        Accuracies are shares from 0 to 1, and times are in seconds. A value that a cell lacks is None.
-        """
-        return [_row(result) for result in self]
-
-    def to_dataframe(self) -> pandas.DataFrame:
-        """Return the rows of `to_dicts` as a data frame.
-
-        Raises:
-            UsageError: If pandas is not installed.
-        """
-        from synflow_bench.leaderboard.data_formats import dataframe
-
-        frame = dataframe(self.to_dicts())
-        return frame if len(self) else frame.reindex(columns=list(_COLUMNS))
-
-    def leaderboard(self, baseline: str | None = None) -> Leaderboard:
-        """Aggregate the cells over their seeds, one board per setting.
-
-        Args:
-            baseline: The row that all others are compared with, paired by seed; by default none.
-
-        Raises:
-            RecordError: If no cell has succeeded.
-            UnknownNameError: If no row is called `baseline`.
-            UsageError: If `baseline` is not a name.
-        """
-        from synflow_bench.leaderboard import build_leaderboard
-
-        baseline = read_argument("baseline", baseline)
-        if not any(result.status == "ok" for result in self):
-            reason = "; ".join(self.skipped.values()) or "`failed` has the errors"
-            raise RecordError(f"no cell in {str(self.path)!r} has succeeded; {reason}")
-        return build_leaderboard(self._results, baseline=baseline)
-
-
-def load_results(path: str | Path = "results") -> Results:
-    """Load every record of a results folder.
-
-    Args:
-        path: The results folder of `run` or of `synflow-bench run --results`.
-
-    Returns:
-        The results. A record that cannot be read is left out with a warning; `unreadable` has the reason.
-
-    Raises:
-        RecordError: If the folder does not exist, or has no records.
-        UsageError: If `path` is not a path.
-
-    Example:
-        >>> import synflow_bench as sfb
-        >>> results = sfb.load_results("leaderboard/smoke/results")  # doctest: +SKIP
-        >>> results.leaderboard(baseline="random").to_markdown()  # doctest: +SKIP
-    """
-    folder = read_argument("path", path)
-    if folder.is_file():
-        raise RecordError(
-            f"{str(folder)!r} is a file; `synflow-bench results import` unpacks an archive into a folder"
-        )
-    if not folder.is_dir():
-        raise RecordError(f"no results folder {str(folder)!r}; `synflow_bench.run(results=...)` creates one")
-    unreadable: list[str] = []
-    found = Store(folder).results(unreadable)
-    if not found and not unreadable:
-        raise RecordError(f"no records in {str(folder)!r}; give the folder that a run has written")
-    for line in unreadable:
-        warnings.warn(f"{line}; it is left out", stacklevel=2)
-    return Results(folder, found, unreadable=unreadable)
 
 
 def run(
@@ -182,9 +55,15 @@ def run(
     workers: int | None = None,
     threads: int = 1,
     executor: str = "local",
+    executor_options: Mapping[str, Any] | None = None,
     results: str | Path = "results",
     data: str | Path | None = None,
+    shard: str | None = None,
+    limits: Limits | None = None,
+    checkpoint_minutes: float = 10.0,
+    checkpoint_epochs: int = 0,
     force: bool = False,
+    keep: str | Iterable[str] | None = None,
     progress: bool = True,
 ) -> Results:
     """Prune, train and record the cells of a suite, and return the results.
@@ -208,10 +87,17 @@ def run(
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         workers: The number of cells that run at the same time, at least 1; by default as many as fit.
         threads: CPU threads per worker. Results depend on this number.
-        executor: The name of an installed executor, such as "local" or "serial".
+        executor: The name of an installed executor, such as "local", "serial" or "ray".
+        executor_options: Its options, such as `{"address": "auto", "gpus": 0.5}` for "ray".
         results: The results folder.
         data: The data folder; by default the one that `SYNFLOW_BENCH_DATA` names, or one of the user's own.
+        shard: One part of the cells, such as "1/3", for machines that share no results folder.
+        limits: The limits of cells and workers, such as `Limits(cell_timeout=1800)` in seconds.
+        checkpoint_minutes: The minutes after which a running cell is saved, to continue from there after an
+            interruption; 0 for no limit of time.
+        checkpoint_epochs: The epochs after which it is saved; 0 for any number.
         force: Run recorded cells again; their old records are kept in `replaced/`.
+        keep: "masks", "weights" or both: files beside the records of the cells that this call runs.
         progress: Show progress and failures on stderr.
 
     Returns:
@@ -252,9 +138,15 @@ def run(
             workers=workers,
             threads=threads,
             executor=executor,
+            executor_options=executor_options,
             results=results,
             data=default_data_root() if data is None else data,
+            shard=shard,
+            limits=limits,
+            checkpoint_minutes=checkpoint_minutes,
+            checkpoint_epochs=checkpoint_epochs,
             force=force,
+            keep=keep,
         )
         for line in prepared.warnings:
             warnings.warn(line, stacklevel=2)
@@ -290,30 +182,39 @@ class PreparedRun:
     resources: Resources
     warnings: list[str] = field(default_factory=list)
 
-    def run(self, *, progress: bool = True) -> Results:
+    def run(self, *, progress: bool = True, log: Path | None = None) -> Results:
         """Run the missing cells, and read the records of all cells.
 
         An interrupt or an executor that cannot continue ends the run early, as `Results.summary` reports.
 
+        Args:
+            progress: Show progress and failures on stderr.
+            log: A file for the events of the run, one JSON object per line; an existing one is continued.
+
         Raises:
             UsageError: If the executor cannot use the resources.
             DeviceError: If the device is not on this machine.
-            RecordError: If a record cannot be written.
+            RecordError: If a record or the log cannot be written; before the run, if the folder or the disk
+                is such.
         """
+        from synflow_bench.events import EventLog
         from synflow_bench.progress import run_with_progress
 
         summary = run_with_progress(
-            self.plan, self.store, self.host, self.factory, self.resources, show=progress
+            self.plan,
+            self.store,
+            self.host,
+            self.factory,
+            self.resources,
+            show=progress,
+            log=EventLog(log) if log else None,
         )
-        found, unreadable = [], []
-        for cell in self.plan.cells:
-            try:
-                record = self.store.get(cell)
-            except RecordError as error:
-                unreadable.append(str(error))
-                continue
-            if record:
-                found.append(Result.of(record))
+        unreadable: list[str] = []
+        ended_early = summary.interrupted or summary.stopped or summary.detached
+        may_be_missing = {key_of(cell) for cell in (self.plan.cells if ended_early else self.plan.skipped)}
+        found = self.store.results_of(
+            self.plan.cells, unreadable, lambda cell: key_of(cell) not in may_be_missing
+        )
         skipped = {cell.setting.dataset for cell in self.plan.skipped}
         reasons = {name: line for name, line in self.plan.unavailable.items() if name in skipped}
         return Results(self.store.root, found, summary, unreadable, reasons)
@@ -335,9 +236,15 @@ def prepare(
     workers: int | None = None,
     threads: int = 1,
     executor: str = "local",
+    executor_options: Mapping[str, Any] | None = None,
     results: str | Path = "results",
     data: str | Path,
+    shard: str | None = None,
+    limits: Limits | None = None,
+    checkpoint_minutes: float = 10.0,
+    checkpoint_epochs: int = 0,
     force: bool = False,
+    keep: str | Iterable[str] | None = None,
     retry_failed: bool = True,
     host: Host | None = None,
 ) -> PreparedRun:
@@ -357,7 +264,9 @@ def prepare(
         make_plan,
         resolve_datasets,
         resolve_pruners,
+        shard_of,
     )
+    from synflow_bench.protocols import Checkpoints
 
     given: dict[str, Any] = {
         "suite": suite,
@@ -374,9 +283,14 @@ def prepare(
         "workers": workers,
         "threads": threads,
         "executor": executor,
+        "executor_options": executor_options,
         "results": results,
         "data": data,
+        "shard": shard,
+        "checkpoint_minutes": checkpoint_minutes,
+        "checkpoint_epochs": checkpoint_epochs,
         "force": force,
+        "keep": keep,
         "retry_failed": retry_failed,
     }
     given = {name: read_argument(name, value) for name, value in given.items()}
@@ -408,17 +322,33 @@ def prepare(
     specs = specs if specs or everything else list(chosen.pruners)
     resolved = resolve_pruners(specs, host) if specs else installed_pruners(host, notes.append)
     factory = host.executors.get(executor)
-    resources = Resources(given["data"], device, given["workers"] or 0, given["threads"], host.files)
+    check_executor_options(executor, factory, given["executor_options"] or {})
     store = Store(given["results"])
+    minutes, between = given["checkpoint_minutes"], given["checkpoint_epochs"]
+    saved = Checkpoints.of(store.root, minutes=minutes, epochs=between) if minutes or between else None
+    resources = Resources(
+        given["data"],
+        device,
+        given["workers"] or 0,
+        given["threads"],
+        host.files,
+        checkpoints=saved,
+        results=store.root,
+        options=given["executor_options"] or {},
+        limits=limits or Limits(),
+        keep=read_kinds(",".join(given["keep"])) if given["keep"] else (),
+    )
+    cells = cells_of(chosen, resolved, host, given["data"])
     plan = make_plan(
-        cells_of(chosen, resolved, host, given["data"]),
+        shard_of(cells, *given["shard"]) if given["shard"] else cells,
         host,
         store,
         given["data"],
         force=force,
         retry_failed=retry_failed,
     )
-    check_settings(plan, host)
+    with ProcessState.kept():
+        check_settings(plan, host)
     return PreparedRun(host, store, plan, factory, resources, [*notes, *_warnings(plan, host, store)])
 
 
@@ -435,19 +365,6 @@ def _warnings(plan: Plan, host: Host, store: Store) -> Iterator[str]:
         yield f"{cells} recorded cell{'s' * (cells > 1)} used another version of {name!r}; {again}"
 
 
-def compressions_of(compressions: Sequence[float], sparsities: Sequence[float]) -> list[float]:
-    """Return compression ratios, followed by sparsities as compression ratios.
-
-    Raises:
-        UsageError: If a sparsity is not at least 0 and below 1.
-
-    Example:
-        >>> compressions_of([2], [0.9])
-        [2, 10.0]
-    """
-    return [*compressions, *(compression_of_sparsity(each) for each in sparsities)]
-
-
 def find_suite(suite: str | Path | Suite | Mapping[str, Any], host: Host) -> Suite:
     """Return the suite of an installed name, of a TOML file, or of its fields.
 
@@ -462,23 +379,3 @@ def find_suite(suite: str | Path | Suite | Mapping[str, Any], host: Host) -> Sui
     name = str(suite)
     is_file = isinstance(suite, Path) or name.endswith(".toml") or "/" in name or "\\" in name
     return load_suite(Path(name)) if is_file and name not in host.suites else host.suites.get(name)
-
-
-_CELL_COLUMNS = (
-    *("key", "status", "dataset", "model", "protocol", "setting"),
-    *("pruner", "ablation", "target_compression", "seed"),
-)
-_COLUMNS = (*_CELL_COLUMNS, *Metrics.model_fields, *Timing.model_fields, "error")
-
-
-def _row(result: Result) -> dict[str, Any]:
-    cell, setting = result.cell, result.cell.setting
-    place = (setting.dataset_label, setting.model.name, setting.protocol.name, setting.id)
-    values = (result.key, result.status, *place, cell.row, cell.ablation, cell.compression, cell.seed)
-    return {
-        **dict.fromkeys(_COLUMNS),
-        **dict(zip(_CELL_COLUMNS, values, strict=True)),
-        **(result.metrics.model_dump() if result.metrics else {}),
-        **(result.timing.model_dump() if result.timing else {}),
-        "error": str(result.error) if result.error else None,
-    }

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
-from math import isfinite
+from math import inf, isfinite
 from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synflow_bench.errors import UsageError
 from synflow_bench.host import Host, PluginClass, pruner_name
-from synflow_bench.suites import PrunerSpec, Suite, expand_pruners, validate
+from synflow_bench.suites import PrunerSpec, Suite, compression_of_sparsity, expand_pruners, validate
 
 if TYPE_CHECKING:
     from synflow_bench.pruning import Pruner
@@ -90,6 +90,19 @@ def _number(value: Any) -> float:
     return int(value) if isinstance(value, Integral) else float(value)
 
 
+def _not_negative(value: Any) -> float:
+    number = _number(value)
+    if not 0 <= number < inf:
+        raise ValueError
+    return number
+
+
+def _count(value: Any) -> int:
+    if _integer(value) < 0:
+        raise ValueError
+    return _integer(value)
+
+
 def _path(value: Any) -> Path:
     return Path(_of_type(str, Path)(value))
 
@@ -111,6 +124,32 @@ def _seeds(value: Any) -> int | list[int]:
         raise TypeError
     found: int | list[int] = _list_of(_integer)(value) if isinstance(value, Iterable) else _integer(value)
     return found
+
+
+def _options(value: Any) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise TypeError
+    return {_NAME(name): str(each) for name, each in value.items()}
+
+
+def check_executor_options(name: str, factory: Any, options: Mapping[str, str]) -> None:
+    """Refuse options that an executor does not have; it names those that it has in its attribute `options`.
+
+    Raises:
+        UsageError: There is one.
+    """
+    known = sorted(getattr(factory, "options", ()))
+    for option in options:
+        if option not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise UsageError(f"executor {name!r} has no option {option!r}; {has}")
+
+
+def _shard(value: Any) -> tuple[int, int]:
+    number, count = (int(part) for part in _NAME(value).split("/"))
+    if not 1 <= number <= count:
+        raise ValueError
+    return number, count
 
 
 def _overrides(value: Any) -> dict[str, Any] | list[str]:
@@ -142,9 +181,14 @@ _ARGUMENTS: dict[str, tuple[Reader, str, bool]] = {
     "workers": (_positive, "a whole number from 1 on, or leave it out for as many as fit", True),
     "threads": (_positive, "a whole number from 1 on", False),
     "executor": (_NAME, 'a name, such as "local"', False),
+    "executor_options": (_options, 'a mapping, such as {"address": "auto"}', True),
     "results": (_path, "the path of a folder", False),
+    "shard": (_shard, 'a part and the number of parts, such as "1/3", "2/3" and "3/3"', True),
     "data": (_path, "the path of a folder", True),
+    "checkpoint_minutes": (_not_negative, "minutes, such as 10, or 0", False),
+    "checkpoint_epochs": (_count, "a number of epochs, such as 1, or 0", False),
     "force": (_FLAG, "True or False", False),
+    "keep": (_list_of(_NAME), 'names, such as ["masks", "weights"]', True),
     "retry_failed": (_FLAG, "True or False", False),
     "progress": (_FLAG, "True or False", False),
     "baseline": (_NAME, 'the name of a row, such as "random"', True),
@@ -240,3 +284,16 @@ def pruner_specs(pruners: Iterable[PrunerLike], host: Host) -> list[PrunerSpec]:
             _check_finite(name, parameters)
             specs.append(PrunerSpec(name=name, parameters=parameters))
     return specs
+
+
+def compressions_of(compressions: Sequence[float], sparsities: Sequence[float]) -> list[float]:
+    """Return compression ratios, followed by sparsities as compression ratios.
+
+    Raises:
+        UsageError: If a sparsity is not at least 0 and below 1.
+
+    Example:
+        >>> compressions_of([2], [0.9])
+        [2, 10.0]
+    """
+    return [*compressions, *(compression_of_sparsity(each) for each in sparsities)]

@@ -18,7 +18,16 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5
 """Okabe & Ito's colors, distinguishable with every common color vision, without the yellow that fades on
 white, and with a darker violet and a gray."""
 
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "stroke")
+SHAPES = (
+    "circle",
+    "square",
+    "triangle-up",
+    "diamond",
+    "cross",
+    "triangle-down",
+    "triangle-right",
+    "triangle-left",
+)
 """Shapes of points: a color is never the only difference."""
 
 _DASHES = ((1, 0), (6, 3), (2, 2), (8, 2, 2, 2))

@@ -356,17 +356,28 @@ TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-3}
 
 
 @torch.no_grad()
-def same_logits(whole: MaskedNetwork, small: MaskedNetwork, input_shape: tuple[int, ...]) -> bool:
-    """Return True if both give the same logits in training and in eval mode, and draw no random numbers.
+def same_logits(
+    whole: MaskedNetwork,
+    small: MaskedNetwork,
+    input_shape: tuple[int, ...],
+    modes: tuple[bool, ...] = (False, True),
+) -> bool:
+    """Return True if both give the same logits in eval and in training mode, and draw no random numbers.
 
     The numbers that dropout draws depend on the number of nodes. Neither network is changed.
+
+    Args:
+        whole: A network and its masks.
+        small: The other one.
+        input_shape: The shape of one example.
+        modes: The modes to compare: False for eval mode, True for training mode.
     """
     device = next(whole[0].parameters()).device
     # In double precision rounding explains no difference, whatever the device does to float32.
     dtype = torch.float32 if device.type == "mps" else torch.float64
     inputs = torch.randn(EXAMPLES, *input_shape, generator=torch.Generator().manual_seed(0))
     inputs = inputs.to(device, dtype)
-    for training in (False, True):
+    for training in modes:
         with _watch_draws(device) as drawn:
             expected, found = (_logits(each, inputs, training=training) for each in (whole, small))
         if drawn or expected.shape != found.shape:

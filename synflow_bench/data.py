@@ -10,7 +10,8 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
+from hashlib import sha256
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, get_type_hints
 
 import platformdirs
@@ -171,6 +172,25 @@ class Dataset(ABC):
     def by_hand(self, root: Path) -> str | None:  # noqa: ARG002  for those that override it
         """Say how to get the files below `root` if they cannot be downloaded; None if they can."""
         return None
+
+
+_PART = 2**14
+"""Examples that are hashed at once."""
+
+
+def data_digest(splits: Splits) -> str:
+    """Return the sha256 of the examples of a dataset, in hex; of a streamed one, of its items and labels."""
+    digest = sha256()
+    for split in (splits.train, splits.test):
+        if isinstance(split, StreamedSplit):
+            items = (PurePath(item).name for item in split.items)
+            digest.update("\n".join(items).encode("utf-8", "surrogateescape"))
+        else:
+            digest.update(repr(tuple(split.images.shape)).encode())
+            for start in range(0, len(split), _PART):  # windows of a text overlap in memory
+                digest.update(split.images[start : start + _PART].contiguous().numpy().data)
+        digest.update(split.labels.contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 LABEL = "name"

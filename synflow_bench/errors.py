@@ -8,12 +8,16 @@
     ├── PluginError             a plugin that breaks the contract
     ├── ScoreError              scores that cannot be ranked
     ├── ModelError              a network that cannot be built or pruned
+    ├── NotDefinedError         a method that is not defined for this network and compression
     ├── DataError               a dataset whose files are damaged
     │   └── DataMissingError    a dataset that is not on this machine
     └── RecordError             a record or another file of results that cannot be read or written
 
 The command line prints the message of a `HandledError` and exits with its `exit_code`. Any other exception is
 a bug of synflow-bench or of a plugin and keeps its traceback.
+
+Text from plugins and from records of others goes through `printable` on its way to a terminal, and through
+`capped` on its way to a record.
 """
 
 from __future__ import annotations
@@ -34,6 +38,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,63}")
 _FRAME = re.compile(r'^[ |]*File "(.+?)", line (\d+)', re.MULTILINE)
 _INSTALLED = {"site-packages", "dist-packages"}
 _LIBRARIES = {"synflow_bench", "torch", "torchvision"}
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_FORMULA = {"=", "+", "-", "@", "\t", "\r"}
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 class HandledError(Exception):
@@ -78,6 +85,19 @@ class ScoreError(HandledError):
 
 class ModelError(HandledError):
     """A network that cannot be built for this input, or that has nothing to prune."""
+
+
+class NotDefinedError(HandledError):
+    """A pruning method that is not defined for this network at this compression; a pruner may raise it.
+
+    In a run, the cell is not a failure: its record has the status `skipped`, and no board ranks it.
+
+    Args:
+        reason: The part of the method's definition that cannot be met, in one line.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"not defined here: {reason}")
 
 
 class DataError(HandledError):
@@ -138,11 +158,72 @@ def one_line(error: BaseException, *, with_type: bool = True, first_line: bool =
         >>> one_line(SystemExit())
         'SystemExit'
     """
-    name, text = type(error).__name__, str(error)
-    message = " ".join((text.partition("\n")[0] if first_line else text).split())
+    name, text = printable(type(error).__name__), _message_of(error)
+    message = printable(capped(text.partition("\n")[0] if first_line else text))
     if with_type:
         return f"{name}: {message}" if message else name
     return message or name
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException as another:  # the code of a plugin, which may raise anything
+        if isinstance(another, KeyboardInterrupt):
+            raise
+        return f"(its message cannot be read: {type(another).__name__})"
+
+
+LONGEST_TEXT = 10_000
+"""The most characters of a text of a plugin in a message or a record."""
+
+
+def capped(text: str, most: int = LONGEST_TEXT) -> str:
+    """Return `text` without the middle if it is longer than `most`, and without lone surrogates.
+
+    A record is JSON in UTF-8, which has no code for half of a surrogate pair.
+
+    Example:
+        >>> capped("a" * 100, most=20)
+        'aaaaaaaaaa [80 more characters] aaaaaaaaaa'
+    """
+    if len(text) > most:
+        half = most // 2
+        text = f"{text[:half]} [{len(text) - 2 * half} more characters] {text[-half:]}"
+    return _SURROGATE.sub(_REPLACEMENT, text)
+
+
+def printable(text: str) -> str:
+    """Return `text` in one line, with control characters replaced.
+
+    Text from plugins and records may hold codes that a terminal obeys, or that turn the direction of writing.
+
+    Example:
+        >>> printable("two\\nlines")
+        'two lines'
+    """
+    return _replaced(" ".join(text.split()))
+
+
+def without_formula(text: str) -> str:
+    """Return `text` for a cell of a CSV, with a quote before what a spreadsheet would run as a formula.
+
+    Example:
+        >>> without_formula("=HYPERLINK(0)"), without_formula("snip")
+        ("'=HYPERLINK(0)", 'snip')
+    """
+    return f"'{text}" if text[:1] in _FORMULA else text
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` with its lines and indentation, and with other control characters replaced."""
+    return "\n".join(map(_replaced, text.expandtabs(4).splitlines()))
+
+
+def _replaced(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _REPLACEMENT for letter in text)
 
 
 def raised_at(traceback: str) -> str | None:

@@ -1,13 +1,19 @@
-"""Atomic writes, with the permissions that the user gives new files; and names that systems leave behind."""
+"""Atomic writes, with the permissions of the user's new files; locks; and names that systems leave behind."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from synflow_bench.errors import RecordError
+
+_TEMPORARY = ".tmp"
+"""The end of the names of temporary files; they begin with a dot."""
 
 _LEFT_BEHIND = {
     "lost+found",
@@ -32,9 +38,7 @@ def is_clutter(name: str) -> bool:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing. Missing parent folders are made.
-
-    At every moment the old file or the new one is at `path`, even if the process is killed.
+    """Write a whole file or nothing, as `replacement` does.
 
     Args:
         path: The file to write; an existing one is replaced.
@@ -51,8 +55,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 def replacement(path: Path) -> Iterator[Path]:
     """Yield an empty temporary file beside `path`, which takes its place when the block ends without error.
 
-    After an error it is deleted. Use it for content that is too large to hold in memory, and
-    `write_atomically` for the rest.
+    At every moment the old file or the new one is at `path`, even if the process is killed or the machine
+    loses power. After an error the temporary file is deleted. The target of a symbolic link is written, not
+    the link; a device or a pipe such as `/dev/null` receives the content and stays what it is.
+
+    Use it for content that is too large to hold in memory, and `write_atomically` for the rest.
 
     Args:
         path: The file to write; an existing one is replaced. Missing parent folders are made.
@@ -63,19 +70,106 @@ def replacement(path: Path) -> Iterator[Path]:
     Raises:
         RecordError: The file cannot be written; the old one, if any, is unchanged.
     """
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}-{os.urandom(4).hex()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # mkstemp and safetensors make files that only their owner can read; results are shared.
-        with temporary.open("xb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        is_special = path.exists() and not (path.is_file() or path.is_dir())
+        with _copied_to(path) if is_special else _renamed_to(Path(os.path.realpath(path))) as temporary:
+            yield temporary
     except OSError as error:
         raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _copied_to(device: Path) -> Iterator[Path]:
+    with TemporaryDirectory() as folder:
+        temporary = Path(folder, "content")
+        temporary.touch()
+        yield temporary
+        with temporary.open("rb") as source, device.open("wb") as sink:
+            shutil.copyfileobj(source, sink)
+
+
+@contextmanager
+def _renamed_to(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".{path.stem[:100]}-{os.getpid()}-{os.urandom(4).hex()}{_TEMPORARY}")
+    make_folder(path.parent)
+    try:
+        # mkstemp and safetensors make files that only their owner can read; results are shared.
+        with temporary.open("xb") as held:
+            mode = os.fstat(held.fileno()).st_mode
+            _lock(held.fileno())  # until it is renamed, so that `remove_stale` leaves it alone
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        sync_folder(path.parent)
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its missing parents, so that they are there after a loss of power too."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Write the names in a folder to disk: after a rename, the file is there but its name may be lost."""
+    with suppress(OSError):  # some file systems cannot
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time run the block, on every machine that shares the folder of the file `path`.
+
+    The lock is the kernel's, so it ends with its process. On a file system without locks the block runs
+    without one.
+
+    Raises:
+        RecordError: The file cannot be made.
+    """
+    try:
+        make_folder(path.parent)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, *, wait: bool = True) -> bool:
+    """Lock an open file; return False if another process has it, and True if there are no locks here."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def remove_stale(folder: Path) -> int:
+    """Delete the temporary files below `folder` that killed processes have left; return their number.
+
+    Those that a process is writing, here or on another machine, are locked and stay.
+    """
+    removed = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(".") and name.endswith(_TEMPORARY):
+                with suppress(OSError), Path(place, name).open("rb+") as file:
+                    if _lock(file.fileno(), wait=False):
+                        Path(place, name).unlink()
+                        removed += 1
+    return removed

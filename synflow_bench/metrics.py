@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils.rnn import PackedSequence
 
-from synflow_bench.graph import Graph, Untraceable, effective_masks, in_mode, plain_attention
+from synflow_bench.graph import Graph, Untraceable, effective_masks, in_mode, plain_attention, reachable
 from synflow_bench.pruning.prunable import ATTENTION, LINEAR, RECURRENT, left_out, original_names, tensors_of
 from synflow_bench.records import Layer
 
@@ -28,8 +28,10 @@ class Size:
         density: Kept over prunable weights.
         compression: Prunable over kept weights.
         compression_all: The parameters of the dense network over those of the masked one.
-        theoretical_speedup: MACs of the dense over those of the masked network; None where no MAC is left.
-            Masks only simulate sparsity: no network runs faster by them.
+        theoretical_speedup: MACs of the dense over those of the masked network; None where no path is left.
+            Only weights on a path from input to output count, in both networks; all (kept) weights do where
+            `not_followed` says why paths are not known. Masks only simulate sparsity: no network runs faster
+            by them.
         collapsed_layers: The layers without effective weights, or without kept weights where effective ones
             are not known.
         effective_compression: Prunable over effective weights: those on a path of kept weights from input to
@@ -73,35 +75,59 @@ def measure_size(
         >>> (size.compression, size.effective_compression)
         (1.1111111111111112, 2.0)
     """
-    effective: dict[str, int] = {}
-    unknown = None
-    if graph is None:
-        unknown = "the network was not traced"
-    elif isinstance(graph, Untraceable):
-        unknown = graph.reason
-    elif hidden := sorted(graph.opaque & masks.keys()):
-        unknown = f"cannot follow {hidden[0]!r}: it is not used as it is, but to compute with"
-    else:
-        effective = {name: int(m.count_nonzero()) for name, m in effective_masks(graph, masks).items()}
-    layers = tuple(_layer(name, mask, uses, effective.get(name)) for name, mask in masks.items())
-    size, kept = sum(layer.size for layer in layers), sum(layer.kept for layer in layers)
-    on_paths = sum(effective.values())
     parameters = dict(model.named_parameters())
+    dense = {name: torch.ones_like(parameters[name], dtype=torch.bool) for name in uses if name in parameters}
+    left = {**dense, **masks}
+    if (unknown := _unknown(graph, masks)) is None and isinstance(graph, Graph):
+        followed = masks.keys() | (graph.names - graph.opaque)
+        for each in (dense, left):
+            each |= effective_masks(graph, {name: each[name] for name in followed & each.keys()})
+    effective = {name: None if unknown else int(left[name].count_nonzero()) for name in masks}
+    layers = tuple(_layer(name, mask, uses, effective[name]) for name, mask in masks.items())
+    size, kept = sum(layer.size for layer in layers), sum(layer.kept for layer in layers)
+    on_a_path = sum(filter(None, effective.values()))
     total = sum(parameter.numel() for parameter in parameters.values())
-    dense_macs = sum(_sum_uses(count, _tensor_at(model, name)) for name, count in uses.items())
-    kept_macs = dense_macs - sum(
-        _sum_uses(uses.get(name, 0), ~mask, mask=True) for name, mask in masks.items()
-    )
+    has_path = bool(unknown or on_a_path) or _joins(graph, left)
+    dense_macs, kept_macs = count_macs(model, uses, dense), count_macs(model, uses, left)
     return Size(
         layers=layers,
         density=kept / size,
         compression=size / kept,
         compression_all=total / (total - size + kept),
-        theoretical_speedup=dense_macs / kept_macs if kept_macs else None,
+        theoretical_speedup=dense_macs / kept_macs if kept_macs and has_path else None,
         collapsed_layers=tuple(layer.name for layer in layers if _has_collapsed(layer, graph)),
-        effective_compression=size / on_paths if on_paths else None,
+        effective_compression=size / on_a_path if on_a_path else None,
         not_followed=unknown,
         left_out=left_out(model, masks),
+    )
+
+
+def _unknown(graph: Graph | Untraceable | None, masks: Mapping[str, Tensor]) -> str | None:
+    """Return the reason why the paths that `masks` leave are not known, if they are not."""
+    if graph is None:
+        return "the network was not traced"
+    if isinstance(graph, Untraceable):
+        return graph.reason
+    if hidden := sorted(graph.opaque & masks.keys()):
+        return f"cannot follow {hidden[0]!r}: it is not used as it is, but to compute with"
+    return None
+
+
+def _joins(graph: Graph | Untraceable | None, masks: Mapping[str, Tensor]) -> bool:
+    """Return True if a path leads from input to output, past all weights that can be pruned."""
+    return isinstance(graph, Graph) and bool(reachable(graph, masks).from_input[graph.outputs].any())
+
+
+def count_macs(model: nn.Module, uses: Uses, masks: Mapping[str, Tensor]) -> int:
+    """Count the multiply-accumulates of one example: the uses of the entries that masks keep.
+
+    Of a tensor without a mask, all entries count.
+    """
+    return sum(
+        _sum_uses(count, masks[name], mask=True)
+        if name in masks
+        else _sum_uses(count, _tensor_at(model, name))
+        for name, count in uses.items()
     )
 
 

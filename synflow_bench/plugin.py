@@ -11,10 +11,12 @@ _PRESETS = Path(__file__).parent / "suites" / "presets"
 
 @hookimpl
 def synflow_bench_executors() -> dict[str, str]:
-    """Register the executors: one cell after another in this process, or a pool of local processes."""
+    """Register the executors: in this process, in local processes, on a Ray or on a Slurm cluster."""
     return {
         "serial": "synflow_bench.execution.executor:SerialExecutor",
         "local": "synflow_bench.execution.local:LocalExecutor",
+        "ray": "synflow_bench.execution.ray:RayExecutor",
+        "slurm": "synflow_bench.execution.slurm:SlurmExecutor",
     }
 
 

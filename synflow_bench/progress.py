@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from heapq import nlargest
 from pathlib import Path
 from statistics import fmean
-from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -23,9 +23,13 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from synflow_bench.execution import ExecutorFactory, Plan, Resources, Summary, run_plan
+from synflow_bench.errors import printable
+from synflow_bench.events import HostWatcher, Watcher
+from synflow_bench.execution import ExecutorFactory, Plan, Resources, Summary, run_plan, shared_cells
 from synflow_bench.host import Host, RunFinished, RunStarted
 from synflow_bench.records import Epoch, Failure, Record, Store, key_of
+from synflow_bench.runs import CellProgress, RunState, clock
+from synflow_bench.signals import interrupted_by_signals
 from synflow_bench.suites import Cell
 
 LINE_INTERVAL = 10.0
@@ -33,6 +37,12 @@ LINE_INTERVAL = 10.0
 
 LONGEST_SILENCE = 60.0
 """The seconds after which a plain line is printed even if no cell has finished."""
+
+PRINTED_SLOWEST = 3
+"""The number of slowest cells that are named at the end."""
+
+PRINTED_COMMANDS = 50
+"""The number of failures that are named at the end."""
 
 PRINTED_FAILURES = 3
 """The number of failures with the same message that are printed; further ones are counted."""
@@ -46,6 +56,8 @@ def run_with_progress(
     resources: Resources,
     *,
     show: bool = True,
+    log: Watcher | None = None,
+    since: float | None = None,
 ) -> Summary:
     """Run the missing cells of `plan` on an executor of `factory`, and report to the user and to loggers.
 
@@ -56,6 +68,9 @@ def run_with_progress(
         factory: The executor to make.
         resources: The data folder, the device, the workers and their threads.
         show: Show progress and failures on stderr. Loggers are called in either case.
+        log: Another part that watches the run.
+        since: Records of other runs count that are not older than this, by the clock of the file system; by
+            default than this run.
 
     Returns:
         The counts of cells, and whether the run ended early.
@@ -66,43 +81,46 @@ def run_with_progress(
         RecordError: If a record cannot be written.
     """
     progress = Progress(plan, store.root, sys.stderr, show=show)
+    watchers: list[Watcher] = [progress, HostWatcher(host), *([log] if log else [])]
 
-    def epoch_finished(cell: Cell, epoch: Epoch) -> None:
-        progress.epoch_finished(cell, epoch)
-        host.epoch_finished(cell, epoch)
+    def call(event: str, *values: Any) -> None:
+        for watcher in watchers:
+            getattr(watcher, event)(*values)
 
-    def cell_finished(record: Record) -> None:
-        progress.cell_finished(record)
-        host.cell_finished(record)
-
-    executor = factory(resources, epoch_finished)
+    executor = factory(resources, partial(call, "epoch_finished"))
     known = len(plan.recorded) + len(plan.failed)
-    host.run_started(RunStarted(store.root, len(plan.cells), known))
-    with progress.shown(executor.workers), _terminate_as_interrupt():
-        summary = run_plan(plan, store, executor, cell_finished)
-    ended = (summary.ok, summary.failed, summary.skipped)
-    host.run_finished(RunFinished(store.root, len(plan.cells), known, *ended))
+    started = RunStarted(store.root, len(plan.cells), known)
+    with ExitStack() as cleanup:
+        shared = None
+        if plan.missing:
+            cleanup.callback(executor.close)
+            store.check_writable(plan.missing)
+            shared, run_file = cleanup.enter_context(shared_cells(store, forced=plan.forced, since=since))
+            run_file.show(progress.describe)
+            shared.on_start = partial(call, "cell_started")
+            shared.on_return = partial(call, "cell_returned")
+            shared.on_found = partial(call, "cell_found")
+            shared.on_neighbor = partial(call, "neighbor_found")
+        call("run_started", started, executor.workers)
+        cleanup.enter_context(progress.shown(executor.workers))
+        cleanup.enter_context(interrupted_by_signals())
+        if shared:
+            shared.name_others()
+        summary = run_plan(
+            plan,
+            store,
+            executor,
+            partial(call, "cell_finished"),
+            shared,
+            max_failures=resources.limits.max_failures,
+        )
+    ended = summary.ok, summary.failed, summary.skipped
+    call("run_finished", RunFinished(store.root, len(plan.cells), known, *ended))
+    progress.print_end()
     return summary
 
 
-@contextmanager
-def _terminate_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM, with which batch systems end a job, like Ctrl-C: finished cells are kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set signal handlers
-        return
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class Progress:
+class Progress(Watcher):
     """The progress of a run: cells done and failed, the running cells, and the time left.
 
     On a terminal it is a live display. Elsewhere it is plain lines: one at the start, at most one per
@@ -119,12 +137,15 @@ class Progress:
         self._results = results
         self._console = Console(file=stream, quiet=not show)
         self._plan = plan
-        self._total, self._done, self._failed = len(plan.missing), 0, 0
+        self._total, self._done, self._failed, self._found = len(plan.missing), 0, 0, 0
         self._left = TimeLeft(plan.missing)
         self._started = self._last_line = time.monotonic()
         self._stopped = threading.Event()
         self._messages = Counter[str]()
-        self._running: dict[str, tuple[Cell, Epoch]] = {}
+        self._running: dict[str, tuple[Cell, Epoch | None]] = {}
+        self._failures: list[tuple[str, str]] = []
+        self._slowest: list[tuple[float, str, str]] = []
+        self._ok = 0
         columns = (BarColumn(), MofNCompleteColumn(), TextColumn("cells"), TimeElapsedColumn())
         self._bar = Bar(*columns, TextColumn("{task.description}"), console=self._console)
         self._task = self._bar.add_task("", total=self._total)
@@ -150,24 +171,82 @@ class Progress:
             finally:
                 self._stopped.set()
 
+    def neighbor_found(self, title: str) -> None:
+        """Print that other runs do a part of the cells."""
+        line = f"warning: {str(self._results)!r} and its cells are shared with {printable(title)}"
+        self._console.print(Text(line, "yellow"), soft_wrap=True)
+
+    def cell_started(self, cell: Cell) -> None:
+        """Count a running cell."""
+        self._running[key_of(cell)] = cell, None
+
+    def cell_returned(self, cell: Cell) -> None:
+        """Count a cell as waiting again."""
+        self._running.pop(key_of(cell), None)
+
     def epoch_finished(self, cell: Cell, epoch: Epoch) -> None:
         """Show how far a running cell is."""
         self._left.epoch_finished(cell, epoch, time.monotonic())
         self._running[key_of(cell)] = cell, epoch
 
+    def cell_found(self, record: Record) -> None:
+        """Count a cell that another run has recorded."""
+        self._found += 1
+        self._count_record(record)
+
     def cell_finished(self, record: Record) -> None:
         """Count a cell, and print its failure if few had the same message."""
+        if record.timing and record.status == "ok":
+            self._ok += 1
+            self._slowest.append((record.timing.total_seconds, record.key, record.cell.title))
+            self._slowest = nlargest(PRINTED_SLOWEST, self._slowest)
+        for line in record.provenance.warnings:
+            self._print_warning(record, line)
+        self._count_record(record)
+
+    def _count_record(self, record: Record) -> None:
         self._done += 1
         self._left.cell_finished(record)
         self._running.pop(record.key, None)
         if record.error:
-            self._failed += 1
+            if not record.error.not_defined:
+                self._failed += 1
+                self._failures.append((record.key, f"{record.cell.title}: {record.error.kind}"))
             self._print_failure(record, record.error)
-        for line in record.provenance.warnings:
-            self._print_warning(record, line)
         since = time.monotonic() - self._last_line
         if not self._console.is_terminal and (since >= LINE_INTERVAL or self._done == self._total):
             self._print_counts()
+
+    def describe(self, state: RunState) -> RunState:
+        """Return the state of the run for its file; another thread calls it."""
+        return state.model_copy(
+            update={
+                "workers": self._left.workers,
+                "cells": self._total,
+                "done": self._done,
+                "failed": self._failed,
+                "elsewhere": self._found,
+                "seconds_left": self._seconds_left(),
+                "running": tuple(_running(*each) for each in list(self._running.items())),
+            }
+        )
+
+    def print_end(self) -> None:
+        """Print the slowest cells and all failures, each as the command that shows its record."""
+        failures = [*self._failures, *((key_of(cell), cell.title) for cell in self._plan.failed)]
+        if self._ok > PRINTED_SLOWEST:
+            slowest = [(key, f"{title}: {clock(seconds)}") for seconds, key, title in self._slowest]
+            self._print_commands("slowest cells:", slowest)
+        if failures:
+            self._print_commands("more about each failure:", failures[:PRINTED_COMMANDS])
+        if len(failures) > PRINTED_COMMANDS:
+            hidden = len(failures) - PRINTED_COMMANDS
+            self._print(f"  and {hidden} more; `synflow-bench results list` lists all records")
+
+    def _print_commands(self, heading: str, commands: Sequence[tuple[str, str]]) -> None:
+        self._print(heading)
+        for key, text in commands:
+            self._print(f"  {show_command(key, self._results)}  # {printable(text)}")
 
     def tick(self) -> None:
         """Print a line if there was none for a while."""
@@ -179,7 +258,7 @@ class Progress:
             self.tick()
 
     def _print_failure(self, record: Record, error: Failure) -> None:
-        message = str(error)
+        message = error.message if error.not_defined else str(error)
         self._messages[message] += 1
         if self._messages[message] > PRINTED_FAILURES:
             return
@@ -189,14 +268,14 @@ class Progress:
             parts.append(f"`{show_command(record.key, self._results)}` prints the traceback")
         if self._messages[message] == PRINTED_FAILURES:
             parts.append("more of the same are only counted")
-        self._console.print(Text("; ".join(parts), "red"), soft_wrap=True)
+        self._console.print(Text(printable("; ".join(parts)), "red"), soft_wrap=True)
 
     def _print_warning(self, record: Record, line: str) -> None:
         pruner = record.cell.pruner.label
         self._messages[f"{pruner}: {line}"] += 1
         if self._messages[f"{pruner}: {line}"] == 1:  # the same masks have the same cause at every seed
             text = f"warning: {record.cell.title}: {line}; more of the same are not printed"
-            self._console.print(Text(text, "yellow"), soft_wrap=True)
+            self._console.print(Text(printable(text), "yellow"), soft_wrap=True)
 
     def _print_counts(self) -> None:
         self._last_line = time.monotonic()
@@ -213,8 +292,14 @@ class Progress:
             return f"took {clock(now - self._started)}"
         if not self._done and not self._running:
             return "starting"
-        left = self._left.seconds(now)
+        left = self._seconds_left()
         return "" if left is None else f"about {clock(left)} left"
+
+    def _seconds_left(self) -> float | None:
+        left = self._left.seconds(time.monotonic())
+        if left is None or not self._done:
+            return left
+        return max(0.0, left) * (self._done - self._found) / self._done  # others do their share
 
     def _render(self) -> Group:
         self._bar.update(self._task, completed=self._done, description=self._time())
@@ -227,8 +312,8 @@ class Progress:
             table.add_column(no_wrap=keeps_its_width)
         for cell, epoch in list(self._running.values()):
             title = Text(f"  {cell.title}", overflow="ellipsis", no_wrap=True)
-            state = f"epoch {epoch.epoch}/{cell.setting.recipe.epochs}"
-            table.add_row(title, state, f"test {epoch.test_top1:.1%}", style="dim")
+            state = f"epoch {epoch.epoch}/{cell.setting.recipe.epochs}" if epoch else "started"
+            table.add_row(title, state, f"test {epoch.test_top1:.1%}" if epoch else "", style="dim")
         return table
 
 
@@ -310,16 +395,13 @@ def show_command(key: str, results: Path) -> str:
     return shlex.join(command)
 
 
-def clock(seconds: float) -> str:
-    """Format seconds as minutes and seconds, or with hours.
-
-    Example:
-        >>> clock(7), clock(754), clock(3723)
-        ('0:07', '12:34', '1:02:03')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def _running(key: str, cell: tuple[Cell, Epoch | None]) -> CellProgress:
+    title, epochs, point = printable(cell[0].title), cell[0].setting.recipe.epochs, cell[1]
+    if point is None:
+        return CellProgress(key=key, title=title, epochs=epochs)
+    return CellProgress(
+        key=key, title=title, epochs=epochs, epoch=point.epoch, test_top1=round(point.test_top1, 4)
+    )
 
 
 def _count(number: int, noun: str) -> str:

@@ -105,7 +105,7 @@ def _attribute(words: list[str], kind: Kind) -> str:
 def _render(names: Names, kind: Kind) -> Iterator[tuple[str, str]]:
     """Yield the path and the text of each file."""
     # The files are Python, TOML, YAML and Markdown, which escaping for HTML would break.
-    environment = Environment(  # noqa: S701
+    environment = Environment(  # noqa: S701  # nosec B701
         loader=PackageLoader("synflow_bench"),
         undefined=StrictUndefined,
         keep_trailing_newline=True,

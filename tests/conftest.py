@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,9 +15,15 @@ from typing import Any
 import pytest
 
 from synflow_bench.records import Epoch, Failure, Layer, Metrics, Provenance, Record, Timing, key_of
-from synflow_bench.suites import DENSE, Cell, ModelSpec, PrunerSpec, Recipe, Revisions, Setting
+from synflow_bench.suites import DENSE, Cell, ModelSpec, PrunerSpec, Recipe, Revisions, Setting, label_of
 
 MakeRecord = Callable[..., Record]
+
+
+def pytest_configure() -> None:
+    """Handle the signals of a terminal, which a shell tells processes in the background to ignore."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
@@ -35,13 +42,18 @@ def _record(
     setting: Setting | None = None,
     ablation: str = "none",
     label: str | None = None,
+    parameters: dict[str, Any] | None = None,
     revisions: Revisions | None = None,
     message: str = "scores of 'fc1' are constant",
     prune_seconds: float = 0.5,
     **metrics: Any,
 ) -> Record:
     name = pruner.partition("[")[0]
-    spec = PrunerSpec.model_validate(pruner).model_copy(update={"label": pruner if label is None else label})
+    spec = PrunerSpec.model_validate(pruner)
+    if parameters is not None:
+        spec = PrunerSpec(name=name, parameters=parameters)
+        label = label_of(name, parameters) if label is None else label
+    spec = spec.model_copy(update={"label": pruner if label is None else label})
     cell = Cell(
         setting=setting or digits(),
         pruner=spec,
@@ -62,7 +74,7 @@ def _record(
         timing=Timing(prune_seconds=prune_seconds, train_seconds=1.0, total_seconds=1.5) if ok else None,
         provenance=provenance(),
         error=None if ok else Failure(kind="ScoreError", message=message),
-    )
+    ).sealed()
 
 
 def digits(**recipe: Any) -> Setting:

@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 
 from synflow_bench import errors
 from synflow_bench.errors import (
+    LONGEST_TEXT,
     HandledError,
     UnknownNameError,
+    capped,
     did_you_mean,
     is_plain_name,
     one_line,
     raised_at,
+    without_formula,
 )
 
 
@@ -95,3 +98,50 @@ def test_the_innermost_line_is_named() -> None:
     text = "".join(f'  File "{file}", line {line}, in score\n' for file, line in places)
     assert raised_at(text) == "inner.py:14"
     assert raised_at("") is None
+
+
+class HostileError(Exception):
+    def __init__(self, act: Callable[[], str]) -> None:
+        super().__init__()
+        self.act = act
+
+    def __str__(self) -> str:
+        return self.act()
+
+
+def fail() -> str:
+    raise ValueError("no message")
+
+
+def leave() -> str:
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize("act", [fail, leave, lambda: 7, lambda: None])
+def test_a_message_that_cannot_be_read_is_said_to_be_such(act: Callable[[], str]) -> None:
+    assert one_line(HostileError(act)).startswith("HostileError: (its message cannot be read: ")
+
+
+@pytest.mark.parametrize(
+    "message", ["a" * 50_000_000, "\udcff", "\x1b]0;title\x07", "\x1b[2J", "\u202eevil", "\x00", "\x9b31m"]
+)
+def test_a_message_is_short_and_obeyed_by_no_terminal(message: str) -> None:
+    line = one_line(ValueError(message))
+    assert len(line) < 1.1 * LONGEST_TEXT
+    assert line.isprintable()
+    line.encode()
+
+
+@given(st.text(st.characters(exclude_categories=[])), st.integers(2, 50))
+def test_capped_text_can_be_written_as_utf_8_and_keeps_its_ends(text: str, most: int) -> None:
+    short = capped(text, most)
+    short.encode()
+    assert len(short) <= most + len(f" [{len(text)} more characters] ")
+    if text.isascii() and len(text) <= most:
+        assert short == text
+
+
+@given(st.text())
+def test_no_text_of_a_csv_begins_like_a_formula(text: str) -> None:
+    assert without_formula(text)[:1] not in set("=+-@\t\r")
+    assert without_formula(text).removeprefix("'") == text.removeprefix("'")

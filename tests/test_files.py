@@ -7,12 +7,13 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from synflow_bench.errors import RecordError
-from synflow_bench.files import replacement, write_atomically
+from synflow_bench.files import locked, remove_stale, replacement, write_atomically
 
 KILLED_BEFORE_RENAME = """
 import os, signal, sys
@@ -66,3 +67,95 @@ def test_a_place_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path
     with pytest.raises(RecordError, match="cannot write") as error:
         write_atomically(path, "text")
     assert repr(str(path)) in str(error.value)
+
+
+def test_the_target_of_a_link_is_written_and_the_link_stays(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "board.md"
+    link = tmp_path / "board.md"
+    link.symlink_to(target)
+    for text in ("new", "newer"):  # first where there is no target yet
+        write_atomically(link, text)
+        assert link.is_symlink()
+        assert target.read_text() == text
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["board.md", "board.md", "elsewhere"]
+
+
+def test_a_device_receives_the_content_and_stays(tmp_path: Path) -> None:
+    before = os.stat("/dev/null")  # noqa: PTH116  its inode is the fact
+    write_atomically(Path("/dev/null"), "text")
+    after = os.stat("/dev/null")  # noqa: PTH116
+    assert (stat.S_ISCHR(after.st_mode), after.st_ino, after.st_mode) == (True, before.st_ino, before.st_mode)
+    with pytest.raises(RecordError, match=r"cannot write '/dev/full': No space left"):
+        write_atomically(Path("/dev/full"), "text")
+
+
+def test_a_pipe_receives_the_content(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["cat", str(pipe)], stdout=subprocess.PIPE, text=True)
+    write_atomically(pipe, "text")
+    assert reader.communicate(timeout=60)[0] == "text"
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(RecordError, match="cannot write"):
+        write_atomically(tmp_path / "folder", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_names_are_written_to_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def noting(file: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{file}").readlink()))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    write_atomically(tmp_path / "a" / "b" / "file", "text")
+    folders = [path for path in synced if not path.endswith(".tmp")]
+    assert folders == [str(tmp_path / "a"), str(tmp_path), str(tmp_path / "a" / "b")]
+    assert synced[-1] == str(tmp_path / "a" / "b"), "after the rename"
+
+
+def test_only_temporary_files_that_nobody_writes_are_stale(tmp_path: Path) -> None:
+    for name in (".a-1-0.tmp", "b.tmp", ".c.json", "below/.d-2-0.tmp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with replacement(tmp_path / "e") as written:
+        assert remove_stale(tmp_path) == 2
+        assert written.exists()
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".c.json", "b.tmp", "below", "e"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from synflow_bench.files import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    lock = tmp_path / "below" / ".lock"
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        entered = threading.Event()
+
+        def enter() -> None:
+            with locked(lock):
+                entered.set()
+
+        waiting = threading.Thread(target=enter, daemon=True)
+        waiting.start()
+        assert not entered.wait(0.2)
+        holder.kill()
+        waiting.join(60)
+        assert entered.is_set()

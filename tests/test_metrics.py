@@ -311,9 +311,58 @@ def test_speedup_is_dense_over_kept_macs_not_over_weights() -> None:
     assert measured(net(), first(9)).theoretical_speedup == (18 * 36 + 216) / (9 * 36 + 9)
 
 
-def test_what_may_not_be_pruned_stays_in_the_macs() -> None:
+def test_weights_on_no_path_have_no_share_in_the_speedup() -> None:
+    # Channel 0 keeps its 9 weights, channel 1 none: 36 of the 72 inputs of the linear layer are constant.
+    size = measured(net(), lambda name, p: first(9 if name == "0.weight" else p.numel())(name, p))
+    assert size.theoretical_speedup == (18 * 36 + 216) / (9 * 36 + 3 * 36)
+
+
+@pytest.mark.parametrize("empty", ["0.weight", "3.weight"])
+def test_a_network_without_a_path_has_no_speedup_whatever_it_keeps(empty: str) -> None:
+    size = measured(net(), lambda name, p: torch.full(p.shape, name != empty))
+    assert (size.theoretical_speedup, size.effective_compression) == (None, None)
+    assert size.compression > 1
+
+
+def test_a_path_past_all_prunable_weights_has_a_speedup() -> None:
+    class Shortcut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.classifier = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.classifier(x + self.layer(x))
+            return out
+
+    model, example = Shortcut(), torch.zeros(1, 4)
+    uses, _ = uses_of_weights(model, example)
+    masks = {"layer.weight": torch.zeros(4, 4).bool(), "layer.bias": torch.ones(4).bool()}
+    size = measure_size(model, masks, uses, trace(model, example))
+    assert size.theoretical_speedup == (16 + 8) / 8
+
+
+def test_a_computed_weight_does_not_hide_that_no_path_is_left() -> None:
+    model, example = nn.Sequential(nn.Linear(4, 4), spectral_norm(nn.Linear(4, 2))), torch.zeros(1, 4)
+    uses, _ = uses_of_weights(model, example)
+    masks = {"0.weight": torch.zeros(4, 4).bool(), "0.bias": torch.ones(4).bool()}
+    size = measure_size(model, masks, uses, trace(model, example))
+    assert size.not_followed is None
+    assert size.theoretical_speedup is None
+
+
+def test_kernel_positions_that_meet_only_padding_count_on_neither_side_of_the_speedup() -> None:
+    model, example = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, bias=False)), torch.zeros(1, 1, 1, 1)
+    uses, _ = uses_of_weights(model, example)
+    masks = {"0.weight": torch.ones(2, 1, 3, 3).bool()}
+    size = measure_size(model, masks, uses, trace(model, example))
+    assert (size.compression, size.effective_compression, size.theoretical_speedup) == (1, 9, 1)
+    masks["0.weight"][1] = False
+    assert measure_size(model, masks, uses, trace(model, example)).theoretical_speedup == 2
+
+
+def test_what_may_not_be_pruned_stays_in_the_macs_while_it_is_on_a_path() -> None:
     size = measured(net(), first(9), dense_classifier=True)
-    assert size.theoretical_speedup == (18 * 36 + 216) / (9 * 36 + 216)
+    assert size.theoretical_speedup == (18 * 36 + 216) / (9 * 36 + 108)
     assert size.compression == 18 / 9
     assert size.compression_all == 241 / (9 + 223)
 

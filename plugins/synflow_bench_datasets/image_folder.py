@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from synflow_bench import Augmentation, Dataset, Split, Splits, StreamedSplit
-from synflow_bench.errors import DataError, DataMissingError, RecordError, UsageError
-from synflow_bench.files import replacement, write_atomically
+from synflow_bench.errors import DataError, DataMissingError, UsageError
+from synflow_bench.files import write_atomically
+from synflow_bench_datasets.decoded import read_decoded, write_decoded
 from synflow_bench_datasets.image_tree import (
     ImageFile,
     digest,
@@ -26,7 +27,7 @@ from synflow_bench_datasets.image_tree import (
     list_images,
     listing_of,
 )
-from synflow_bench_datasets.images import ImageFacts, decode, image_facts
+from synflow_bench_datasets.images import ImageFacts, InvalidFileError, decode, image_facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -157,9 +158,8 @@ class ImageFolder(Dataset):
         if facts is None:
             raise DataMissingError(f"dataset 'image-folder' is not here; {self.by_hand(root)}")
         if not facts.streamed:
-            kept = _read_decoded(facts.decoded(root), facts)
-            if kept is not None:
-                return kept
+            with suppress(InvalidFileError):  # then they are decoded again
+                return read_decoded(facts.decoded(root), facts.sizes, facts.shape)
         parts = divide(list_images(Path(facts.path)), self.test, self.split)
         if facts.streamed:
             read = ReadImage(facts.shape, resolved.augmentation or Augmentation())
@@ -169,9 +169,10 @@ class ImageFolder(Dataset):
             )
             return Splits(*streams)
         pixels = [_decode_all(part, facts.shape) for part in parts]
-        _write_decoded(facts.decoded(root), pixels, [facts.labels(part) for part in parts])
-        pairs = zip(pixels, parts, strict=True)
-        return Splits(*(Split(torch.from_numpy(p), torch.tensor(facts.labels(part))) for p, part in pairs))
+        labels = [_numbers(facts, part) for part in parts]
+        pairs = list(zip(pixels, labels, strict=True))
+        write_decoded(facts.decoded(root), pairs)
+        return Splits(*(Split(torch.from_numpy(images), torch.from_numpy(given)) for images, given in pairs))
 
     @property
     def _given(self) -> dict[str, Any]:
@@ -237,7 +238,8 @@ class ImageFolder(Dataset):
             streamed=streamed,
         )
         if decoded:
-            _write_decoded(facts.decoded(root), decoded, [facts.labels(part) for part in parts])
+            labels = (_numbers(facts, part) for part in parts)
+            write_decoded(facts.decoded(root), zip(decoded, labels, strict=True))
         return facts
 
     def _side(self, folder: Path, looks: list[ImageFacts]) -> tuple[int, int]:
@@ -338,6 +340,13 @@ def _in_threads(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
         return list(pool.map(work, items))
 
 
+def _numbers(facts: Facts, part: Iterable[ImageFile]) -> Any:
+    """Return the class numbers of images as a NumPy array."""
+    import numpy as np
+
+    return np.array(facts.labels(part), dtype=np.int64)
+
+
 def _decode_all(part: list[ImageFile], shape: tuple[int, int, int]) -> Any:
     """Decode images to a NumPy array (N, C, H, W) of bytes."""
     import numpy as np
@@ -384,31 +393,3 @@ def _read_facts(path: Path) -> Facts | None:
         return replace(facts, shape=(channels, height, width), sizes=(training, testing))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _write_decoded(path: Path, pixels: list[Any], labels: list[list[int]]) -> None:
-    """Write a complete file or none; without space for it, images are decoded again at the next load."""
-    import numpy as np
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
-    tensors: dict[str, Any] = {}
-    for name, images, numbers in zip(("train", "test"), pixels, labels, strict=True):
-        tensors |= {f"{name}.images": images, f"{name}.labels": np.array(numbers, dtype=np.int64)}
-    with suppress(RecordError, SafetensorError), replacement(path) as temporary:
-        save_file(tensors, temporary)
-
-
-def _read_decoded(path: Path, facts: Facts) -> Splits | None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-        splits = [Split(tensors[f"{name}.images"], tensors[f"{name}.labels"]) for name in ("train", "test")]
-    except (OSError, SafetensorError, KeyError):
-        return None
-    for split, size in zip(splits, facts.sizes, strict=True):
-        if tuple(split.images.shape) != (size, *facts.shape) or split.labels.shape != (size,):
-            return None
-    return Splits(*splits)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 """The endings of image files in published datasets, as in torchvision."""
+MOST_PIXELS = 2**27
+"""The pixels of an image at most: 134 million, 400 MB when they are decoded."""
 _SHOWN = 100
 """The most letters of a list of names in a message."""
 
@@ -136,8 +138,9 @@ def open_rgb(path: Path | str) -> Image:
 
     try:
         with Image.open(path) as image:
+            _check_size(image, str(path))
             return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{path} is damaged: it cannot be read as an image; copy it again") from error
 
 
@@ -208,14 +211,25 @@ _SIDEWAYS = (5, 6, 7, 8)
 def _opened(content: bytes, path: str) -> Image:
     import warnings
 
-    from PIL import Image
+    from PIL import Image as PillowImage
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about large images and odd headers, which are no errors
-            return Image.open(BytesIO(content))
+            image: Image = PillowImage.open(BytesIO(content))
     except Exception as error:
         raise _damaged(path, error) from error
+    _check_size(image, path)
+    return image
+
+
+def _check_size(image: Image, path: str) -> None:
+    """Refuse an image that would fill the memory: a small file can say that it has any number of pixels."""
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise DataError(
+            f"{path} has {width}x{height} pixels, the most are {MOST_PIXELS}; resize it, or move it away"
+        )
 
 
 def _without_range(path: str) -> Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import struct
 import zlib
+from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -26,6 +27,8 @@ UNSIGNED_BYTE = 8
 """Code of the element type in the header of an idx file."""
 CHUNK = 1 << 20
 """Bytes per read."""
+LARGEST = 1 << 26
+"""Bytes of an unpacked file at most; a small gzip file can hold any number of them."""
 
 
 class Mnist(TorchvisionDataset):
@@ -40,6 +43,13 @@ class Mnist(TorchvisionDataset):
     published = f"{', '.join(FILES)}, each plain or .gz, in a folder MNIST/raw or not"
     elsewhere: ClassVar[Path | None] = None
     """Another folder that may hold the files, outside the data folder; it is searched last."""
+    checksums: ClassVar[tuple[str, ...]] = (
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    )
+    """The sha256 of each of `FILES`, unpacked."""
 
     input_shape = (1, 28, 28)
     num_classes = 10
@@ -87,12 +97,16 @@ class Mnist(TorchvisionDataset):
         return Split(images[:, None], labels.long())
 
     def _array(self, path: Path, shape: tuple[int, ...], root: Path) -> Tensor:
+        published = dict(zip(FILES, self.checksums, strict=False))
         try:
-            array = read_idx(path, len(shape))
+            content = read_content(path)
+            array = read_idx(content, len(shape))
         except InvalidFileError as error:
             raise self.damaged(path, str(error), root) from error
         if array.shape != shape:
             raise self.damaged(path, f"holds {_by(array.shape)} bytes instead of {_by(shape)}", root)
+        if published and sha256(content).hexdigest() != published[path.name.removesuffix(".gz")]:
+            raise self.damaged(path, "is not the published file: its sha256 differs", root)
         return array
 
 
@@ -112,22 +126,28 @@ class FashionMnist(Mnist):
     package = "dataset-fashion-mnist"
     elsewhere: ClassVar[Path | None] = Path("/usr/share/datasets/fashion-mnist")
 
+    checksums = (
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    )
+
     mean = (0.2860,)
     std = (0.3530,)
 
 
-def read_idx(path: Path, dimensions: int) -> Tensor:
-    """Read a uint8 tensor of so many dimensions from an idx file, gzipped if its name ends in `.gz`.
+def read_idx(content: bytearray, dimensions: int) -> Tensor:
+    """Return the uint8 tensor of so many dimensions that is the content of an idx file.
 
     An idx file holds a magic number, the sizes and the bytes.
     LeCun, Cortes, Burges, "The MNIST database of handwritten digits", 1998.
 
     Raises:
-        InvalidFileError: The file is unreadable, has another magic number, or not the length in its header.
+        InvalidFileError: The file has another magic number, or not the length in its header.
     """
     import torch
 
-    content = _content(path)
     header = 4 * (1 + dimensions)
     if content[:4] != bytes((0, 0, UNSIGNED_BYTE, dimensions)) or len(content) < header:
         raise InvalidFileError(f"is not an idx file of bytes in {dimensions} dimensions")
@@ -137,13 +157,21 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
     return torch.frombuffer(content, dtype=torch.uint8)[header:].reshape(sizes)
 
 
-def _content(path: Path) -> bytearray:
-    """Read in chunks, so that packed and unpacked bytes are never both in memory."""
+def read_content(path: Path) -> bytearray:
+    """Read a file, gzipped if its name ends in `.gz`.
+
+    It is read in chunks, so that packed and unpacked bytes are never both in memory.
+
+    Raises:
+        InvalidFileError: The file is unreadable, or larger than `LARGEST`.
+    """
     content = bytearray()
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             while chunk := file.read(CHUNK):
                 content += chunk
+                if len(content) > LARGEST:
+                    raise InvalidFileError(f"holds more than {LARGEST} bytes")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InvalidFileError("is not a complete gzip file") from error
     except OSError as error:

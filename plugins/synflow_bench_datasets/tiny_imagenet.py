@@ -7,15 +7,15 @@ import zlib
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, ClassVar
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from synflow_bench import Augmentation, Split, Splits
-from synflow_bench.errors import DataError, RecordError
-from synflow_bench.files import is_clutter, replacement
+from synflow_bench.errors import DataError
+from synflow_bench.files import is_clutter
+from synflow_bench_datasets.decoded import read_decoded, write_decoded
 from synflow_bench_datasets.downloaded import DownloadedDataset
 from synflow_bench_datasets.images import (
     InvalidFileError,
@@ -69,12 +69,12 @@ class TinyImagenet(DownloadedDataset):
         decoded = self._decoded(root)
         if decoded.exists():
             try:
-                return _read_decoded(decoded, self.sizes, self.input_shape)
+                return read_decoded(decoded, self.sizes, self.input_shape)
             except InvalidFileError as error:
                 raise self.damaged(decoded, str(error), root) from error
-        splits = self._decode(root)
-        _write_decoded(decoded, splits)
-        return splits
+        train, test = self._decode(root)
+        write_decoded(decoded, ((part.images.numpy(), part.labels.numpy()) for part in (train, test)))
+        return Splits(train, test)
 
     def fetch_into(self, folder: Path) -> None:
         """Download the archive and unpack it."""
@@ -92,7 +92,7 @@ class TinyImagenet(DownloadedDataset):
     def _find(self, name: str, root: Path) -> Path | None:
         return next((place / name for place in self.places(root) if (place / name).exists()), None)
 
-    def _decode(self, root: Path) -> Splits:
+    def _decode(self, root: Path) -> tuple[Split, Split]:
         import torch
 
         tree = self._find(TREE, root)
@@ -107,7 +107,7 @@ class TinyImagenet(DownloadedDataset):
         train, test = (
             Split(_decode_images(part.paths, self.input_shape), torch.tensor(part.labels)) for part in found
         )
-        return Splits(train, test)
+        return train, test
 
     def _unpack(self, archive: Path, root: Path) -> None:
         """Unpack an existing archive; an interruption leaves nothing behind."""
@@ -216,35 +216,3 @@ def _decode_images(paths: Sequence[str], shape: tuple[int, int, int]) -> Tensor:
     with ThreadPoolExecutor(THREADS) as pool:
         deque(pool.map(read, range(len(paths))), maxlen=0)
     return images
-
-
-def _write_decoded(path: Path, splits: Splits) -> None:
-    """Write a complete file or none.
-
-    If the disk does not allow it, nothing is kept, and the next load decodes again.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    tensors = {
-        f"{name}.{field}": getattr(split, field)
-        for name, split in (("train", splits.train), ("test", splits.test))
-        for field in ("images", "labels")
-    }
-    with suppress(RecordError, SafetensorError), replacement(path) as temporary:
-        save_file(tensors, temporary)
-
-
-def _read_decoded(path: Path, sizes: tuple[int, int], shape: tuple[int, int, int]) -> Splits:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-        splits = [Split(tensors[f"{name}.images"], tensors[f"{name}.labels"]) for name in ("train", "test")]
-    except (OSError, SafetensorError, KeyError) as error:
-        raise InvalidFileError("is not a complete file of decoded images") from error
-    for split, size in zip(splits, sizes, strict=True):
-        if tuple(split.images.shape) != (size, *shape) or split.labels.shape != (size,):
-            raise InvalidFileError(f"holds {tuple(split.images.shape)} instead of {(size, *shape)}")
-    return Splits(*splits)

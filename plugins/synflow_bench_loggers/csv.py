@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from synflow_bench import hookimpl
-from synflow_bench.errors import UsageError
+from synflow_bench.errors import UsageError, without_formula
 from synflow_bench.records import Epoch, Metrics, Record
 from synflow_bench.suites import Cell
 from synflow_bench_loggers.common import Value, cell_values, epoch_values, make_folder, metric_values
@@ -62,7 +62,8 @@ class CsvTable:
 
     def append(self, values: dict[str, Value]) -> None:
         """Append a line; missing values are left empty."""
-        self._write([values.get(name) for name in self.columns])
+        found = [values.get(name) for name in self.columns]
+        self._write([without_formula(value) if isinstance(value, str) else value for value in found])
 
     def _header(self) -> list[str]:
         if not self.path.exists():

@@ -30,6 +30,20 @@ def kaiming_normal(
                 nn.init.zeros_(module.bias)
 
 
+def xavier_normal(model: nn.Module) -> None:
+    """Draw the weights of convolutions and linear layers from N(0, 2 / (fan in + fan out)), biases zero.
+
+    All draws come from PyTorch's global generator.
+
+    Glorot & Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.xavier_normal_(module.weight)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
 def check_sides(name: str, input_shape: tuple[int, int, int], least: int) -> None:
     """Raise `ModelError` if a side of `input_shape` is below `least`, because pooling would leave nothing."""
     channels, *sides = input_shape

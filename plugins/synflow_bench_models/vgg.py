@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from torch import nn
 
-from synflow_bench_models.common import check_sides, kaiming_normal
+from synflow_bench.errors import ModelError
+from synflow_bench_models.common import check_sides, kaiming_normal, xavier_normal
 
 WIDTHS = (64, 128, 256, 512, 512)
 """Channels of the five stages; a max-pool of 2 stands between stages."""
@@ -24,13 +26,15 @@ TINYIMAGENET_REDUCTION = 2 ** len(WIDTHS)
 HIDDEN = 1024
 """Units of the hidden linear layers for Tiny ImageNet."""
 
+Initialization = Literal["kaiming", "xavier"]
+
 
 @dataclass(frozen=True)
 class LotteryVGG:
     """VGG for small images, with one linear layer.
 
     The published plan without its last max-pool, as in experiments on lottery tickets. Weights are Kaiming
-    normal over the fan in, biases zero.
+    normal over the fan in, or Xavier normal; biases are zero.
 
     Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015,
     arXiv 1409.1556.
@@ -49,15 +53,28 @@ class LotteryVGG:
     depth: int
     batch_norm: bool = False
 
-    def __call__(self, input_shape: tuple[int, int, int] = (3, 32, 32), num_classes: int = 10) -> nn.Module:
+    def __call__(
+        self,
+        input_shape: tuple[int, int, int] = (3, 32, 32),
+        num_classes: int = 10,
+        initialization: Initialization = "kaiming",
+    ) -> nn.Module:
         """Build the network from (N, *input_shape) to logits (N, num_classes).
 
         Average pooling by 2 follows the last stage, or by 1 along a side of which only 1 is left. The
         classifier reads every position that is left: 512 numbers from 16x16 to 63x63.
 
+        Args:
+            input_shape: Channels, height and width of an image.
+            num_classes: The number of classes.
+            initialization: "kaiming" or "xavier", which is that of figure 5b of Tanaka et al. 2020, arXiv
+                2006.05467.
+
         Raises:
-            ModelError: A side is below 16.
+            ModelError: A side is below 16, or the initialization is another.
         """
+        if initialization not in get_args(Initialization):
+            raise ModelError(f"unknown initialization {initialization!r}; choose 'kaiming' or 'xavier'")
         check_sides(_name("lottery", self.depth, self.batch_norm), input_shape, LOTTERY_REDUCTION)
         channels, *sides = input_shape
         height, width = (side // LOTTERY_REDUCTION for side in sides)
@@ -71,7 +88,7 @@ class LotteryVGG:
                 classifier=nn.Linear(WIDTHS[-1] * positions, num_classes),
             )
         )
-        kaiming_normal(model)
+        {"kaiming": kaiming_normal, "xavier": xavier_normal}[initialization](model)
         return model
 
 

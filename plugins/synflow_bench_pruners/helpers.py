@@ -2,40 +2,99 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from types import MappingProxyType
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
 from synflow_bench import Problem
-from synflow_bench.pruning import Inputs, map_examples
+from synflow_bench.pruning import Examples, Inputs, map_examples
+
+Mode = Literal["train", "eval"]
+"""The mode of the network while it is scored.
+
+In training mode batch norm normalizes by the statistics of the batch, and dropout is active. At
+initialization, batch norm in evaluation mode passes on what it receives.
+"""
 
 
-def batch_losses(problem: Problem, temperature: float = 1.0) -> Iterator[Tensor]:
-    """Yield the summed loss of each batch of scoring data, with logits divided by `temperature`."""
-    for inputs, labels in problem.batches():
-        yield problem.loss(problem.model(inputs) / temperature, labels) * len(labels)
+def batch_losses(problem: Problem, temperature: float = 1.0, mode: Mode = "eval") -> Iterator[Tensor]:
+    """Yield the summed loss of each batch of scoring data, with logits divided by `temperature`.
+
+    In training mode the batches are as equal as possible, since batch norm sees each of them alone, and
+    dropout draws from the problem's generator.
+    """
+    if mode == "eval":
+        for inputs, labels in problem.batches():
+            yield problem.loss(problem.model(inputs) / temperature, labels) * len(labels)
+        return
+    for inputs, labels in equal_batches(problem, problem.batch_size):
+        with in_mode(problem, mode):
+            logits = logits_of(problem, inputs)
+        yield problem.loss(logits / temperature, labels) * len(labels)
 
 
-def summed_gradients(problem: Problem, temperature: float = 1.0) -> list[Tensor]:
+def summed_gradients(problem: Problem, temperature: float = 1.0, mode: Mode = "eval") -> list[Tensor]:
     """Return d(sum of losses)/dw over the scoring data for every prunable tensor, in their order."""
     weights = list(problem.parameters.values())
     total = [torch.zeros_like(w) for w in weights]
-    for loss in batch_losses(problem, temperature):
+    for loss in batch_losses(problem, temperature, mode):
         torch._foreach_add_(total, torch.autograd.grad(loss, weights, materialize_grads=True))
     return total
+
+
+def equal_batches(problem: Problem, size: int) -> Iterator[Examples]:
+    """Yield the scoring data in parts of at most `size` that are as equal as possible.
+
+    A last part of one example would leave batch norm no variance to normalize by.
+    """
+    if problem.examples is None:
+        yield from problem.batches(size)  # which says what is missing
+        return
+    labels = problem.examples[1]
+    places = torch.arange(len(labels), device=labels.device)
+    for part in places.tensor_split(-(-len(labels) // size)):
+        yield _at(part, problem.examples)
+
+
+@contextmanager
+def in_mode(problem: Problem, mode: Mode) -> Iterator[None]:
+    """Set the mode of the network, and back to evaluation afterwards; in training, seed global draws."""
+    with global_draws(problem) if mode == "train" else nullcontext():
+        problem.model.train(mode == "train")
+        try:
+            yield
+        finally:
+            problem.model.eval()
+
+
+def logits_of(
+    problem: Problem, inputs: Inputs, weights: Mapping[str, Tensor] = MappingProxyType({})
+) -> Tensor:
+    """Return the logits, perhaps with other weights; the statistics of batch norm stay as they are."""
+    buffers = {name: buffer.clone() for name, buffer in problem.model.named_buffers()}
+    logits: Tensor = functional_call(problem.model, {**weights, **buffers}, (inputs,))
+    return logits
 
 
 def sampled(problem: Problem, number: int) -> Problem:
     """Return the problem with `number` of its scoring examples, drawn anew; with all if it has no more."""
     if problem.examples is None or number >= len(problem.examples[1]):
         return problem
-    inputs, labels = problem.examples
+    labels = problem.examples[1]
     drawn = torch.randperm(len(labels), generator=problem.generator)[:number].to(labels.device)
-    return replace(problem, examples=(map_examples(lambda whole: whole[drawn], inputs), labels[drawn]))
+    return replace(problem, examples=_at(drawn, problem.examples))
+
+
+def _at(places: Tensor, examples: Examples) -> Examples:
+    inputs, labels = examples
+    return map_examples(lambda whole: whole[places], inputs), labels[places]
 
 
 @contextmanager
@@ -121,21 +180,6 @@ def sum_of(outputs: object) -> Tensor:
     for leaf in leaves[1:]:
         total = total + leaf.sum()
     return total
-
-
-def is_unprunable_bias(problem: Problem, name: str) -> bool:
-    """Return True if the parameter `name` is the bias of a layer or norm that no mask covers.
-
-    Such a bias adds to its unit whatever reaches the unit, also when every path to it is pruned. Attention
-    and recurrent layers have several, such as `in_proj_bias` and `bias_ih_l0`.
-    """
-    return is_bias(name) and name not in problem.parameters
-
-
-def is_bias(name: str) -> bool:
-    """Return True for the name of a bias or shift."""
-    last = name.rpartition(".")[2]
-    return last.startswith("bias") or last.endswith("_bias")
 
 
 def channels_last(tensor: Tensor) -> Tensor:

@@ -10,15 +10,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from synflow_bench import Masks, Problem, Pruner
+from synflow_bench import Masks, NotDefinedError, Problem, Pruner
 from synflow_bench.errors import UsageError
 from synflow_bench.pruning import kept_count, round_shares
-
-RESERVE = 0.5
-"""The largest share of all kept weights that layers with a fixed density of their own may take.
-
-The papers' rules give such layers everything where they ask for more than there is, which cuts the network.
-"""
 
 
 class RandomInLayers(Pruner, ABC):
@@ -83,13 +77,14 @@ class UniformPlus(RandomInLayers):
     baseline in Lee et al., "Layer-adaptive Sparsity for the Magnitude-based Pruning", 2021, arXiv 2010.07611.
     Both keep the largest weights of a layer. As in the official code of Lee et al., a first layer that is
     linear is not spared; nor is another layer spared in place of a classifier that is left dense by option.
-    Where the spared layers would take more than half of the kept weights, they take half, the smaller ones
-    first; the official code refuses when they take more than all.
+    The method is not defined where the spared layers take more than is to be kept: the official code refuses,
+    and `prune` raises `NotDefinedError`.
 
     Args:
         last: The lowest density of the last layer.
     """
 
+    revision: ClassVar[int] = 2
     last: float = 0.2
 
     def __post_init__(self) -> None:
@@ -99,8 +94,12 @@ class UniformPlus(RandomInLayers):
     def shares(self, problem: Problem, total: int) -> Mapping[str, float]:
         """Return one density for all layers, with lower limits for the two that are spared."""
         least, most = self._lower_limits(problem), problem.masks.layer_kept
-        reserve = min(sum(least.values()), RESERVE * total)
-        least = fill(dict.fromkeys(least, 1.0), reserve, least)
+        spared = sum(least.values())
+        if spared > total:
+            raise NotDefinedError(
+                f"uniform-plus spares {spared:.0f} weights of the first and the last layer, more than the "
+                f"{total} to keep; choose a lower compression"
+            )
         return fill(sizes(problem), total, most, least)
 
     def _lower_limits(self, problem: Problem) -> dict[str, float]:

@@ -49,6 +49,7 @@ class Phew(Pruner):
     """
 
     needs_data: ClassVar[bool] = False
+    revision: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,4 +28,9 @@ def synflow_bench_pruners() -> dict[str, str]:
         "prospr": "synflow_bench_pruners.prospr:ProsPr",
         "ntk-sap": "synflow_bench_pruners.ntk_sap:NtkSap",
         "phew": "synflow_bench_pruners.phew:Phew",
+        "px": "synflow_bench_pruners.px:Px",
+        "fts": "synflow_bench_pruners.taylor:Fts",
+        "hts": "synflow_bench_pruners.taylor:Hts",
+        "npb": "synflow_bench_pruners.npb:Npb",
+        "sampled": "synflow_bench_pruners.sampled:Sampled",
     }

@@ -4,85 +4,110 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from math import inf
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from synflow_bench import Problem, Pruner
 from synflow_bench.errors import UsageError
 from synflow_bench.pruning import Examples
-from synflow_bench_pruners.helpers import global_draws
+from synflow_bench_pruners.helpers import Mode, equal_batches, in_mode, logits_of
 
 Weights = Mapping[str, Tensor]
+
+RATES = (0.1, 0.01, 0.001, 0.0001)
+"""The learning rates of the inner steps, tried in turn by default; the first is the published one."""
 
 
 class ProsPr(Pruner):
     """ProsPr: keep weights that matter after K training steps.
 
     w_0 = c w with c = 1, w_{t+1} = w_t - lr dL_t/dw_t for t < K without momentum, and the score is
-    |dL_K/dc| = |w dL_K/dw_0|. The first order takes dw_K/dw_0 for the identity: |w dL_K/dw_K|. All trained
-    parameters take part, biases and batch norm too; the network is in training mode. Weights that are masked
-    already stay zero.
+    |dL_K/dc| = |w dL_K/dw_0|, differentiated through all steps. The first order, which costs less memory,
+    takes dw_K/dw_0 for the identity: |w dL_K/dw_K|. All trained parameters take part, biases and batch norm
+    too; the network is in training mode. Weights that are masked already stay zero.
 
     Paper: Alizadeh et al., "Prospect Pruning: Finding Trainable Weights at Initialization using
     Meta-Gradients", 2022, arXiv 2202.08132.
 
     Every step takes the next batch of the scoring data, and after the last the first again: ten classes have
     one batch for all steps, as in the official code by default, more classes have a new one for every step.
-    The official code differentiates through the steps by default and draws its batches of 128 from all
-    training data; its first order, like here, is the gradient after the last step times the first weights.
+    The official code draws its batches of 128 from all training data; its first order, like here, is the
+    gradient after the last step times the first weights.
+
+    The published learning rate of the inner steps, 0.1, is one for networks with batch norm. Without it, the
+    steps may diverge, and scores after them say nothing about training. By default the rate is therefore
+    divided by ten while the steps raise the loss of the batch that follows them, and a warning says so; a
+    given rate is kept, with a warning.
 
     Args:
         inner_steps: K, the number of training steps.
-        inner_lr: lr, their learning rate.
+        inner_lr: lr, their learning rate. 0, the default, is 0.1, or the first tenth of it, hundredth, ... at
+            which the loss does not rise.
         second_order: Differentiate through the K steps.
         batch: The largest number of examples per batch.
+        mode: The mode of the network while it is scored, "train" or "eval".
     """
 
+    revision: ClassVar[int] = 2
     inner_steps: int = 3
-    inner_lr: float = 0.1
-    second_order: bool = False
+    inner_lr: float = 0.0
+    second_order: bool = True
     batch: int = 256
+    mode: Mode = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.inner_steps < 0 or not 0 < self.inner_lr < inf or self.batch < 1:
+        if self.inner_steps < 0 or not 0 <= self.inner_lr < inf or self.batch < 1:
             raise UsageError(
                 f"inner_steps={self.inner_steps}, inner_lr={self.inner_lr:g}, batch={self.batch}: "
-                "inner_steps must be at least 0, inner_lr above 0, and batch at least 1"
+                "inner_steps and inner_lr must be at least 0, and batch at least 1"
             )
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """Return the size of the change of the loss after the inner steps, to first order in each weight."""
-        with global_draws(problem):
-            problem.model.train()
+        with in_mode(problem, self.mode):
             gradients = self._gradients(problem)
-            problem.model.eval()
         pairs = zip(problem.parameters.items(), gradients, strict=True)
         return {name: (p.detach() * gradient).abs_() for (name, p), gradient in pairs}
 
     def _gradients(self, problem: Problem) -> tuple[Tensor, ...]:
         """Return dL_K/dw of every prunable tensor, at the first weights (at the last for first order)."""
-        batches = _batches(problem, self.batch)
-        first = last = _leaves(dict(problem.model.named_parameters()))
-        for _ in range(self.inner_steps):
-            last = self._step(problem, last, next(batches))
-        loss = _loss(problem, last, next(batches))
+        first = _leaves(dict(problem.model.named_parameters()))
+        for rate in [self.inner_lr] if self.inner_lr else RATES:
+            last, before, after = self._trained(problem, first, rate)
+            if after <= before:
+                break
+        if not after <= before:
+            problem.warn(f"the loss rises in the inner steps of prospr at learning rate {rate:g}")
+        elif not self.inner_lr and rate != RATES[0]:
+            problem.warn(
+                f"the loss rises in the inner steps of prospr at the published learning rate {RATES[0]:g}; "
+                f"they were made with {rate:g}"
+            )
         origin = first if self.second_order else last
         wanted = [origin[name] for name in problem.parameters]
-        return torch.autograd.grad(loss, wanted, materialize_grads=True)
+        return torch.autograd.grad(after, wanted, materialize_grads=True)
 
-    def _step(self, problem: Problem, weights: Weights, examples: Examples) -> Weights:
+    def _trained(self, problem: Problem, first: Weights, rate: float) -> tuple[Weights, Tensor, Tensor]:
+        """Return the weights after the inner steps, and the last batch's loss before and after them."""
+        batches, last = _batches(problem, self.batch), first
+        for _ in range(self.inner_steps):
+            last = self._step(problem, last, next(batches), rate)
+        examples = next(batches)
+        after = _loss(problem, last, examples)
+        with torch.no_grad():
+            return last, _loss(problem, first, examples), after
+
+    def _step(self, problem: Problem, weights: Weights, examples: Examples, rate: float) -> Weights:
         trained = {name: tensor for name, tensor in weights.items() if tensor.requires_grad}
+        loss = _loss(problem, weights, examples)
         gradients = torch.autograd.grad(
-            _loss(problem, weights, examples),
-            list(trained.values()),
-            create_graph=self.second_order,
-            materialize_grads=True,
+            loss, list(trained.values()), create_graph=self.second_order, materialize_grads=True
         )
         moved = {
-            name: tensor - self.inner_lr * _masked(problem, name, gradient)
+            name: tensor - rate * _masked(problem, name, gradient)
             for (name, tensor), gradient in zip(trained.items(), gradients, strict=True)
         }
         return {**weights, **(moved if self.second_order else _leaves(moved))}
@@ -94,10 +119,9 @@ def _leaves(weights: Weights) -> Weights:
 
 
 def _loss(problem: Problem, weights: Weights, examples: Examples) -> Tensor:
-    """Return the mean loss in training mode; buffers are copied, so that batch norm's statistics stay."""
+    """Return the mean loss with other weights."""
     inputs, labels = examples
-    buffers = {name: buffer.clone() for name, buffer in problem.model.named_buffers()}
-    return problem.loss(functional_call(problem.model, {**weights, **buffers}, (inputs,)), labels)
+    return problem.loss(logits_of(problem, inputs, weights), labels)
 
 
 def _masked(problem: Problem, name: str, gradient: Tensor) -> Tensor:
@@ -105,11 +129,6 @@ def _masked(problem: Problem, name: str, gradient: Tensor) -> Tensor:
 
 
 def _batches(problem: Problem, size: int) -> Iterator[Examples]:
-    """Yield the scoring data repeatedly, in parts of at most `size` that are as equal as possible.
-
-    A last part of one example would leave batch norm no variance to normalize by.
-    """
-    number = len(problem.examples[1]) if problem.examples else size
-    parts = -(-number // size)
+    """Yield the scoring data repeatedly, in equal batches of at most `size`."""
     while True:
-        yield from problem.batches(-(-number // parts))
+        yield from equal_batches(problem, size)

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 
 import torch
 
-from synflow_bench import Problem
+from synflow_bench import NotDefinedError, Problem
 from synflow_bench.graph import Edges, Untraceable, trace
-from synflow_bench_pruners.layer_densities import RESERVE, RandomInLayers, check_density, sizes
+from synflow_bench_pruners.layer_densities import RandomInLayers, check_density, sizes
 
 LINEAR = 2
 """The number of dimensions of a linear layer's weights; those of convolutions have more."""
@@ -26,11 +26,13 @@ class SmartRatio(RandomInLayers):
     Paper: Su, Chen, Cai, Wu, Gao, Wang, Lee, "Sanity-Checking Pruning Methods: Random Tickets can Win the
     Jackpot", 2020, arXiv 2009.11094.
 
-    L counts linear layers too, and convolutions on shortcuts, as the official code does. Where the paper
-    leaves it open: linear layers take at most half of the kept weights (in a small network 0.3 of them can be
-    more than all of it), and come last among those that a surplus is passed on to; in a network without
-    convolutions only the last linear layer is fixed; a bias or a batch-norm vector goes with the weights
-    before it.
+    L counts linear layers too, and convolutions on shortcuts, as the official code does. Linear layers come
+    last among those that a surplus is passed on to; there the official code keeps fewer weights than it is
+    asked for. A bias or a batch-norm vector goes with the weights before it.
+
+    The method is not defined for a network without convolutions, where the official code divides by zero, nor
+    where 0.3 of the linear layers is all that is to be kept, or more, and the code gives convolutions a
+    negative number of weights: `prune` raises `NotDefinedError` there.
 
     Args:
         linear: The density of linear layers.
@@ -39,6 +41,7 @@ class SmartRatio(RandomInLayers):
     """
 
     needs_forward: ClassVar[bool] = True
+    revision: ClassVar[int] = 2
     linear: float = 0.3
     form: Literal["auto", "resnet", "vgg"] = "auto"
 
@@ -52,7 +55,14 @@ class SmartRatio(RandomInLayers):
         fixed = {name: numbers[name] for name in _linear(problem, levels)}
         ratios = self._ratios(problem, levels)
         falling = {name: ratios[name] * n for name, n in numbers.items() if name not in fixed}
-        part = min(self.linear * sum(fixed.values()), RESERVE * total)
+        part = self.linear * sum(fixed.values())
+        if not falling:
+            raise NotDefinedError("smart-ratio needs convolutions; choose another pruner for this network")
+        if part >= total:
+            raise NotDefinedError(
+                f"smart-ratio keeps {self.linear:g} of the linear layers, {part:.0f} weights, and nothing of "
+                f"the {total} to keep is left for convolutions; choose a lower compression"
+            )
         asked = {**_scaled(falling, total - part), **_scaled(fixed, part)}
         return pass_on(asked, problem.masks.layer_kept)
 
@@ -82,11 +92,8 @@ def _levels(problem: Problem) -> dict[str, int]:
 
 
 def _linear(problem: Problem, levels: Mapping[str, int]) -> list[str]:
-    """The tensors of linear layers; of the last one only where all layers are linear."""
-    dims = {levels[name]: p.dim() for name, p in problem.parameters.items() if p.dim() > 1}
-    fixed = {level for level, dim in dims.items() if dim == LINEAR}
-    if len(fixed) == len(dims):
-        fixed = {max(dims)} if len(dims) > 1 and not problem.options.dense_classifier else set()
+    """The tensors of linear layers."""
+    fixed = {levels[name] for name, p in problem.parameters.items() if p.dim() == LINEAR}
     return [name for name, level in levels.items() if level in fixed]
 
 

@@ -16,11 +16,9 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_map
 
 from synflow_bench import Masks, Problem, Pruner
-from synflow_bench.pruning import PrecisionError, ResidualScale, densities
+from synflow_bench.pruning import PrecisionError, ResidualScale, densities, is_bias
 from synflow_bench_pruners.helpers import (
     channels_last,
-    is_bias,
-    is_unprunable_bias,
     made_up_inputs,
     sum_of,
     unchanged,
@@ -87,12 +85,12 @@ class SynFlow(Pruner):
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """Return the share of the total flow that passes through every weight."""
-        shares = flow_shares(problem.transformed(self.values(problem)))
+        shares = flow_shares(problem.transformed(self.values))
         return {name: share.abs_() for name, share in shares.items()}
 
-    def values(self, problem: Problem) -> Change:  # noqa: ARG002 - for subclasses
-        """Return the function that replaces parameters and statistics."""
-        return positive
+    def values(self, name: str, tensor: Tensor) -> Tensor:  # noqa: ARG002 - all are treated alike
+        """Return the absolute values of a parameter or statistic, with channels last."""
+        return channels_last(tensor.abs())
 
     @torch.no_grad()
     def flow(self, problem: Problem, scores: Mapping[str, Tensor]) -> float:  # noqa: ARG002 - for subclasses
@@ -105,7 +103,7 @@ class SynFlow(Pruner):
 
     def prune(self, problem: Problem, density: float) -> Masks:
         """Return the masks of all rounds; values are replaced once, and dead units are left out."""
-        flow = _Flow.of(problem, self.values(problem))
+        flow = _Flow.of(problem, self.values)
         targets = densities(self.schedule, density, self.rounds, problem.masks.density)
         return in_compacted_rounds(flow.problem, targets, flow.ranked, flow.lay_out, flow.level)
 
@@ -121,31 +119,22 @@ class SynFlowL2(SynFlow):
     Paper: Patil, Dovrolis, "PHEW: Constructing Sparse Networks that Learn Fast and Generalize Well Without
     Training Data", 2021, arXiv 2010.11354. The remarks at `synflow` hold here as well.
 
-    Biases and shifts that are not prunable begin no path and are left out: squares of thinned weights soon
-    let less through than torch's own biases add, and the first layers of `fc` would empty at compression 10.
-    Squares make a residual branch thin beside its identity shortcut, thinner with every round: whole branches
-    of `lottery/resnet20` are gone at compression 20.
+    Squares of thinned weights soon let less through than torch's own biases add: where these are not pruned
+    and kept in the scores, the first layers of `fc` empty at compression 10. The authors' networks begin with
+    biases of zero, as the option `biases = "zero"` has it here. The paper's score is w^2 dR/d(w^2), as here;
+    the official code has |w| dR/d(w^2). Squares make a residual branch thin beside its identity shortcut,
+    thinner with every round: whole branches of `lottery/resnet20` are gone at compression 20.
     """
 
-    revision: ClassVar[int] = 3
+    revision: ClassVar[int] = 4
 
-    def values(self, problem: Problem) -> Change:
-        """Return the function that replaces parameters and statistics by their squares."""
-        return partial(squared, problem)
+    def values(self, name: str, tensor: Tensor) -> Tensor:
+        """Return the squares of a parameter or statistic."""
+        return super().values(name, tensor).square()
 
     def flow(self, problem: Problem, scores: Mapping[str, Tensor]) -> float:  # noqa: ARG002 - as in SynFlow
         """Return the largest sum of a layer's scores: R if there are no biases."""
         return max(float(score.double().sum()) for score in scores.values())
-
-
-def positive(name: str, tensor: Tensor) -> Tensor:  # noqa: ARG001 - for all alike
-    """Return |tensor|, with channels last."""
-    return channels_last(tensor.abs())
-
-
-def squared(problem: Problem, name: str, tensor: Tensor) -> Tensor:
-    """Return the squares, in the memory layout of `positive`; 0 for a bias that is not prunable."""
-    return torch.zeros_like(tensor) if is_unprunable_bias(problem, name) else positive(name, tensor).square()
 
 
 def flow_shares(problem: Problem, level: float = 1.0, plain: bool | None = None) -> dict[str, Tensor]:

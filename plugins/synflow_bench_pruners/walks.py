@@ -54,7 +54,7 @@ class Crossing:
     Args:
         view: How the layer sees the tensor: (groups, outputs, inputs, kernel...).
         weight: The tensor before any mask.
-        mask: True for entries that may be kept; of the shape of `weight`.
+        mask: True for entries that may be kept and meet more than padding; of the shape of `weight`.
     """
 
     def __init__(self, view: View, weight: Tensor, mask: Tensor) -> None:
@@ -189,7 +189,7 @@ class Walks:
         # One place more than nodes: a constant, -1, is in no block.
         self._block: Ints = np.append(np.repeat(np.arange(len(made) + 1), np.diff(self._first)), -1)
         self._carried = self._values(graph)
-        self.crossings: dict[View, Crossing] = {}
+        self.crossings: dict[tuple[View, bytes], Crossing] = {}
         self._moves = [Move(self._inputs[:0], self._inputs[:0], None)]
         self._moves += [self._move(problem, step) for step in graph.steps]
         self._drop_identities()
@@ -288,12 +288,16 @@ class Walks:
             return Move(step.sources.numpy(), step.targets.numpy(), None)
         if step.weight is None or step.weight.name not in dict(problem.model.named_parameters()):
             raise _refusal("the weight of a layer is computed, or is a buffer")
-        crossing = self.crossings.get(step.weight)
+        key = step.weight, b"" if step.active is None else step.active.numpy().tobytes()
+        crossing = self.crossings.get(key)
         if crossing is None:
             name = step.weight.name
             weight = problem.dense.get(name, problem.model.get_parameter(name))
             mask = problem.masks.get(name, torch.ones_like(weight, dtype=torch.bool))
-            crossing = self.crossings[step.weight] = Crossing(step.weight, weight, mask)
+            if step.active is not None:
+                mask = step.weight.laid_out(mask.cpu()).clone()
+                step.weight.of(mask).logical_and_(step.active)
+            crossing = self.crossings[key] = Crossing(step.weight, weight, mask)
         return Move(step.inputs.numpy(), step.outputs.numpy(), crossing)
 
     def _values(self, graph: Graph) -> list[list[Ints]]:

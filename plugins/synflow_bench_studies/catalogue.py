@@ -223,7 +223,7 @@ FIGURES = {
                 "paper": {
                     "datasets": ("cifar10",),
                     "models": ("lottery/vgg19",),
-                    "suite": "synflow-2020-imp",
+                    "suite": "synflow-2020-imp-conservation",
                 },
                 "small": {
                     "datasets": ("fashion-mnist",),

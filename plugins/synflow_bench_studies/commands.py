@@ -129,7 +129,7 @@ def study(
         refuse(ctx, (*chosen, "plugin"), "--from alone computes nothing", ", or name a model with --model")
     rows = [row for path in earlier for row in found.read(path)]
     if computes:
-        from synflow_bench.api import compressions_of
+        from synflow_bench.arguments import compressions_of
         from synflow_bench_studies.request import Options
 
         chosen["compressions"] = compressions_of(chosen["compressions"], chosen.pop("sparsities"))

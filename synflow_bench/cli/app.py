@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +14,15 @@ import click
 
 from synflow_bench import __version__
 from synflow_bench.cli.output import any_encoding, prints_to_stderr
-from synflow_bench.errors import HandledError, UnknownNameError
+from synflow_bench.errors import HandledError, UnknownNameError, printable, printable_lines
+from synflow_bench.signals import interrupted_by_signals
 
 if TYPE_CHECKING:
     from synflow_bench.host import Host
 
 NAME = "synflow-bench"
 DEBUG = "--debug"
+FIRST_PARTY = "--first-party-only"
 INTERRUPTED = 130
 
 PLUGIN_FILES = "synflow_bench.plugin_files"
@@ -27,14 +31,17 @@ _HOST = "synflow_bench.host"
 
 COMMANDS = {
     "run": ("run:command", "Prune, train and record the cells of a suite"),
+    "status": ("status:command", "Show the runs of a results folder, and how far they are"),
     "leaderboard": ("leaderboard:command", "Rank pruners: accuracy against compression, over seeds"),
     "show": ("show:command", "Show a record, or the description of an installed name"),
+    "export": ("export:command", "Export the trained network of a record, smaller where units are dead"),
+    "score": ("score:command", "Score networks without training, by zero-cost proxies"),
     "list": ("plugins:list_installed", "List pruners, models, datasets, suites, executors or loggers"),
     "plugins": ("plugins:list_plugins", "List plugins, what they provide, and what is wrong with them"),
     "check": ("plugins:check", "Check pruners, models and datasets against the plugin contract"),
     "new-plugin": ("plugins:new_plugin", "Write a small distribution with a plugin of your own"),
     "data": ("data:command", "List and download datasets"),
-    "results": ("results:command", "List, export, import and verify records"),
+    "results": ("results:command", "List, compare, export, import and verify records"),
 }
 """The module and the attribute of each built-in command, and its line of help."""
 
@@ -43,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     A `HandledError` is printed as one line on stderr, below its traceback if `--debug` is anywhere among the
-    arguments. Any other exception is not caught.
+    arguments. Any other exception is not caught. With `--first-party-only` anywhere, this process and those
+    that it starts load no plugin of third parties.
 
     Args:
         arguments: The command and its options; by default those of the process.
@@ -58,13 +66,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         synflow-bench ...
         0
     """
-    with any_encoding():
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    with any_encoding(), interrupted_by_signals(), _plugins_blocked(FIRST_PARTY in given):
+        return _run(given)
+
+
+@contextmanager
+def _plugins_blocked(wanted: bool) -> Iterator[None]:
+    """Block plugins of third parties in this process and in those that it starts."""
+    if not wanted:
+        yield
+        return
+    from synflow_bench.host import FIRST_PARTY_ONLY
+
+    before = os.environ.get(FIRST_PARTY_ONLY)
+    os.environ[FIRST_PARTY_ONLY] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FIRST_PARTY_ONLY]
+        else:
+            os.environ[FIRST_PARTY_ONLY] = before
 
 
 def _run(given: list[str]) -> int:
+    words = [word for word in given if word not in (DEBUG, FIRST_PARTY)]
     try:
-        result = command_line().main([word for word in given if word != DEBUG], NAME, standalone_mode=False)
+        result = command_line().main(words, NAME, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -74,7 +103,7 @@ def _run(given: list[str]) -> int:
         return _fail("interrupted", INTERRUPTED)
     except HandledError as error:
         if DEBUG in given:
-            traceback.print_exception(error)
+            click.echo(printable_lines("".join(traceback.format_exception(error))), err=True)
         return _fail(str(error), error.exit_code)
     return result if type(result) is int else 0
 
@@ -82,7 +111,12 @@ def _run(given: list[str]) -> int:
 def command_line() -> click.Group:
     """Return a new command line, to which plugins may add commands."""
     debug = click.Option([DEBUG], is_flag=True, expose_value=False, help="Show the traceback of every error.")
-    group = CommandLine(NAME, params=[debug], help="Benchmark neural-network pruning at initialization.")
+    trusted = click.Option(
+        [FIRST_PARTY], is_flag=True, expose_value=False, help="Load no plugin but those of synflow-bench."
+    )
+    group = CommandLine(
+        NAME, params=[debug, trusted], help="Benchmark neural-network pruning at initialization."
+    )
     version = click.version_option(__version__, prog_name=NAME, message="%(prog)s %(version)s")
     return version(group)
 
@@ -178,5 +212,5 @@ def _message(error: click.ClickException) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(f"error: {printable(message)}", err=True)
     return code

@@ -12,9 +12,9 @@ import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import data_option, json_option
-from synflow_bench.cli.output import print_table, prints_to_stderr
+from synflow_bench.cli.output import print_table, prints_to_stderr, warn, wrapped
 from synflow_bench.data import Dataset, download_command, make_dataset
-from synflow_bench.errors import DataError, HandledError, one_line
+from synflow_bench.errors import DataError, HandledError, one_line, printable
 from synflow_bench.host import Host
 
 
@@ -93,9 +93,9 @@ def _rows(host: Host, root: Path) -> Iterator[DatasetStatus]:
         try:
             yield _status(name, make_dataset(host.datasets.get(name), {}, title), root)
         except HandledError as error:
-            click.echo(f"warning: {error}", err=True)
+            warn([str(error)])
         except Exception as error:
-            click.echo(f"warning: {title} raises {one_line(error)}; it is left out", err=True)
+            warn([f"{title} raises {one_line(error)}; it is left out"])
 
 
 def _status(name: str, dataset: Dataset, root: Path) -> DatasetStatus:
@@ -114,7 +114,7 @@ def _downloaded(name: str, dataset: Dataset, root: Path) -> bool:
 
             splits = check_splits(dataset.load(root, download=True), dataset)
     except DataError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {printable(str(error))}", err=True)
         return False
     click.echo(f"{name}: present, {len(splits.train)} training and {len(splits.test)} test images")
     return True
@@ -125,14 +125,14 @@ def _print(rows: list[DatasetStatus], root: Path) -> None:
     downloads = [row.name for row in rows if row.remedy == download_command(root, row.name)]
     for row in rows:
         if row.remedy and row.name not in downloads:
-            click.echo(f"\n{row.name}: {row.remedy}")
+            click.echo("\n" + wrapped(printable(f"{row.name}: {row.remedy}"), later="  "))
     places = [(row.name, row.place) for row in rows if row.place and row.name in downloads]
     if places:
         click.echo("\npublished files that you have go into")
     for name, place in places:
-        click.echo(f"  {name}: {place}")
+        click.echo(wrapped(printable(f"{name}: {place}"), "  ", "    "))
     if downloads:
-        click.echo(f"\nnot in {root}; to download: {download_command(root, *downloads)}")
+        click.echo(f"\nnot in {root}; to download:\n  {download_command(root, *downloads)}")
 
 
 def _cells(row: DatasetStatus) -> list[str]:

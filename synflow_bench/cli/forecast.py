@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
+from synflow_bench.errors import printable
 from synflow_bench.execution import ExecutorFactory, Plan, Resources, TimeEstimate, estimate
-from synflow_bench.progress import clock
 from synflow_bench.records import Store, key_of
+from synflow_bench.runs import clock
 
 
 @dataclass(frozen=True)
@@ -22,18 +23,20 @@ class Forecast:
         plan: The cells, recorded and missing.
         estimates: One estimate per setting with missing cells.
         workers: The number of workers.
+        start: The seconds until a worker is ready, which all workers take at the same time.
     """
 
     plan: Plan
     estimates: Sequence[TimeEstimate]
     workers: int
+    start: float = 0.0
 
     @property
     def seconds(self) -> float | None:
         """The seconds of the whole run, or None if those of a setting are unknown."""
         parts = [each.cells * each.seconds for each in self.estimates if each.seconds is not None]
         busy = min(self.workers, max(1, len(self.plan.missing)))
-        return sum(parts) / busy if len(parts) == len(self.estimates) else None
+        return self.start + sum(parts) / busy if len(parts) == len(self.estimates) else None
 
     def show(self, as_json: bool) -> None:
         """Print the forecast as text or as JSON."""
@@ -54,21 +57,25 @@ class Forecast:
             }
             for each in self.estimates
         ]
-        return {"cells": cells, "estimates": estimates, "workers": self.workers, "seconds": self.seconds}
+        total = {"workers": self.workers, "start_seconds": self.start, "seconds": self.seconds}
+        return {**total, "estimates": estimates, "cells": cells}
 
     def _print(self) -> None:
-        for key, status, title in _rows(self.plan):
-            click.echo(f"{key}  {status:8}  {title}")
+        """Print what a reader asks first: the summary, then the settings, then the cells."""
+        click.echo(f"{_counts(self.plan)}{self._time()}")
         for each in self.estimates:
             click.echo(_sentence(each))
-        click.echo(f"{_counts(self.plan)}{self._time()}")
+        for key, status, title in _rows(self.plan):
+            click.echo(f"{key}  {status:8}  {printable(title)}")
 
     def _time(self) -> str:
         if not self.estimates:
             return ""
         workers = f"with {self.workers} worker{'s' * (self.workers != 1)}"
-        known = "for an unknown time" if self.seconds is None else f"for about {clock(self.seconds)}"
-        return f"; to run {known} {workers}"
+        if self.seconds is None:
+            return f"; to run for an unknown time {workers}"
+        start = f", {self.start:.0f} s of it their start" if self.start else ""
+        return f"; to run for about {clock(self.seconds)} {workers}{start}"
 
 
 def forecast(plan: Plan, store: Store, factory: ExecutorFactory, resources: Resources) -> Forecast:
@@ -82,12 +89,17 @@ def forecast(plan: Plan, store: Store, factory: ExecutorFactory, resources: Reso
 
     Raises:
         UsageError: If the executor cannot use the resources.
+        ExecutorError: If no worker can be started.
     """
     executor = factory(resources, lambda _cell, _epoch: None)
-    executor.close()
-    workers, max_batched = executor.workers, getattr(executor, "max_batched", 1)
+    try:
+        workers, max_batched = executor.workers, getattr(executor, "max_batched", 1)
+        time_start = getattr(executor, "time_start", None)
+        start = time_start() if time_start and plan.missing else 0.0
+    finally:
+        executor.close()
     estimates = estimate(plan, store, resources, workers=workers, max_batched=max_batched)
-    return Forecast(plan, estimates, workers)
+    return Forecast(plan, estimates, workers, start)
 
 
 def _rows(plan: Plan) -> list[tuple[str, str, str]]:

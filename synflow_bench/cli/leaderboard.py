@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import zip_longest
 from pathlib import Path
 
 import click
 
 from synflow_bench.cli.options import results_option
+from synflow_bench.cli.output import none_left, warn, wrapped
 from synflow_bench.errors import RecordError, UsageError
 from synflow_bench.files import write_atomically
 from synflow_bench.leaderboard import (
     EXPLANATIONS,
     FORMATS,
+    MARGIN,
     Leaderboard,
+    check_columns,
     choose,
     explain,
     format_of,
@@ -31,11 +35,33 @@ AXES = ("compression", "effective")
 _QUOTED = 60
 """Characters of a differing line that are quoted."""
 _ALL_TERMS = ""
+_MARGIN = 100 * MARGIN
+_CHOICE = {"--dataset", "--model", "--pruner"}
+_NEEDS = {"--force": ("--output", "--chart"), "--axis": ("--chart",)}
+"""Option -> the options of which it needs one."""
+_ALONE: dict[str, tuple[str, set[str]]] = {
+    "--explain": ("reads no records", {"--format"}),
+    "--check": (
+        "writes nothing",
+        {
+            *_CHOICE,
+            "--format",
+            "--per-seed",
+            "--details",
+            "--baseline",
+            "--margin",
+            "--columns",
+            "--published",
+        },
+    ),
+    "--chart": ("draws only the boards", {*_CHOICE, "--axis", "--force"}),
+}
+"""Option -> the reason why it stands nearly alone, and the options beside which it may stand."""
 
 
 @dataclass(frozen=True)
 class LeaderboardRequest:
-    """The leaderboard that a command line asks for."""
+    """The leaderboard that a command line asks for; `margin` is in percentage points."""
 
     results: Path
     form: str = "table"
@@ -43,20 +69,42 @@ class LeaderboardRequest:
     models: tuple[str, ...] = ()
     pruners: tuple[str, ...] = ()
     baseline: str | None = None
+    margin: float = _MARGIN
+    columns: tuple[str, ...] = ()
     published: bool = False
     per_seed: bool = False
 
-    def leaderboard(self, found: list[Result] | None = None) -> Leaderboard:
-        """Build the boards from all results of the folder, which are read unless they are given."""
-        return read_leaderboard(
-            self.results, **self._choice(), baseline=self.baseline, published=self.published, found=found
+    unreadable: list[str] = field(default_factory=list)
+    """One line for each record that could not be read."""
+
+    @cached_property
+    def found(self) -> list[Result]:
+        """All valid results of the folder; a site needs the whole records."""
+        found = Store(self.results).results(self.unreadable, in_full=self.form == "html")
+        if not found and self.unreadable:
+            lines = [*self.unreadable]
+            self.unreadable.clear()
+            raise none_left(lines)
+        return found
+
+    def leaderboard(self) -> Leaderboard:
+        """Build the boards from all results of the folder."""
+        leaderboard = read_leaderboard(
+            self.results,
+            **self._choice(),
+            baseline=self.baseline,
+            margin=self.margin / 100,
+            published=self.published,
+            found=self.found,
         )
+        check_columns(leaderboard, self.columns)
+        return replace(leaderboard, columns=self.columns)
 
     def content(self) -> bytes:
         """Return the content of the file."""
         if not FORMATS[self.form].of_records:
             return render(self.leaderboard(), self.form, per_seed=self.per_seed).encode()
-        records = choose(Store(self.results), **self._choice())
+        records = choose(Store(self.results).read_all(self.unreadable), **self._choice())
         if not records:
             raise no_records(self.results)
         content: bytes = FORMATS[self.form].load()(records)
@@ -64,16 +112,19 @@ class LeaderboardRequest:
 
     def site(self, output: Path, *, force: bool) -> int:
         """Write the site to the folder `output` and return the number of its files."""
+        from synflow_bench.host import Host, description_of
         from synflow_bench.site import check_folder, write_site
 
         check_folder(output, force)
         store = Store(self.results)
-        found = store.results()
-        leaderboard = self.leaderboard(found)
-        results = choose(found, **self._choice()) if found else []
+        leaderboard = self.leaderboard()
+        results = choose(self.found, **self._choice()) if self.found else []
         keys = {result.key for result in results}
-        records = (read_record(path) for path in store.paths() if path.stem in keys)
-        return write_site(output, leaderboard, results, records, force=force)
+        records = (read_record(path) for path in store.paths([]) if path.stem in keys)
+        # A plugin that cannot be used takes nothing from boards of records but its description.
+        pruners = Host.load(report=lambda _: None).pruners
+        methods = {entry.name: description_of(entry) for entry in pruners.entries()}
+        return write_site(output, leaderboard, results, records, methods=methods, force=force)
 
     def chart(self, file: Path, axis: str) -> bytes:
         """Return the chart of accuracy against `axis`, as the suffix of `file` says."""
@@ -93,11 +144,20 @@ class LeaderboardRequest:
             for word in (f"--{kind[:-1]}", name)
         ]
         words += ["--baseline", self.baseline] if self.baseline else []
+        words += ["--margin", f"{self.margin:g}"] if self.margin != _MARGIN else []
+        words += ["--columns", ",".join(self.columns)] if self.columns else []
         words += ["--published"] * self.published + ["--per-seed"] * self.per_seed
         return shlex.join([*words, "--output", str(output), "--force"])
 
     def _choice(self) -> dict[str, tuple[str, ...]]:
         return {"datasets": self.datasets, "models": self.models, "pruners": self.pruners}
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name for each in text.split(",") if (name := each.strip())))
+    if text and not names:
+        raise UsageError(f"--columns {text!r} names no column; write for example --columns 10,rank,AUC")
+    return names
 
 
 @click.command("leaderboard")
@@ -135,6 +195,21 @@ class LeaderboardRequest:
 @click.option("--pruner", "pruners", metavar="P", multiple=True, help="Only this pruner or row; repeatable.")
 @click.option("--baseline", metavar="P", help="Add paired differences from this pruner, row or dense.")
 @click.option(
+    "--margin",
+    metavar="POINTS",
+    type=click.FloatRange(min=0, max=100),
+    default=_MARGIN,
+    show_default=True,
+    help="Rows count as equivalent to the best within this many percentage points.",
+)
+@click.option(
+    "--columns",
+    metavar="LIST",
+    default="",
+    callback=lambda _context, _option, value: _names(value),
+    help="Only these columns, separated by commas: compressions, rank, AUC and others; without details.",
+)
+@click.option(
     "--published", is_flag=True, help="Add published accuracies; all of them where there are no records."
 )
 @click.option(
@@ -159,47 +234,47 @@ def command(
     models: tuple[str, ...],
     pruners: tuple[str, ...],
     baseline: str | None,
+    margin: float,
+    columns: tuple[str, ...],
     published: bool,
     term: str | None,
-) -> None:
+) -> int:
     """Rank pruners: accuracy against compression, over seeds.
 
     Reads records only; equal records give equal bytes, so that a committed leaderboard can be checked.
+
+    Exit code 0: done; 1: records cannot be read, or give another leaderboard; 2: usage error.
     """
+    given = {
+        "--format": form,
+        "--output": output,
+        "--details": details,
+        "--per-seed": per_seed,
+        "--chart": chart,
+        "--axis": axis,
+        "--force": force,
+        "--check": check,
+        "--dataset": datasets,
+        "--model": models,
+        "--pruner": pruners,
+        "--baseline": baseline,
+        "--margin": margin != _MARGIN,
+        "--columns": columns,
+        "--published": published,
+        "--explain": term is not None,
+    }
+    _check_options({option for option, value in given.items() if value})
     if term is not None:
-        choice = (
-            output,
-            check,
-            chart,
-            axis,
-            baseline,
-            published,
-            datasets,
-            models,
-            pruners,
-            details,
-            per_seed,
-        )
-        _explain(term, form, any(choice))
-        return
-    _refuse(
-        (check and (output or chart), "--check writes nothing; leave out --output and --chart, or --check"),
-        (force and not (output or chart), "--force has no effect without --output or --chart; leave it out"),
-        (axis and not chart, "--axis has no effect without --chart; leave it out"),
-        (
-            chart and any((form, output, baseline, published, details, per_seed)),
-            "--chart draws only the boards; leave out --format, --output, --baseline, --published, --details "
-            "and --per-seed",
-        ),
-    )
+        _explain(term, form)
+        return 0
     file = output or check
     chosen = form or ("table" if chart or not file else format_of(file))
     raw = FORMATS[chosen].of_records
     _refuse(
         (raw and check, f"--check compares text; the bytes of {chosen} depend on the library that writes it"),
         (
-            raw and (baseline or published),
-            f"{chosen} holds raw records; leave out --baseline and --published",
+            raw and (baseline or published or columns or margin != _MARGIN),
+            f"{chosen} holds raw records; leave out --baseline, --margin, --columns and --published",
         ),
         (raw and not output, f"{chosen} is not text; name a file with --output"),
         (
@@ -207,24 +282,45 @@ def command(
             "--details is for the table in a terminal; files have all details; leave it out",
         ),
         (
+            columns and not FORMATS[chosen].has_columns,
+            f"--columns chooses columns of tables, and {chosen} has all numbers; leave it out",
+        ),
+        (
             per_seed and not FORMATS[chosen].per_seed,
             f"{chosen} has no lines per seed; add --format csv, or leave out --per-seed",
         ),
     )
-    request = LeaderboardRequest(results, chosen, datasets, models, pruners, baseline, published, per_seed)
-    if chart:
-        _refuse_existing(chart, force)
-        _report(chart, request.chart(chart, axis or AXES[0]))
-    elif check:
-        _check(request, check)
-    elif output and _is_site(chosen, output):
-        files = request.site(output, force=force)
-        click.echo(f"wrote {files} files; open {str(output / 'index.html')!r}", err=True)
-    elif output:
-        _refuse_existing(output, force)
-        _report(output, request.content())
-    else:
-        _print(request, details)
+    request = LeaderboardRequest(
+        results, chosen, datasets, models, pruners, baseline, margin, columns, published, per_seed
+    )
+    try:
+        if chart:
+            _refuse_existing(chart, force)
+            _report(chart, request.chart(chart, axis or AXES[0]))
+        elif check:
+            _check(request, check)
+        elif output and _is_site(chosen, output):
+            files = request.site(output, force=force)
+            click.echo(f"wrote {files} files; open {str(output / 'index.html')!r}", err=True)
+        elif output:
+            _refuse_existing(output, force)
+            _report(output, request.content())
+        else:
+            _print(request, details)
+    finally:
+        code = warn(request.unreadable)
+    return code
+
+
+def _check_options(given: set[str]) -> None:
+    """Refuse options that have no effect beside each other."""
+    for option, needed in _NEEDS.items():
+        if option in given and not given & set(needed):
+            raise UsageError(f"{option} has no effect without {' or '.join(needed)}; leave it out")
+    for option, (reason, fellows) in _ALONE.items():
+        others = given - {option} - fellows
+        if option in given and others:
+            raise UsageError(f"{option} {reason}; leave out {', '.join(sorted(others))}")
 
 
 def _refuse(*reasons: tuple[object, str]) -> None:
@@ -234,15 +330,15 @@ def _refuse(*reasons: tuple[object, str]) -> None:
             raise UsageError(message)
 
 
-def _explain(term: str, form: str | None, others: bool) -> None:
-    if others or form not in {None, "table", "json"}:
+def _explain(term: str, form: str | None) -> None:
+    if form not in {None, "table", "json"}:
         raise UsageError("--explain reads no records; with it only --format json has an effect")
     terms = EXPLANATIONS if term == _ALL_TERMS else {term: explain(term)}
     if form == "json":
         click.echo(json.dumps(terms, indent=1, ensure_ascii=False))
         return
     for name, meaning in terms.items():
-        click.echo(click.wrap_text(f"{name}: {meaning}", 100, subsequent_indent="    "))
+        click.echo(wrapped(f"{name}: {meaning}", later="    "))
 
 
 def _print(request: LeaderboardRequest, details: bool) -> None:

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from synflow_bench.cli.app import PLUGIN_FILES
 from synflow_bench.data import DATA_VARIABLE, default_data_root
 from synflow_bench.errors import UsageError
+from synflow_bench.limits import parse_bytes, parse_seconds
 
 F = TypeVar("F", bound=Callable[..., Any])
 Decorator = Callable[[Any], Any]
@@ -58,6 +59,22 @@ def _count(name: str, help: str, least: int = 1, default: int | None = None) -> 
     return click.option(name, metavar="N", type=kind, default=default, show_default=shown, help=help)
 
 
+def _reader(read: Callable[[str], Any]) -> Callable[..., Any]:
+    """Return a callback that reads the text of an option.
+
+    Raises:
+        BadParameter: If `read` raises a usage error.
+    """
+
+    def callback(_ctx: click.Context, _option: click.Parameter, text: str | None) -> Any:
+        try:
+            return None if text is None else read(text)
+        except UsageError as error:
+            raise click.BadParameter(str(error)) from error
+
+    return callback
+
+
 def _folder(name: str, default: Callable[[], Path], shown: str, help: str) -> Decorator:
     kind = click.Path(file_okay=False, path_type=Path)
     return click.option(name, metavar="DIR", type=kind, default=default, show_default=shown, help=help)
@@ -67,6 +84,26 @@ def _read_plugin_files(ctx: click.Context, _parameter: click.Parameter, paths: t
     from synflow_bench.host import PluginFile
 
     ctx.meta[PLUGIN_FILES] = tuple(PluginFile.read(path) for path in paths)
+
+
+def _read_per_cell(_ctx: click.Context, _option: click.Parameter, text: str | None) -> dict[str, str]:
+    """Read `--per-cell`: `cpus`, `gpus` and `memory`, such as `cpus=2,gpus=0.5`."""
+    if text is None:
+        return {}
+    pairs = [part.partition("=")[::2] for part in text.split(",")]
+    found = {name.strip(): value.strip() for name, value in pairs}
+    if len(found) < len(pairs) or not found.keys() <= {"cpus", "gpus", "memory"} or not all(found.values()):
+        raise click.BadParameter(f"{text!r} is not such as cpus=1,gpus=0.5,memory=4G")
+    return found
+
+
+def _read_slurm(_ctx: click.Context, _option: click.Parameter, text: str | None) -> dict[str, str]:
+    """Read `--slurm`: names and values between commas."""
+    pairs = [part.partition("=")[::2] for part in (text or "").split(",") if part]
+    found = {name.strip(): value.strip() for name, value in pairs}
+    if len(found) < len(pairs) or not all(name and value for name, value in found.items()):
+        raise click.BadParameter(f"{text!r} is not such as partition=P,time=4:00:00,gpus=1")
+    return found
 
 
 def _read_seeds(_ctx: click.Context, _option: click.Parameter, text: str | None) -> int | list[int] | None:
@@ -177,18 +214,82 @@ cell_options = combined(
     repeatable("--set", "assignments", "PATH=VALUE", "A change of every setting, such as recipe.lr=0.01."),
 )
 """The options of `run` that choose its cells."""
+shard_option = click.option(
+    "--shard",
+    metavar="I/N",
+    help="Only the I-th of N parts of the cells, for machines that share no results folder.",
+)
 place_options = combined(
-    executor_option, workers_option, threads_option, device_option, results_option, data_option
+    shard_option,
+    executor_option,
+    click.option(
+        "--address", metavar="A", help="The address of the executor's cluster; Ray starts one without it."
+    ),
+    click.option(
+        "--slurm",
+        metavar="NAME=V,...",
+        callback=_read_slurm,
+        help="Options of Slurm jobs, such as partition=P,time=4:00:00,gpus=1,jobs=8.",
+    ),
+    flag("--detach", "detach", "With Slurm, end as soon as the jobs are submitted."),
+    click.option(
+        "--per-cell",
+        metavar="NAME=N,...",
+        callback=_read_per_cell,
+        help="What a cluster reserves for each cell: cpus=1,gpus=0.5,memory=4G.",
+    ),
+    workers_option,
+    threads_option,
+    device_option,
+    results_option,
+    data_option,
 )
 """The options of `run` that say where its cells run."""
+limit_options = combined(
+    click.option(
+        "--cell-timeout",
+        metavar="TIME",
+        callback=_reader(parse_seconds),
+        help="The most time of a cell, such as 30m or 2h; one that takes longer fails.",
+    ),
+    _count("--max-failures", "End the run when so many cells have failed."),
+    click.option(
+        "--memory-limit",
+        metavar="SIZE",
+        callback=_reader(parse_bytes),
+        help="The most memory of a worker, such as 4G; a cell that uses more fails.",
+    ),
+    _count("--recycle-after", "Replace a worker by a new one after so many cells."),
+)
+"""The options of `run` that limit what a cell or a plugin may cost."""
 run_options = combined(
+    click.option(
+        "--checkpoint-minutes",
+        metavar="M",
+        type=click.FloatRange(min=0),
+        default=10,
+        show_default=True,
+        help="Save running cells after so many minutes, to continue from there; 0 for no limit of time.",
+    ),
+    _count("--checkpoint-epochs", "Save running cells after so many epochs.", least=0, default=0),
     click.option(
         "--retry-failed/--no-retry-failed", default=True, show_default=True, help="Run failed cells again."
     ),
     flag("--force", "force", "Run recorded cells again; their old records are kept in replaced/."),
+    click.option(
+        "--keep",
+        metavar="masks,weights",
+        help="Keep the masks, the weights or both of the cells that run, beside their records.",
+    ),
     flag("--dry-run", "dry_run", "Only list the cells that would run, and estimate the time."),
     repeatable(
         "--log", "logs", "NAME[=TARGET]", "A logger: csv=DIR, tensorboard=DIR, wandb=PROJECT, or a plugin's."
+    ),
+    click.option(
+        "--log-json",
+        metavar="FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="A file to which every event of the run is appended, one JSON object per line.",
     ),
     flag("--details", "details", "Print all compressions, costs, layers and definitions of the leaderboard."),
     json_option("Print the outcome as JSON instead of a leaderboard."),

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
+import shutil
 import sys
-from collections.abc import Iterator, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from io import TextIOWrapper
 
 import click
+
+from synflow_bench.errors import RecordError, printable
+
+_WIDTH, _WIDEST = 80, 100
+"""Columns in a pipe, and the most on a terminal: longer lines are hard to read."""
+_BLANK_LINES = re.compile(r"\n\s*?\n")
+_SECTION = re.compile(r"[A-Z]\w+:")
+_ENTRY = re.compile(r"^\S.*\n(?:[ ].*\n)*", re.MULTILINE)
 
 _PLAIN = {
     "\u2013": "-",
@@ -58,7 +69,25 @@ def _plain_sign(sign: str) -> str:
     return _PLAIN.get(sign) or sign.encode("ascii", "backslashreplace").decode()
 
 
+def _ascii(name: str) -> codecs.CodecInfo | None:
+    """Find ASCII under another name: click writes UTF-8 to streams whose encoding is called ASCII."""
+    if name != _ASCII:
+        return None
+    found = codecs.lookup("ascii")
+    return codecs.CodecInfo(
+        encode=found.encode,
+        decode=found.decode,
+        incrementalencoder=found.incrementalencoder,
+        incrementaldecoder=found.incrementaldecoder,
+        streamreader=found.streamreader,
+        streamwriter=found.streamwriter,
+        name=_ASCII,
+    )
+
+
+_ASCII = "synflow_bench_ascii"
 codecs.register_error("synflow_bench.plain", _plain)
+codecs.register(_ascii)
 
 
 @contextmanager
@@ -68,15 +97,17 @@ def any_encoding() -> Iterator[None]:
     Python would end with an error half-way.
     """
     streams = [stream for stream in (sys.stdout, sys.stderr) if isinstance(stream, TextIOWrapper)]
-    before = [stream.errors for stream in streams]
+    before = [(stream.encoding, stream.errors) for stream in streams]
     for stream in streams:
-        stream.reconfigure(errors="synflow_bench.plain")
+        is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+        encoding = _ASCII if is_ascii else stream.encoding
+        stream.reconfigure(encoding=encoding, errors="synflow_bench.plain")
     try:
         yield
     finally:
-        for stream, errors in zip(streams, before, strict=True):
+        for stream, (encoding, errors) in zip(streams, before, strict=True):
             with suppress(ValueError, OSError):  # it is closed, or nobody reads it any more
-                stream.reconfigure(errors=errors)
+                stream.reconfigure(encoding=encoding, errors=errors)
 
 
 @contextmanager
@@ -101,6 +132,21 @@ def prints_to_stderr() -> Iterator[None]:
             os.close(kept)
 
 
+def warn(lines: Iterable[str]) -> int:
+    """Print warnings on stderr, and return the exit code: 1 if there are any."""
+    code = 0
+    for line in lines:
+        click.echo(f"warning: {printable(line)}", err=True)
+        code = 1
+    return code
+
+
+def none_left(unreadable: Sequence[str]) -> RecordError:
+    """Return the error where no record can be read; it names the first."""
+    more = f" (and {len(unreadable) - 1} more)" if len(unreadable) > 1 else ""
+    return RecordError(f"no record can be read: {unreadable[0]}{more}")
+
+
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table: drawn on a terminal, plain lines in a pipe.
 
@@ -108,10 +154,11 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         header: The names of the columns.
         rows: The texts of each row, one per column.
     """
+    safe = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _draw(header, rows)
+        _draw(header, safe)
     else:
-        _write([header, *rows])
+        _write([header, *safe])
 
 
 def _draw(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -133,3 +180,41 @@ def _write(lines: Sequence[Sequence[str]]) -> None:
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         click.echo("  ".join(cells).rstrip())
+
+
+def text_width() -> int:
+    """Return the columns of the terminal, within reason, or those of a pipe."""
+    columns = shutil.get_terminal_size((_WIDTH, 24)).columns
+    return min(_WIDEST, columns) if sys.stdout.isatty() else _WIDTH
+
+
+def wrapped(text: str, first: str = "", later: str = "") -> str:
+    """Return a paragraph in lines of `text_width`; words such as paths are never broken.
+
+    Args:
+        text: The paragraph.
+        first: What its first line begins with.
+        later: What its other lines begin with.
+    """
+    return textwrap.fill(
+        " ".join(text.split()),
+        text_width(),
+        initial_indent=first,
+        subsequent_indent=later,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def wrapped_docstring(text: str) -> str:
+    """Return a docstring in lines of `text_width`; lists and examples stay as they are."""
+    return "\n\n".join(map(_wrapped_part, _BLANK_LINES.split(text.strip("\n"))))
+
+
+def _wrapped_part(part: str) -> str:
+    head, _, rest = part.partition("\n")
+    if _SECTION.fullmatch(head) and rest and ">>>" not in rest:
+        entries = _ENTRY.findall(textwrap.dedent(rest) + "\n")
+        return "\n".join([head, *(wrapped(entry, " " * 4, " " * 8) for entry in entries)])
+    as_it_is = ">>>" in part or part[:1].isspace() or any(line.startswith("- ") for line in part.split("\n"))
+    return part if as_it_is else wrapped(part)

@@ -15,7 +15,7 @@ import click
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import data_option, json_option, plugin_option
 from synflow_bench.cli.output import print_table, prints_to_stderr
-from synflow_bench.errors import UnknownNameError, UsageError
+from synflow_bench.errors import UnknownNameError, UsageError, printable
 from synflow_bench.host import KINDS, Description, Entry, Host, Plugin, description_of, short
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _print_list(described: Sequence[tuple[Entry, Description]]) -> None:
         parameters = ", ".join(f"{name}={default}" for name, default in description.parameters.items())
         lines = [*wrap(_line(entry, description), left), *wrap(parameters, left)]
         for name, line in zip_longest([entry.name], lines, fillvalue=""):
-            click.echo(f"{name:{width}}  {line}".rstrip())
+            click.echo(f"{name:{width}}  {printable(line)}".rstrip())
 
 
 def _line(entry: Entry, description: Description) -> str:
@@ -170,7 +170,7 @@ def _report(kind: str, name: str, data: Path, host: Host) -> Report:
 
 
 def _print_report(report: Report) -> None:
-    click.echo(f"{report.kind} {report.name}")
+    click.echo(f"{report.kind} {printable(report.name)}")
     print_table(["rule", "verdict", "reason"], [[f.rule, f.verdict, f.reason] for f in report.findings])
     click.echo(f"{', '.join(_counts(report))}\n")
 

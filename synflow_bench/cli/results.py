@@ -1,9 +1,9 @@
-"""`synflow-bench results`: list, export, import, merge and verify records."""
+"""`synflow-bench results`: list, compare, export, import, merge and verify records."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,17 @@ import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import flag, json_option, repeatable, results_option
-from synflow_bench.errors import DENSE, RecordError, UsageError
+from synflow_bench.cli.output import none_left, warn
+from synflow_bench.errors import DENSE, RecordError, UsageError, printable
 from synflow_bench.leaderboard import choose
 from synflow_bench.records import (
     Comparison,
-    Record,
+    Result,
     Store,
     compare_records,
     export_records,
     import_records,
     json_schema,
-    printable,
 )
 
 _PRINTED = 20
@@ -35,7 +35,7 @@ _json = json_option("Print the outcome as JSON.")
 
 @click.group("results")
 def command() -> None:
-    """List, export, import and verify records.
+    """List, compare, export, import and verify records.
 
     A record is the JSON file of one cell. An archive is a .tar.gz file of records.
     """
@@ -44,25 +44,30 @@ def command() -> None:
 @command.command("list")
 @results_option
 @json_option("Print a JSON list.")
-def list_(results: Path, as_json: bool) -> None:
-    """List the recorded cells: key, status, test accuracy, title."""
-    records = sorted(Store(results), key=_order)
+def list_(results: Path, as_json: bool) -> int:
+    """List the recorded cells: key, status, test accuracy, title.
+
+    Exit code 0: all records are listed; 1: some cannot be read.
+    """
+    unreadable: list[str] = []
+    records = sorted(Store(results).results(unreadable, in_full=True), key=_order)
     if as_json:
         click.echo(json.dumps([_summary(record) for record in records], indent=1))
-        return
-    if not records:
+        return warn(unreadable)
+    if not records and not unreadable:
         click.echo(f"no records in {str(results)!r}", err=True)
     for record in records:
         top1 = f"{100 * record.metrics.test_top1:5.1f}" if record.metrics else "    –"
         click.echo(f"{record.key}  {record.status:7}  {top1}  {printable(record.cell.title)}")
+    return warn(unreadable)
 
 
-def _order(record: Record) -> tuple[str, bool, str, float, int, str]:
+def _order(record: Result) -> tuple[str, bool, str, float, int, str]:
     cell = record.cell
     return cell.setting.title, not cell.is_dense, cell.row, cell.compression, cell.seed, record.key
 
 
-def _summary(record: Record) -> dict[str, Any]:
+def _summary(record: Result) -> dict[str, Any]:
     top1 = record.metrics.test_top1 if record.metrics else None
     return {"key": record.key, "status": record.status, "cell": record.cell.title, "test_top1": top1}
 
@@ -79,17 +84,27 @@ def schema() -> None:
 @repeatable("--dataset", "datasets", "D", "Only this dataset.")
 @repeatable("--model", "models", "M", "Only this model.")
 @repeatable("--pruner", "pruners", "P", "Only this pruner, or row of the leaderboard.")
+@flag("--records-only", "records_only", "Leave out masks and weights that were kept.")
 @flag("--force", "force", "Overwrite an existing FILE.")
-def export(file: Path, results: Path, force: bool, **chosen: tuple[str, ...]) -> None:
-    """Write records to an archive; equal records give equal bytes."""
+def export(file: Path, results: Path, records_only: bool, force: bool, **chosen: tuple[str, ...]) -> int:
+    """Write records to an archive; equal records give equal bytes.
+
+    Masks and weights that were kept beside the records are part of it.
+
+    Exit code 0: all chosen records are in the archive; 1: some cannot be read; 2: usage error.
+    """
     if file.exists() and not force:
         raise UsageError(f"{str(file)!r} exists; add --force to overwrite it")
     store = Store(results)
-    records = choose(store, **chosen)
+    unreadable: list[str] = []
+    records = choose(store.read_all(unreadable), **chosen)
+    if not records and unreadable:
+        raise none_left(unreadable)
     if not records:
         raise RecordError(f"no records in {str(results)!r}; name their folder with --results")
-    export_records(records, store, file)
+    export_records(records, store, file, kept=not records_only)
     click.echo(f"{len(records)} records in {str(file)!r}", err=True)
+    return warn(unreadable)
 
 
 @command.command("import")
@@ -111,14 +126,14 @@ def import_(
     """
     store = Store(results)
     comparison = _compared(sources, store)
-    replaced = [*comparison.conflicts] if force else []
+    replaced = [key for key in comparison.conflicts if force and key not in comparison.failures]
     wanted = [*comparison.new, *replaced]
     taken = len(wanted) if dry_run else import_records(sources, store, wanted)
     would = "would_be_" if dry_run else ""
     done = {f"{would}imported": taken, f"{would}replaced": len(replaced)}
-    verdict = f"{_words(would)}imported in place of the local record" if force else _LOCAL_IS_KEPT
-    _report(comparison, as_json, done, _unknown(ctx, comparison), verdict)
-    return int(bool(comparison.disputed or comparison.refused or (comparison.conflicts and not force)))
+    _report(comparison, as_json, done, _unknown(ctx, comparison), replaced)
+    left_out = len(replaced) < len(comparison.conflicts)
+    return int(bool(comparison.disputed or comparison.refused or left_out))
 
 
 @command.command("merge")
@@ -163,6 +178,28 @@ def verify(ctx: click.Context, sources: tuple[Path, ...], results: Path, as_json
     return int(not comparison.is_clean)
 
 
+@command.command("diff")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@results_option
+@_json
+def diff(first: str, second: str, results: Path, as_json: bool) -> int:
+    """Compare two results folders, two archives, or two records.
+
+    A and B are folders, archives, or the keys of two records in the results folder. Cells that both have are
+    compared: equal records, equal masks, and the test accuracy of B less that of A, paired by seed. A row
+    differs beyond noise if the 95 % t-interval of these differences excludes zero.
+
+    Exit code 0: no cell is on one side only, and no row differs beyond noise; 1: otherwise; 2: usage error.
+    """
+    from synflow_bench.cli.results_diff import print_sides
+    from synflow_bench.leaderboard.side_by_side import compare_sides
+
+    sides = compare_sides(first, second, Store(results))
+    print_sides(sides, as_json)
+    return int(sides.differs)
+
+
 def _compared(sources: Sequence[Path], store: Store | None = None) -> Comparison:
     """Compare records.
 
@@ -187,15 +224,19 @@ def _report(
     as_json: bool,
     done: Mapping[str, int],
     unknown: Mapping[str, int],
-    verdict: str = _LOCAL_IS_KEPT,
+    replaced: Collection[str] = (),
 ) -> None:
     if as_json:
         compared = {name: value for name, value in vars(comparison).items() if name != "empty"}
         outcome = {**done, **compared, "counts": _counts(comparison), "unknown_pruners": unknown}
         click.echo(json.dumps(outcome, indent=1))
         return
+    in_place = "imported" if "imported" in done else "would be imported"
+    failed = "it failed and the local one did not, which is kept"
+    verdicts = dict.fromkeys(replaced, f"{in_place} in place of the local record")
+    verdicts = dict.fromkeys(comparison.failures, failed) | verdicts
     differing = [
-        f"{key} from {where} differs from the local record: {verdict}"
+        f"{key} from {where} differs from the local record: {verdicts.get(key, _LOCAL_IS_KEPT)}"
         for key, where in comparison.conflicts.items()
     ]
     disputed = [f"{key} differs between {where}: left out" for key, where in comparison.disputed.items()]

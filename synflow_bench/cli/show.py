@@ -9,65 +9,150 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from synflow_bench.cli.app import load_host
-from synflow_bench.cli.options import json_option, plugin_option, results_option
-from synflow_bench.cli.output import prints_to_stderr
-from synflow_bench.errors import UnknownNameError
+from synflow_bench.cli.options import (
+    Decorator,
+    data_option,
+    device_option,
+    flag,
+    json_option,
+    plugin_option,
+    refuse,
+    results_option,
+)
+from synflow_bench.cli.output import prints_to_stderr, wrapped, wrapped_docstring
+from synflow_bench.errors import UnknownNameError, UsageError, printable, printable_lines
 from synflow_bench.host import KINDS, Entry, Host, description_of, short
-from synflow_bench.records import Layer, Record, Store, printable, printable_lines
+from synflow_bench.records import Layer, Record, Store
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from synflow_bench.recovery import Recovery
+
+
+def _file(name: str, help: str) -> Decorator:
+    return click.option(name, metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help=help)
+
 
 @click.command("show")
 @click.argument("name", metavar="KEY|NAME")
+@_file("--masks", "Write the masks of the record to a safetensors file, one bool tensor per layer.")
+@_file("--weights", "Write the trained weights of the record to a safetensors file.")
+@flag("--again", "again", "Run again even if they were kept, and compare with the kept ones.")
 @results_option
+@data_option
+@device_option
 @plugin_option
 @json_option("Print the record as it is stored, or the description as a JSON list.")
 @click.pass_context
-def command(ctx: click.Context, name: str, results: Path, as_json: bool) -> None:
+def command(
+    ctx: click.Context,
+    name: str,
+    masks: Path | None,
+    weights: Path | None,
+    again: bool,
+    results: Path,
+    data: Path,
+    device: str,
+    as_json: bool,
+) -> int:
     """Show a record, or the description of an installed name.
 
     KEY is the key of a record, or its first characters; `synflow-bench results list` prints the keys. NAME is
     the name of a pruner, model, dataset, suite, executor or logger. For a pruner, the description has the
     formula, the paper and the parameters.
+
+    --masks and --weights take what `run --keep` has kept. Otherwise they run the pruning again, or for
+    weights the whole cell, and compare with the record; a pruning at initialization trains nothing.
+
+    Exit code 0: shown, and equal to what is recorded; 1: what was run again differs; 2: usage error.
     """
+    files = {option: path for option, path in (("--masks", masks), ("--weights", weights)) if path}
+    _check_files(ctx, files)
     host = load_host(ctx, check=False)
     entries = [host.registry(kind).entry(name) for kind in KINDS if name in host.registry(kind)]
     if entries:
+        if files:
+            raise UsageError(f"{name!r} is an installed {entries[0].kind}, and has no masks; give a KEY")
         _show_installed(entries, host, as_json)
-        return
+        return 0
     store = Store(results)
-    if not any(path.stem.startswith(name) for path in store.paths()):
+    unreadable: list[str] = []
+    if not any(path.stem.startswith(name) for path in store.paths(unreadable)) and not unreadable:
         known = [known for kind in KINDS for known in host.registry(kind).names()]
         listing = f"`synflow-bench results list` lists the records in {str(results)!r}"
         raise UnknownNameError("record or installed name", name, known, listing)
     record = store.find(name)
+    differs = False
+    if files:
+        with prints_to_stderr():
+            device_given = ctx.get_parameter_source("device") is ParameterSource.COMMANDLINE
+            recovery = _recovery(host, store, data, device if device_given else None)
+            differs = _write_files(recovery, record, masks, weights, again)
     if as_json:
         click.echo(record.to_json(), nl=False)
-        return
-    from rich.console import Console
+    else:
+        from rich.console import Console
 
-    _print(record, Console())
+        _print(record, Console())
+    return int(differs)
+
+
+def _check_files(ctx: click.Context, files: dict[str, Path]) -> None:
+    if not files:
+        refuse(ctx, ["again", "data", "device"], "neither --masks nor --weights is given")
+    for option, path in files.items():
+        if path.exists():
+            raise UsageError(f"{option} {str(path)!r} exists; delete it, or name another file")
+    if len({path.absolute() for path in files.values()}) < len(files):
+        raise UsageError(f"--masks and --weights name one file, {str(files['--masks'])!r}; name two")
+
+
+def _recovery(host: Host, store: Store, data: Path, device: str | None) -> Recovery:
+    from synflow_bench.recovery import Recovery
+
+    return Recovery(host, store, data, device, lambda line: click.echo(line, err=True))
+
+
+def _write_files(
+    recovery: Recovery, record: Record, masks: Path | None, weights: Path | None, again: bool
+) -> bool:
+    """Write masks and weights, and return True if they are not those of the record."""
+    from synflow_bench.recovery import save_weights
+
+    found = recovery.recover(record, weights=weights is not None, again=again)
+    if found.difference:
+        click.echo(f"warning: {found.difference}", err=True)
+    if masks:
+        found.masks.save(masks)
+    if weights:
+        save_weights(found.weights or {}, weights)
+    written = " and ".join(repr(str(path)) for path in (masks, weights) if path)
+    click.echo(f"{record.key}, {found.origin}: wrote {written}", err=True)
+    return found.difference is not None
 
 
 def _show_installed(entries: Iterable[Entry], host: Host, as_json: bool) -> None:
     with prints_to_stderr():
-        shown = [(entry, _text(entry, host)) for entry in entries]
+        described = [(entry, _text(entry, host)) for entry in entries]
     if as_json:
         click.echo(
-            json.dumps([{"kind": e.kind, "name": e.name, "text": text} for e, text in shown], indent=1)
+            json.dumps([{"kind": e.kind, "name": e.name, "text": text} for e, text in described], indent=1)
         )
         return
-    for entry, text in shown:
-        click.echo(f"{entry.kind} {entry.name}, {entry.distribution} {short(entry.version)}\n")
+    for entry, text in described:
+        where = printable(f"{entry.distribution} {short(entry.version)}")
+        click.echo(f"{entry.kind} {entry.name}, {where}\n")
         parameters = description_of(entry).parameters
-        click.echo(printable_lines(text))
+        shown = printable_lines(text)
+        click.echo(shown if isinstance(entry.reference, Path) else wrapped_docstring(shown))
         if parameters:
-            click.echo("\nDefaults: " + ", ".join(f"{name}={value}" for name, value in parameters.items()))
+            defaults = printable(", ".join(f"{name}={value}" for name, value in parameters.items()))
+            click.echo("\n" + wrapped(f"Defaults: {defaults}", later="    "))
 
 
 def _text(entry: Entry, host: Host) -> str:

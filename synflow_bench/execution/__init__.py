@@ -1,7 +1,9 @@
 """Execution: skip what is recorded, dispatch the rest, collect records."""
 
+from synflow_bench.execution.claims import CellClaims, SharedCells, shard_of, shared_cells
 from synflow_bench.execution.estimate import TimeEstimate, estimate
 from synflow_bench.execution.executor import (
+    DetachedError,
     Executor,
     ExecutorError,
     ExecutorFactory,
@@ -25,6 +27,8 @@ from synflow_bench.execution.plan import (
 from synflow_bench.protocols import OnCellEpoch
 
 __all__ = [
+    "CellClaims",
+    "DetachedError",
     "Executor",
     "ExecutorError",
     "ExecutorFactory",
@@ -33,6 +37,7 @@ __all__ = [
     "Plan",
     "Resources",
     "SerialExecutor",
+    "SharedCells",
     "Summary",
     "TimeEstimate",
     "cells_of",
@@ -45,4 +50,6 @@ __all__ = [
     "resolve_datasets",
     "resolve_pruners",
     "run_plan",
+    "shard_of",
+    "shared_cells",
 ]

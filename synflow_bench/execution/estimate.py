@@ -67,7 +67,7 @@ def estimate(
     @cache
     def context() -> WorkerContext:
         device = str(resolve_devices(resources.device)[0])
-        return make_context(resources.data_root, device, resources.threads, resources.plugins)
+        return make_context(replace(resources, checkpoints=None, keep=()), device)
 
     return [
         _from_records(cells, store)

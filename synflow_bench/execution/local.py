@@ -2,60 +2,53 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import pickle
-import signal
-import threading
-from collections import deque
+import time
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import cycle, islice
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
+from typing import Any
 
 import torch
 
-from synflow_bench.errors import HandledError, one_line
+from synflow_bench.errors import HandledError, UsageError
+from synflow_bench.execution.claims import CellClaims
 from synflow_bench.execution.executor import ExecutorError, Resources
-from synflow_bench.execution.worker import (
-    CannotStart,
-    CellsDeclined,
-    CellsStarted,
-    EpochFinished,
-    Message,
-    work,
+from synflow_bench.execution.forkserver import (
+    GRACE,
+    ForkServer,
+    ForkServerError,
+    WorkerEnded,
+    WorkerStarted,
+    end_session,
 )
-from synflow_bench.protocols import OnCellEpoch, failed_record, provenance_of
+from synflow_bench.execution.origin import FIRST_PARTY_ORIGIN, Origin, origin_of
+from synflow_bench.execution.relay import OutputRelay
+from synflow_bench.execution.slot import STOPPED_INTERVAL, WorkerDied, WorkerSlot, cause_of_death
+from synflow_bench.execution.worker import CellsDeclined, CellsInterrupted, CellsStarted, EpochFinished
+from synflow_bench.host import Host
+from synflow_bench.limits import can_measure_memory
+from synflow_bench.protocols import OnCellEpoch, failed_record, plugins_of, provenance_of
 from synflow_bench.records import Record, key_of
 from synflow_bench.suites import Cell
-from synflow_bench.training import (
-    MAX_BATCHED,
-    main_module_hidden,
-    resolve_devices,
-    thread_environment,
-    usable_cores,
-)
-
-_CONTEXT = multiprocessing.get_context("spawn")
+from synflow_bench.training import MAX_BATCHED, resolve_devices, usable_cores
 
 _STARTS = 2
-"""The times in a row that a worker may fail to start before its slot is given up."""
+"""The times in a row that a worker may fail to start; then its slot is given up, or the cells of a plugin."""
 
-_GRACE = 5.0
-"""Seconds in which an idle worker may end its data workers."""
-
-
-class WorkerDied(HandledError):  # noqa: N818  records name this kind
-    """A worker process ended while it ran a cell."""
+_MEMORY_INTERVAL = 0.25
+"""The seconds between two looks at the memory of workers that have a limit."""
 
 
 class LocalExecutor:
     """A pool of worker processes, each on one device; if one dies, only its cell fails.
 
+    A worker runs either first-party code alone, or that of the third parties of one row of a board.
+
     Raises:
         DeviceError: The device is not on this machine.
-        UsageError: A pruner class cannot be sent to workers.
+        UsageError: A pruner class cannot be sent to workers, or memory cannot be limited on this system.
     """
 
     max_batched = MAX_BATCHED
@@ -63,12 +56,24 @@ class LocalExecutor:
     def __init__(self, resources: Resources, on_epoch: OnCellEpoch) -> None:
         devices = [str(device) for device in resolve_devices(resources.device)]
         pickle.dumps(resources.plugins)  # to refuse before the run what no worker could receive
+        if resources.limits.memory is not None and not can_measure_memory():
+            raise UsageError("this system does not tell the memory of processes; leave out --memory-limit")
         turns = islice(cycle(devices), resources.workers or _room(resources, devices))
         self._slots = [WorkerSlot(resources, device) for device in turns]
+        self._resources = resources
         self._on_epoch = on_epoch
-        self._queue: deque[Cell] = deque()
-        self._unbatchable: set[str] = set()
+        self._host: Host | None = None
+        self._origins: dict[tuple[str, str, str], Origin] = {}
+        self._queues: dict[Origin, deque[Cell]] = {}
         self._suspects: deque[Cell] = deque()
+        self._alone: deque[Cell] = deque()
+        self._failed_starts = Counter[Origin]()
+        self._unbatchable: set[str] = set()
+        self._server: ForkServer | None = None
+        self._lost_servers = Counter[str]()
+        self._ending: dict[int, OutputRelay] = {}
+        self._stops_at: float | None = None
+        self.claims = CellClaims()
 
     @property
     def workers(self) -> int:
@@ -77,7 +82,7 @@ class LocalExecutor:
 
     def submit(self, cell: Cell) -> None:
         """Queue a cell; workers start with the first ones."""
-        self._queue.append(cell)
+        self._queues.setdefault(self._origin(cell), deque()).append(cell)
 
     def finished(self) -> Iterator[Record]:
         """Keep every worker busy and yield records as they come.
@@ -87,213 +92,300 @@ class LocalExecutor:
         """
         while True:
             self._start_cells()
-            busy = [slot for slot in self._slots if slot.cells]
-            if not busy:
+            if not any(slot.cells for slot in self._slots):
                 return
-            ready = wait([slot.pipe for slot in busy])
-            for slot in busy:
-                if slot.pipe in ready and (record := self._receive(slot)):
-                    self._start_cells()
-                    yield record
+            for record in self._events():
+                self._start_cells()
+                yield record
+
+    def time_start(self) -> float:
+        """Start one worker, and return the seconds until it is ready.
+
+        Raises:
+            ExecutorError: It cannot be started.
+        """
+        before = time.perf_counter()
+        slot = self._slots[0]
+        try:
+            self._server = self._server or ForkServer(self._resources.threads)
+            slot.start([], FIRST_PARTY_ORIGIN, self._server)
+        except (ForkServerError, OSError) as error:
+            raise ExecutorError(f"no worker can start: {error}") from error
+        if not isinstance(slot.receive(), CellsStarted):
+            raise ExecutorError(f"a worker process {slot.reason or 'ended before it began a cell'}")
+        return time.perf_counter() - before
+
+    def stop(self, seconds: float) -> Iterator[Record]:
+        """Let running cells write their checkpoints, and yield the records of those that finish instead."""
+        self._clear_queues()
+        if self._server is None or self._resources.checkpoints is None:
+            return
+        self._stops_at = time.monotonic() + seconds
+        for slot in self._slots:
+            if slot.cells and slot.number is not None:
+                self._server.end(slot.number, seconds)
+        while any(slot.cells for slot in self._slots) and time.monotonic() < self._stops_at:
+            yield from self._events()
 
     def close(self) -> None:
         """Stop all workers, whatever they are doing."""
-        self._queue.clear()
-        self._suspects.clear()
+        self._clear_queues()
         for slot in self._slots:
-            slot.stop()
+            self._part(slot, seconds=0.0 if slot.cells else GRACE)
+            slot.release()
+        if self._server is not None:
+            self._wait_for_the_ending(self._server, time.monotonic() + GRACE)
+            self._server.close()
+            self._server = None
+        for relay in self._ending.values():
+            relay.close()
+        self._ending.clear()
+
+    def _clear_queues(self) -> None:
+        self._queues.clear()
+        self._suspects.clear()
+        self._alone.clear()
+
+    # Cells to workers
+
+    def _origin(self, cell: Cell) -> Origin:
+        key = cell.setting.dataset_name, cell.setting.model.name, str(cell.pruner)
+        if key not in self._origins:
+            self._origins[key] = origin_of(cell, self._plugins)
+        return self._origins[key]
+
+    @property
+    def _plugins(self) -> Host:
+        if self._host is None:
+            self._host = Host.load(report=lambda _: None, files=self._resources.plugins)
+        return self._host
 
     def _start_cells(self) -> None:
         """Send queued cells to idle workers."""
         for slot in self._slots:
-            if not slot.cells and (cells := self._next_batch()):
-                slot.start(cells)
+            if not slot.cells and (cells := self._next_batch(slot)):
+                self._start(slot, cells)
 
-    def _next_batch(self) -> list[Cell]:
-        """Remove cells of one setting from the queue, at most an equal share for each worker."""
+    def _start(self, slot: WorkerSlot, cells: list[Cell]) -> None:
+        origin = self._origin(cells[0])
+        if slot.number is not None and (slot.origin != origin or not slot.is_live):
+            self._part(slot)
+        try:
+            if self._server is None:
+                self._server = ForkServer(self._resources.threads)
+            slot.start(cells, origin, self._server)
+        except ForkServerError as error:
+            raise ExecutorError(str(error)) from error
+        except OSError:
+            self._lose_server()
+
+    def _next_batch(self, slot: WorkerSlot) -> list[Cell]:
+        """Remove cells of one setting and origin from the queue, at most an equal share for each worker."""
+        if self._alone:
+            return [] if any(each.cells for each in self._slots) else [self._alone.popleft()]
         if self._suspects:
             return [self._suspects.popleft()]
         cells: list[Cell] = []
-        share = min(MAX_BATCHED, -(-len(self._queue) // len(self._slots)))
-        while self._queue and (not cells or (len(cells) < share and self._batchable(cells[0]))):
-            cells.append(self._queue.popleft())
+        share = min(MAX_BATCHED, -(-sum(map(len, self._queues.values())) // len(self._slots)))
+        while not cells and (queue := self._queue_for(slot)):
+            while queue and (not cells or (len(cells) < share and self._batchable(queue[0], cells[0]))):
+                cell = queue.popleft()
+                if self.claims.take(cell):
+                    cells.append(cell)
         return cells
 
-    def _batchable(self, cell: Cell) -> bool:
-        return self._queue[0].setting == cell.setting and cell.setting.digest not in self._unbatchable
+    def _queue_for(self, slot: WorkerSlot) -> deque[Cell] | None:
+        """Return the waiting cells of the worker's origin if there are some, else the first ones."""
+        self._queues = {origin: queue for origin, queue in self._queues.items() if queue}
+        if slot.is_live and slot.origin in self._queues:
+            return self._queues[slot.origin]
+        return next(iter(self._queues.values()), None)
 
-    def _receive(self, slot: WorkerSlot) -> Record | None:
-        try:
-            message = slot.receive()
-        except WorkerLostError as loss:
-            return self._reap(slot, str(loss))
-        match message:
-            case EpochFinished():
-                self._on_epoch(slot.cells[message.key], message.epoch)
+    def _batchable(self, cell: Cell, first: Cell) -> bool:
+        return cell.setting == first.setting and cell.setting.digest not in self._unbatchable
+
+    def _requeue(self, cells: Sequence[Cell]) -> None:
+        for cell in reversed(cells):
+            self._queues.setdefault(self._origin(cell), deque()).appendleft(cell)
+
+    def _give_back(self, cells: Sequence[Cell]) -> None:
+        """Return cells to the queue from which other runs may take them too."""
+        self._requeue(cells)
+        for cell in cells:
+            self.claims.give_back(cell)
+
+    # Events of workers
+
+    def _events(self) -> Iterator[Record]:
+        """Wait until something happens, and yield the records that come of it."""
+        server = self._server
+        if server is None:
+            return
+        now = time.monotonic()
+        relays = [slot.relay for slot in self._slots if slot.relay is not None]
+        relays = [relay for relay in relays if relay.not_before <= now]
+        ready = wait(
+            [
+                server.channel,
+                *(slot.pipe for slot in self._slots if slot.cells and slot.pipe is not None),
+                *(relay.descriptor for relay in relays if not relay.has_ended),
+            ],
+            self._pause(),
+        )
+        for relay in relays:
+            if relay.descriptor in ready:
+                relay.pump()
+        for slot in list(self._slots):
+            if slot.pipe is not None and slot.pipe in ready:
+                yield from self._receive(slot)
+        if server.channel in ready:
+            yield from self._receive_from(server)
+        now = time.monotonic()
+        for slot in self._slots:
+            if slot.exceeds(now) and slot.number is not None:
+                server.end(slot.number)
+
+    def _pause(self) -> float | None:
+        """Return the seconds until a limit has to be checked; None if there is none."""
+        times = [slot.deadline for slot in self._slots if slot.deadline is not None]
+        times += [] if self._stops_at is None else [self._stops_at]
+        pauses = [max(0.0, min(times) - time.monotonic())] if times else []
+        pauses += [
+            max(0.0, slot.relay.not_before - time.monotonic())
+            for slot in self._slots
+            if slot.relay is not None and slot.relay.not_before and not slot.relay.has_ended
+        ]
+        pauses += [_MEMORY_INTERVAL] if self._resources.limits.memory is not None else []
+        pauses += [STOPPED_INTERVAL] if any(slot.cells for slot in self._slots) else []
+        return min(pauses, default=None)
+
+    def _receive(self, slot: WorkerSlot) -> Iterator[Record]:
+        match slot.receive():
+            case None if slot.number is not None and self._server is not None:
+                self._server.end(slot.number)  # if it lives, it can do nothing any more
+            case EpochFinished(key, epoch) if key in slot.cells:
+                self._on_epoch(slot.cells[key], epoch)
             case CellsDeclined():
                 cells, _ = slot.release(all_but_first=True)
-                self._unbatchable.add(cells[0].setting.digest)
-                self._queue.extendleft(reversed(cells))
-            case Record():
-                del slot.cells[message.key]
-                return message
-        return None
+                self._unbatchable.update(cell.setting.digest for cell in cells)
+                self._give_back(cells)
+            case CellsInterrupted():
+                cells, _ = slot.release()
+                self._part(slot)
+                self._give_back(cells)
+            case Record() as record if slot.finish(record.key):
+                self._failed_starts.pop(slot.origin, None)
+                if not slot.cells and slot.is_spent:
+                    self._part(slot)
+                yield record
 
-    def _reap(self, slot: WorkerSlot, cause: str) -> Record | None:
-        """Return the failed record of a cell that had started; return one that had not to the queue.
+    def _receive_from(self, server: ForkServer) -> Iterator[Record]:
+        try:
+            message: Any = server.channel.recv()
+        except (EOFError, OSError):
+            yield from self._lose_server()
+            return
+        slot = next((each for each in self._slots if each.number == message.number), None)
+        match message:
+            case WorkerStarted(_, pid) if slot is not None:
+                slot.pid = pid
+            case WorkerEnded(number) if slot is None:
+                if relay := self._ending.pop(number, None):
+                    relay.close()
+            case WorkerEnded(_, code, out_of_memory) if slot is not None:
+                while slot.pipe is not None and slot.pipe.poll():
+                    yield from self._receive(slot)
+                self._part(slot)
+                if slot.cells:
+                    yield from self._reap(slot, slot.reason or cause_of_death(code, out_of_memory))
+
+    def _reap(self, slot: WorkerSlot, cause: str) -> list[Record]:
+        """Return the failed records of cells whose worker has ended; return others to the queue.
 
         If several cells had started, each runs again alone, to find the one that ends its worker.
         """
         cells, started = slot.release()
+        if self._stops_at is not None:
+            return []  # it did not end by itself
         if started and len(cells) == 1:
-            error = WorkerDied(f"the worker {cause}")
-            return failed_record(cells[0], error, provenance_of(torch.device(slot.device), slot.threads, {}))
-        (self._suspects if started else self._queue).extendleft(reversed(cells))
+            return [self._failed(cells[0], slot, slot.verdict or WorkerDied(f"the worker {cause}"))]
+        if started:
+            self._suspects.extendleft(reversed(cells))
+            return []
+        self._requeue(cells)
+        if slot.origin != FIRST_PARTY_ORIGIN:
+            return self._give_up(slot, cause)
+        slot.failed_starts += 1
         if slot.failed_starts >= _STARTS:
             self._slots.remove(slot)
         if not self._slots:
             raise ExecutorError(f"no worker can start: the last one {cause} before it began a cell")
-        return None
+        return []
+
+    def _give_up(self, slot: WorkerSlot, cause: str) -> list[Record]:
+        """Count a failed start; return failed records of all cells of a plugin that ends its workers."""
+        self._failed_starts[slot.origin] += 1
+        if slot.verdict is None and self._failed_starts[slot.origin] < _STARTS:
+            return []
+        error = slot.verdict or WorkerDied(f"the worker {cause} before it began a cell")
+        waiting = self._queues.pop(slot.origin, deque())
+        return [self._failed(cell, slot, error) for cell in waiting if self.claims.take(cell)]
+
+    def _failed(self, cell: Cell, slot: WorkerSlot, error: HandledError) -> Record:
+        made = provenance_of(
+            torch.device(slot.device), self._resources.threads, plugins_of(cell, self._plugins)
+        )
+        return failed_record(cell, error, made.model_copy(update={"served": slot.origin.providers}))
+
+    def _lose_server(self) -> list[Record]:
+        """Start anew after the fork server has ended with all its workers, which only a plugin can do.
+
+        Cells that had started run again while no others do, and fail if it happens again.
+        """
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        records = []
+        for slot in self._slots:
+            if slot.pid is not None:
+                end_session(slot.pid)
+            self._part(slot)
+            cells, started = slot.release()
+            for cell in cells if started else ():
+                self._lost_servers[key_of(cell)] += 1
+                if self._lost_servers[key_of(cell)] < _STARTS:
+                    self._alone.append(cell)
+                else:
+                    error = WorkerDied("the parent process of all workers ended with the worker, twice")
+                    records.append(self._failed(cell, slot, error))
+            if not started:
+                self._requeue(cells)
+        self._lost_servers["in a row"] += 1
+        if self._lost_servers["in a row"] > _LOST_SERVERS:
+            raise ExecutorError("no worker can start: the process that starts them keeps ending")
+        return records
+
+    def _part(self, slot: WorkerSlot, *, seconds: float = GRACE) -> None:
+        """Let the worker of a slot end, within some seconds."""
+        number, relay = slot.forget()
+        if number is not None and self._server is not None:
+            self._server.end(number, seconds)
+        if number is not None and relay is not None:
+            self._ending[number] = relay
+
+    def _wait_for_the_ending(self, server: ForkServer, deadline: float) -> None:
+        while self._ending and server.channel.poll(max(0.0, deadline - time.monotonic())):
+            try:
+                message = server.channel.recv()
+            except (EOFError, OSError):
+                return
+            if isinstance(message, WorkerEnded) and (relay := self._ending.pop(message.number, None)):
+                relay.close()
+
+
+_LOST_SERVERS = 5
 
 
 def _room(resources: Resources, devices: list[str]) -> int:
     """Return the number of workers that the machine has room for."""
     return max(1, usable_cores() // resources.threads) if devices == ["cpu"] else len(devices)
-
-
-class WorkerLostError(Exception):
-    """The worker of a slot has died, or could not be set up; the message ends "the worker ..."."""
-
-
-class WorkerSlot:
-    """A worker process that is started at first use, and again after a death.
-
-    Attributes:
-        cells: The cells that it has to run in one batch, by key.
-        started: True if it has started them.
-        failed_starts: The number of workers in a row that ended before they had started a cell.
-    """
-
-    pipe: Connection
-
-    def __init__(self, resources: Resources, device: str) -> None:
-        self.device = device
-        self.threads = resources.threads
-        self.cells: dict[str, Cell] = {}
-        self.started = False
-        self.failed_starts = 0
-        self._has_run = False
-        self._resources = resources
-        self._process: BaseProcess | None = None
-
-    def start(self, cells: Sequence[Cell]) -> None:
-        """Send cells of one setting to the worker, which is started if it is not alive.
-
-        Raises:
-            ExecutorError: The system cannot start another process.
-        """
-        if self._process is None or not self._process.is_alive():
-            self.stop()
-            self._spawn()
-        self.cells, self.started = {key_of(cell): cell for cell in cells}, False
-        try:
-            self.pipe.send(list(cells))
-        except (BrokenPipeError, ConnectionResetError):
-            return  # it has just died, as `receive` will report
-
-    def receive(self) -> Message:
-        """Return the worker's next message.
-
-        Raises:
-            WorkerLostError: There is none; the message is the reason.
-        """
-        try:
-            message: Message = self.pipe.recv()
-        except (EOFError, OSError):
-            raise WorkerLostError(self._join()) from None
-        if isinstance(message, CannotStart):
-            self._join()
-            raise WorkerLostError(f"could not be set up ({message.reason})")
-        if isinstance(message, CellsStarted):
-            self.started, self.failed_starts, self._has_run = True, 0, True
-        return message
-
-    def release(self, *, all_but_first: bool = False) -> tuple[list[Cell], bool]:
-        """Remove all cells, or all but the first; return them, and True if they had started."""
-        if not self.cells:
-            raise RuntimeError("the slot has no cells")
-        kept = dict([*self.cells.items()][: int(all_but_first)])
-        released = [cell for key, cell in self.cells.items() if key not in kept]
-        self.cells = kept
-        self.failed_starts += not self.started
-        return released, self.started
-
-    def stop(self) -> None:
-        """End the worker, whatever it is doing; an idle one may first end its data workers."""
-        if self._process is not None:
-            if self._has_run and not self.cells:
-                self.pipe.close()
-                self._process.join(_GRACE)
-            self._process.kill()
-            self._join()
-
-    def _spawn(self) -> None:
-        self._has_run = False
-        resources, environment = self._resources, thread_environment(self.threads)
-        try:
-            self.pipe, remote = _CONTEXT.Pipe()
-            with remote, _interrupts_ignored(), main_module_hidden(), _environment(environment):
-                arguments = (remote, resources.data_root, self.device, self.threads, resources.plugins)
-                process = _CONTEXT.Process(target=work, args=arguments, daemon=True)
-                process.start()
-        except Exception as error:
-            raise ExecutorError(f"cannot start a worker process: {one_line(error)}") from error
-        self._process = process
-
-    def _join(self) -> str:
-        """Wait for the end of the worker; return the cause of its death."""
-        process, self._process = self._process, None
-        self.pipe.close()
-        if process is None:
-            return "is gone"
-        process.join()
-        return _cause_of_death(process.exitcode)
-
-
-def _cause_of_death(code: int | None) -> str:
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        hint = " (out of memory?)" if name == "SIGKILL" else ""
-        return f"was killed by {name}{hint}"
-    return f"ended with exit code {code}"
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Let processes that start here ignore Ctrl-C, which reaches all processes of a terminal.
-
-    Only the main process handles it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may change signal handlers
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for processes that start here; one thread at a time may do so."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

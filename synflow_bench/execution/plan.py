@@ -10,9 +10,9 @@ from pathlib import Path
 from synflow_bench.data import Dataset, check_declared, default_data_root, download_command
 from synflow_bench.errors import HandledError, PluginError, RecordError, SuiteError, UsageError, one_line
 from synflow_bench.host import Host
-from synflow_bench.protocols import blamed_on, check_network, check_rewind, plugins_of
+from synflow_bench.protocols import blamed_on, check_network, check_rewind, plugins_of, revisions_of
 from synflow_bench.pruning import resolve_pruner
-from synflow_bench.records import Store, file_name, read_record, read_status
+from synflow_bench.records import ResultReader, Store, file_name, read_record
 from synflow_bench.suites import (
     DENSE,
     Cell,
@@ -65,13 +65,14 @@ class Plan:
 
     Attributes:
         cells: All cells.
-        recorded: Those that need no work.
+        recorded: Those that need no work: their records are `ok`, or say that the method is not defined.
         failed: Those with a failed record that is kept.
         missing: Those to be run.
         skipped: Those whose dataset is missing.
         unavailable: The missing datasets, each with one line that says how to get it.
         unreadable: The files of missing cells that are not valid records, with the reasons.
         datasets: The datasets of the cells, by the text that names them.
+        forced: True if recorded cells are to be run again.
     """
 
     cells: list[Cell]
@@ -82,6 +83,7 @@ class Plan:
     unavailable: dict[str, str] = field(default_factory=dict)
     unreadable: dict[Path, str] = field(default_factory=dict)
     datasets: dict[str, Dataset] = field(default_factory=dict)
+    forced: bool = False
 
 
 def resolve_datasets(suite: Suite, host: Host, data_root: Path) -> Suite:
@@ -116,11 +118,7 @@ def cells_of(
                 check_rewind(setting, images=dataset.sizes[0])
 
     def revisions(setting: Setting, pruner: PrunerSpec | None) -> Revisions:
-        return Revisions(
-            pruner=host.pruners.get(pruner.name).revision if pruner else 1,
-            model=getattr(host.models.get(setting.model.name), "revision", 1),
-            dataset=host.dataset_class(setting.dataset).revision,
-        )
+        return revisions_of(setting, pruner.name if pruner else None, host)
 
     needs_data = {spec.name: host.pruners.get(spec.name).needs_data for spec in pruners}
     cells = expand(suite, pruners, revisions)
@@ -152,12 +150,12 @@ def make_plan(
     """
     names = dict.fromkeys(cell.setting.dataset for cell in cells)
     datasets = {name: host.dataset(name, data_root) for name in names}
-    plan = Plan(cells, unavailable=_unavailable(datasets, host, data_root), datasets=datasets)
-    files = _Files(store)
+    plan = Plan(cells, unavailable=_unavailable(datasets, host, data_root), datasets=datasets, forced=force)
+    files, reader = _Files(store), ResultReader()
     for cell in cells:
         path = None if force else files.of(cell)
-        status = _status(path, plan.unreadable) if path else None
-        if status == "ok":
+        status = _status(path, reader, plan.unreadable) if path else None
+        if status in ("ok", "not defined"):
             plan.recorded.append(cell)
         elif status == "failed" and not retry_failed:
             plan.failed.append(cell)
@@ -180,19 +178,16 @@ class _Files:
         place = cell.setting.dataset_label, cell.setting.model.name, cell.pruner.name
         if place not in self._listed:
             folder = self._store.folder(cell)
-            try:
-                self._listed[place] = folder, frozenset(path.name for path in folder.iterdir())
-            except (FileNotFoundError, NotADirectoryError):
-                self._listed[place] = folder, frozenset()
+            self._listed[place] = folder, self._store.names_in(folder)
         folder, names = self._listed[place]
         if names and (name := file_name(cell)) in names:
             return folder / name
         return None
 
 
-def _status(path: Path, unreadable: dict[Path, str]) -> str | None:
+def _status(path: Path, reader: ResultReader, unreadable: dict[Path, str]) -> str | None:
     try:
-        return read_status(path)
+        return reader.read(str(path), in_full=True).outcome
     except RecordError as error:
         unreadable[path] = str(error)
         return None

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import current_process, parent_process
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
+from typing import Any
 
 from synflow_bench.errors import one_line
-from synflow_bench.execution.executor import make_context
-from synflow_bench.host import PluginClass, PluginFile
-from synflow_bench.protocols import WorkerContext, may_batch, run_cells
+from synflow_bench.execution.containment import contained
+from synflow_bench.execution.executor import Resources, make_context
+from synflow_bench.execution.relay import READY
+from synflow_bench.process import ProcessState, SharedCode
+from synflow_bench.protocols import CellInterrupted, StopRequest, WorkerContext, may_batch, run_cells
 from synflow_bench.records import Epoch, Record, key_of
 from synflow_bench.suites import Cell
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """The part of a run that a worker is for.
+
+    Attributes:
+        resources: The resources of the run, with the plugin files that the worker loads.
+        device: The device of the worker.
+        distributions: The distributions of third parties whose plugins it loads.
+    """
+
+    resources: Resources
+    device: str
+    distributions: frozenset[str] = frozenset()
+
+    @property
+    def has_third_parties(self) -> bool:
+        """True if code of third parties runs in the worker."""
+        return bool(self.distributions or self.resources.plugins)
 
 
 @dataclass(frozen=True)
@@ -28,6 +50,11 @@ class CellsStarted:
 @dataclass(frozen=True)
 class CellsDeclined:
     """Cells of this setting cannot run in one batch: all but the first return to the queue."""
+
+
+@dataclass(frozen=True)
+class CellsInterrupted:
+    """The worker ends, because it was asked to; its cells without a record have checkpoints, if any have."""
 
 
 @dataclass(frozen=True)
@@ -45,53 +72,93 @@ class CannotStart:
     reason: str
 
 
-Message = CellsStarted | CellsDeclined | EpochFinished | CannotStart | Record
+Message = CellsStarted | CellsDeclined | CellsInterrupted | EpochFinished | CannotStart | Record
 
-_PIPE_CLOSED = (EOFError, BrokenPipeError, ConnectionResetError)
+_PIPE_CLOSED = (EOFError, OSError)
 
 
-def work(
-    pipe: Connection,
-    data_root: Path,
-    device: str,
-    threads: int,
-    plugins: Sequence[PluginFile | PluginClass],
-) -> None:
-    """Receive lists of cells and send messages until the other end of `pipe` closes."""
+def work(pipe: Connection, setup: WorkerSetup, output: int) -> None:
+    """Receive lists of cells and send messages until the other end of `pipe` closes.
+
+    At SIGUSR1 the worker ends, after running cells have written their checkpoints.
+
+    Args:
+        pipe: The connection to the process of the run.
+        setup: What the worker loads.
+        output: The descriptor to which everything goes that is printed here.
+    """
+    with suppress(OSError):
+        os.setsid()  # its children are killed with it, and a terminal's signals do not reach them
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     current_process().daemon = False  # multiprocessing lets no daemon have data workers
-    _print_to_stderr()
+    _print_to(output)
+    stop = _StopBySignal(pipe)
+    signal.signal(signal.SIGUSR1, stop.handle)
+    os.register_at_fork(after_in_child=pipe.close)  # a child that goes on here has no part in the run
+    code = SharedCode() if setup.has_third_parties else None
     with suppress(*_PIPE_CLOSED):
         try:
-            context = make_context(data_root, device, threads, plugins)
+            context = make_context(setup.resources, setup.device, only=setup.distributions, stop=stop)
         except Exception as error:
             pipe.send(CannotStart(one_line(error)))
             return
         try:
-            _serve(pipe, context)
-        except _PIPE_CLOSED:
+            _serve(pipe, context, stop, code)
+        finally:
             context.close()
-            os._exit(0)  # an orderly exit of torch takes seconds
 
 
-def _serve(pipe: Connection, context: WorkerContext) -> None:
-    while True:
+class _StopBySignal(StopRequest):
+    """The stop of a worker; while it runs cells that have nothing to save, a signal ends it at once."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self.runs_cells = False
+
+    def handle(self, *_: Any) -> None:
+        self.request()
+        if self.runs_cells and not self.has_progress:
+            with suppress(*_PIPE_CLOSED):
+                self._pipe.send(CellsInterrupted())
+            os._exit(0)
+
+
+def _serve(pipe: Connection, context: WorkerContext, stop: _StopBySignal, code: SharedCode | None) -> None:
+    state = ProcessState()
+    sys.stderr.flush()
+    os.write(2, READY)
+    while not stop.requested:
         cells: list[Cell] = pipe.recv()
         pipe.send(CellsStarted())
         if len(cells) > 1 and not may_batch(cells[0], context):
             pipe.send(CellsDeclined())
             del cells[1:]
-        for record in run_cells(
-            cells, context, lambda cell, epoch: pipe.send(EpochFinished(key_of(cell), epoch))
-        ):
+        stop.has_progress, stop.runs_cells = False, True
+        try:
+            if stop.requested:
+                break
+            records = run_cells(
+                cells, context, lambda cell, epoch: pipe.send(EpochFinished(key_of(cell), epoch))
+            )
+        except CellInterrupted:
+            break
+        finally:
+            stop.runs_cells = False
+        replaced = code.replaced() if code else ()
+        for record in contained(records, context, replaced):
             pipe.send(record)
+        state.restore()
+        if replaced:
+            return  # nothing more is computed with replaced functions
+    pipe.send(CellsInterrupted())
 
 
-def _print_to_stderr() -> None:
-    """Send to stderr what plugins print: the main process may write results to the same stdout."""
-    with suppress(OSError):  # one of them is closed
-        os.dup2(2, 1)
-    sys.stdout = sys.stderr
+def _print_to(output: int) -> None:
+    """Send to `output` what is printed here, from Python or not: it must not reach the results on stdout."""
+    for descriptor in (1, 2):
+        os.dup2(output, descriptor)
+    os.close(output)
+    sys.stdout = sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
 
 
 def _exit_with_parent() -> None:

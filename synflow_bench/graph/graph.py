@@ -66,21 +66,29 @@ class LayerEdges:
             positions. An edge exists while any of its positions is kept. None for weights without a name,
             which no mask can prune.
         groups: The number of groups G.
+        active: False for kernel positions that meet nothing but padding, wherever the kernel stands: their
+            weights never act. Broadcasts to the shape of `weight`; None where all positions act.
     """
 
     inputs: Tensor
     outputs: Tensor
     weight: View | None
     groups: int
+    active: Tensor | None = None
 
     @property
     def view(self) -> View | None:
         """The weights of the edges."""
         return self.weight
 
-    def kept(self, mask: Tensor) -> Tensor:
-        """Return the edges (G, O, I) that a mask keeps, seen through `view`."""
-        return mask.flatten(3).any(-1) if mask.ndim > 3 else mask
+    def kept(self, mask: Tensor | None) -> Tensor | None:
+        """Return the edges that a mask keeps, seen through `view`; None if all exist.
+
+        The result broadcasts to (G, O, I).
+        """
+        if self.active is not None:
+            mask = self.active if mask is None else mask & self.active
+        return mask if mask is None or mask.ndim <= 3 else mask.flatten(3).any(-1)
 
     def forward(self, reached: Tensor, kept: Tensor | None) -> None:
         """Mark the outputs that have an edge from a marked input; without `kept`, all edges exist."""
@@ -99,7 +107,8 @@ class LayerEdges:
         """Mark in `on_path`, seen through `view`, the entries that join nodes with these flags."""
         targets, sources = to_output[self.outputs], from_input[self.inputs]
         edges = targets.view(self.groups, -1, 1) & sources.view(self.groups, 1, -1)
-        on_path |= edges.view(*edges.shape, *[1] * (on_path.ndim - 3))
+        edges = edges.view(*edges.shape, *[1] * (on_path.ndim - 3))
+        on_path |= edges if self.active is None else edges & self.active
 
 
 @dataclass(frozen=True)
@@ -126,9 +135,9 @@ class Edges:
         """The weights of the edges."""
         return self.scale
 
-    def kept(self, mask: Tensor) -> Tensor | None:
-        """Return the edges (E,) that a mask keeps, seen through `view`."""
-        return None if self.entries is None else mask.take(self.entries)
+    def kept(self, mask: Tensor | None) -> Tensor | None:
+        """Return the edges (E,) that a mask keeps, seen through `view`; None if all exist."""
+        return None if mask is None or self.entries is None else mask.take(self.entries)
 
     def forward(self, reached: Tensor, kept: Tensor | None) -> None:
         """Mark the targets of edges from marked sources; without `kept`, all edges exist."""
@@ -303,10 +312,12 @@ class GraphBuilder:
             self._steps.append(Edges(sources, targets, scale, entries))
             self.couple(sources, targets)
 
-    def add_layer(self, inputs: Tensor, outputs: int, weight: View | None, groups: int) -> Tensor:
+    def add_layer(
+        self, inputs: Tensor, outputs: int, weight: View | None, groups: int, active: Tensor | None = None
+    ) -> Tensor:
         """Add nodes that are weighted sums of `inputs`, group by group; return them, (outputs,)."""
         targets = self.add_nodes(outputs)
-        self._steps.append(LayerEdges(inputs, targets, weight, groups))
+        self._steps.append(LayerEdges(inputs, targets, weight, groups, active))
         if groups > 1:
             for sources, sums in zip(inputs.chunk(groups), targets.chunk(groups), strict=True):
                 members = torch.cat([sources, sums])

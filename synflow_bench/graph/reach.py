@@ -32,7 +32,8 @@ class Reachability:
 def reachable(graph: Graph, masks: Mapping[str, Tensor]) -> Reachability:
     """Follow paths of kept weights forward from the input and backward from the output.
 
-    Values do not matter: a weight that is zero is an edge, and nothing can overflow or cancel. Biases, shifts
+    Values do not matter: a weight that is zero is an edge, and nothing can overflow or cancel. But padding is
+    no input: a weight that meets only padding wherever its kernel stands is no edge. Biases, shifts
     and running statistics are no edges: a node that has only those is constant, and constants feed nothing.
 
     Args:
@@ -47,7 +48,8 @@ def effective_masks(graph: Graph, masks: Mapping[str, Tensor]) -> dict[str, Tens
     """Return the masks without the entries that are on no path of kept weights from input to output.
 
     A bias or a shift stays when its node is on a path. A tensor that is used several times keeps what any use
-    needs; one that the network does not use keeps nothing.
+    needs; one that the network does not use keeps nothing. Nor is the entry of a kernel kept that meets
+    nothing but padding for this shape of input, such as the outer ones of 3x3 at 1x1.
 
     Args:
         graph: The graph of the network; the result is wrong where `graph.opaque` has a name of `masks`.
@@ -88,9 +90,9 @@ def _propagate(graph: Graph, masks: Mapping[str, Tensor]) -> tuple[Tensor, Tenso
         view.name: view.laid_out(masks[view.name].cpu()) for view in graph.views if view.name in masks
     }
     kept = [
-        step.kept(step.view.of(laid_out[step.view.name]))
-        if step.view and step.view.name in laid_out
-        else None
+        step.kept(
+            step.view.of(laid_out[step.view.name]) if step.view and step.view.name in laid_out else None
+        )
         for step in graph.steps
     ]
     from_input, to_output = torch.zeros(2, graph.num_nodes + 1, dtype=torch.bool)

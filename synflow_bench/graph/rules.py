@@ -183,9 +183,49 @@ def convolution(call: Call) -> Tensor:
     inputs = _along_channels(call, call.ids(activation), activation.shape[1])
     edges = weight.unflatten(0, (groups, -1))
     view = call.view(edges.transpose(1, 2) if call["transposed"] else edges)
-    outputs = call.graph.add_layer(inputs, call.output.shape[1], view, groups)
+    outputs = call.graph.add_layer(inputs, call.output.shape[1], view, groups, _active(call))
     call.add_values(outputs, call["bias"])
     return _as_channels(outputs, call.output.ndim)
+
+
+def _active(call: Call) -> Tensor | None:
+    """Find the kernel positions of a convolution that meet the input, and not only padding.
+
+    Padding is that of the convolution, and whatever was padded with constants before it.
+
+    Returns:
+        Bool (G, 1, I, ...) or with sizes 1 that broadcast; None where all positions meet the input.
+    """
+    # (I, ...) for the inputs of all groups, with size 1 along dimensions in which all are alike.
+    there = (call.ids(call["input"]) != CONSTANT).any(0)
+    there = (there[:1] if bool((there == there[:1]).all()) else there).float()
+    for d in range(there.ndim - 1):
+        meets = _meets(call, d)
+        meets = meets.any(1, keepdim=True) if there.shape[1] == 1 else meets
+        # The dimension of input positions goes, that of kernel positions comes last.
+        there = torch.tensordot(there, meets.float(), dims=([1], [1]))
+    active = there > 0
+    if bool(active.all()):
+        return None
+    return active.view(1 if len(active) == 1 else call["groups"], 1, -1, *active.shape[1:])
+
+
+def _meets(call: Call, dimension: int) -> Tensor:
+    """Return the input positions that each kernel position meets along a dimension, (kernel, input) bool."""
+    stride, padding, dilation = (
+        sizes[dimension if len(sizes) > 1 else 0]
+        for sizes in (call["stride"], call["padding"], call["dilation"])
+    )
+    kernel, inputs, outputs = (
+        tensor.shape[2 + dimension] for tensor in (call["weight"], call["input"], call.output)
+    )
+    taps, places = torch.arange(kernel)[:, None], torch.arange(inputs)
+    if call["transposed"]:
+        targets: Tensor = places * stride - padding + taps * dilation
+        return (targets >= 0) & (targets < outputs)
+    starts: Tensor = places + padding - taps * dilation
+    meets: Tensor = (starts >= 0) & (starts % stride == 0) & (starts < outputs * stride)
+    return meets
 
 
 def matrix_product(call: Call) -> Tensor:

@@ -7,7 +7,8 @@ in the syntax tree of their module.
 from __future__ import annotations
 
 import ast
-import tomllib
+import re
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,6 +16,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from synflow_bench.host.registry import Entry
+from synflow_bench.toml import read_toml
+
+_BLANK_LINES = re.compile(r"\n\s*\n")
+_PAPER = "Paper:"
+_SECTION = re.compile(r"[A-Z]\w+:")
+_ARGUMENT = re.compile(r"^(?P<name>\w+)[^:\n]*: (?P<meaning>.*\n(?:[ ].*\n)*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -25,10 +32,16 @@ class Description:
         line: The first line of its docstring, or the `description` of a suite.
         parameters: The defaults of its parameters, as a spec such as `synflow[rounds=10]` writes them. Those
             that all pruners share appear only where a class gives another default.
+        text: The paragraphs of its docstring between the first line and the sections, each in one line.
+        paper: The paper that the docstring names, in one line.
+        meanings: The descriptions of its parameters, from the section `Args`.
     """
 
     line: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
+    text: tuple[str, ...] = ()
+    paper: str = ""
+    meanings: dict[str, str] = field(default_factory=dict)
 
 
 def description_of(entry: Entry) -> Description:
@@ -44,7 +57,7 @@ def description_of(entry: Entry) -> Description:
 
 def _suite_line(path: Path) -> str:
     try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8-sig")).get("description", ""))
+        return str(read_toml(path).get("description", ""))
     except (OSError, ValueError):
         return ""
 
@@ -62,7 +75,7 @@ def _described(tree: ast.Module, name: str) -> Description:
     for node in tree.body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
             parameters = dict(_parameters(tree, node)) if isinstance(node, ast.ClassDef) else {}
-            return Description(_first_line(node), parameters)
+            return Description(_first_line(node), parameters, *_parts(ast.get_docstring(node) or ""))
     is_local = "." in name  # another name may be assigned, as a model that a function of its module makes
     return Description() if is_local else Description(_first_line(tree))
 
@@ -88,6 +101,21 @@ def _text(default: ast.expr) -> str:
             return value
         case _:
             return ast.unparse(default)
+
+
+def _parts(docstring: str) -> tuple[tuple[str, ...], str, dict[str, str]]:
+    """Return the paragraphs of a docstring, the paper that it names, and the meanings of its parameters."""
+    text, paper, meanings = [], "", {}
+    for paragraph in _BLANK_LINES.split(docstring.strip())[1:]:
+        first, _, rest = paragraph.partition("\n")
+        if first == "Args:":
+            found = _ARGUMENT.finditer(textwrap.dedent(rest) + "\n")
+            meanings = {each["name"]: " ".join(each["meaning"].split()) for each in found}
+        elif first.startswith(_PAPER):
+            paper = " ".join(paragraph.removeprefix(_PAPER).split())
+        elif not _SECTION.fullmatch(first):
+            text.append(" ".join(paragraph.split()))
+    return tuple(text), paper, meanings
 
 
 def _first_line(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> str:

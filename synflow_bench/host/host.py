@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from synflow_bench.errors import NAME_RULE, PluginError, UsageError, is_plain_name, one_line
+from synflow_bench.errors import NAME_RULE, PluginError, UsageError, is_plain_name, one_line, printable
 from synflow_bench.host.hookspecs import RunFinished, RunStarted
 from synflow_bench.host.loading import (
     COMMAND,
@@ -23,6 +23,7 @@ from synflow_bench.host.loading import (
 from synflow_bench.host.plugin_class import PluginClass
 from synflow_bench.host.plugin_file import PluginFile
 from synflow_bench.host.registry import Entry, Plugin, PluginStatus, Registry
+from synflow_bench.process import ProcessState
 
 if TYPE_CHECKING:
     import click
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def _warn(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr)
+    print(f"warning: {printable(line)}", file=sys.stderr)
 
 
 class Host:
@@ -76,28 +77,45 @@ class Host:
         report: Callable[[str], None] = _warn,
         environment: Mapping[str, str] = os.environ,
         files: Sequence[PluginFile | PluginClass] = (),
+        only: Collection[str] | None = None,
     ) -> Self:
         """Find and load every installed plugin, and those of `files`.
 
+        What a plugin changes of this process when it is imported, such as environment variables, is restored.
+
         Args:
             report: Takes each warning as one line.
-            environment: Variables, of which `SYNFLOW_BENCH_STRICT` and `SYNFLOW_BENCH_DISABLE` are read.
+            environment: Variables, of which `SYNFLOW_BENCH_STRICT`, `SYNFLOW_BENCH_DISABLE` and
+                `SYNFLOW_BENCH_FIRST_PARTY_ONLY` are read.
             files: Plugin files for this run; one that cannot be used is among `errors`.
+            only: The distributions of third parties whose plugins are loaded; by default all.
 
         Raises:
+            UsageError: `files` are given where only plugins of synflow-bench are loaded.
             PluginError: A plugin raises, and `SYNFLOW_BENCH_STRICT` is set. Otherwise it is quarantined with
                 a warning.
         """
         switches = Switches.from_environment(environment)
-        plugins = discover(switches)
-        for line in switches.unmatched(plugins):
-            report(line)
-        return cls(plugins, report, strict=switches.strict, files=files)
+        if switches.first_party_only and files:
+            given = ", ".join(repr(file.given) for file in files)
+            raise UsageError(f"--first-party-only loads no plugin of yours; leave it out, or {given}")
+        with ProcessState.kept():
+            plugins = discover(switches, only)
+            if only is None:
+                for line in switches.unmatched(plugins):
+                    report(line)
+            return cls(plugins, report, strict=switches.strict, files=files)
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:
         """Every plugin that was found, whatever its status."""
         return tuple(self._plugins)
+
+    @property
+    def third_parties(self) -> tuple[str, ...]:
+        """The distributions and files of third parties whose code this process has loaded, with versions."""
+        loaded = (each for each in self._plugins if each.status != "blocked" and not each.is_first_party)
+        return tuple(sorted({f"{each.distribution} {each.version}" for each in loaded}))
 
     @property
     def quarantined(self) -> tuple[Plugin, ...]:
@@ -246,7 +264,9 @@ class Host:
         for plugin in (*self._plugins, *self._loggers):
             try:
                 plugin.call(hook, **arguments)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # whatever a logger raises is its own fault
                 if (plugin.title, hook) not in self._reported:
                     self._reported.add((plugin.title, hook))
                     self._report(f"{plugin.title} raised in {hook}: {one_line(error)}; the run goes on")

@@ -32,10 +32,23 @@ from synflow_bench.host import hookspecs
 from synflow_bench.host.hookspecs import CONTRACT, HOOKS, PROJECT, ContractError, OtherContractError
 from synflow_bench.host.plugin_class import PluginClass
 from synflow_bench.host.plugin_file import PluginFile
-from synflow_bench.host.registry import KINDS, Entry, Plugin, PluginKind, Registry, is_reference
+from synflow_bench.host.registry import (
+    FIRST_PARTY,
+    KINDS,
+    Entry,
+    Plugin,
+    PluginKind,
+    Registry,
+    announced,
+    is_reference,
+    normalized,
+)
 
 STRICT = "SYNFLOW_BENCH_STRICT"
 """The environment variable that, set to 1, makes a plugin that raises an error instead of a warning."""
+
+FIRST_PARTY_ONLY = "SYNFLOW_BENCH_FIRST_PARTY_ONLY"
+"""The environment variable that, set to 1, blocks all plugins of third parties."""
 
 DISABLE = "SYNFLOW_BENCH_DISABLE"
 """The environment variable that disables plugins: names of entry points or distributions between commas."""
@@ -52,17 +65,26 @@ _CLASS_CLASH_REMEDY = "rename the class"
 
 @dataclass(frozen=True)
 class Switches:
-    """The settings in environment variables: strict loading, and the names of `disabled` plugins."""
+    """The settings in environment variables.
+
+    Attributes:
+        strict: Raise instead of quarantining a plugin.
+        disabled: The names of plugins that are not loaded.
+        first_party_only: Load no plugin of third parties.
+    """
 
     strict: bool = False
     disabled: tuple[str, ...] = ()
+    first_party_only: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Read both variables."""
+        """Read the variables."""
         disabled = (name.strip() for name in environment.get(DISABLE, "").split(","))
-        strict = environment.get(STRICT, "").strip() not in ("", "0")
-        return cls(strict=strict, disabled=tuple(name for name in disabled if name))
+        strict, only = (
+            environment.get(name, "").strip() not in ("", "0") for name in (STRICT, FIRST_PARTY_ONLY)
+        )
+        return cls(strict, tuple(name for name in disabled if name), only)
 
     def disables(self, plugin: Plugin) -> bool:
         """Return True if the plugin, or its distribution in any spelling, is disabled."""
@@ -77,16 +99,20 @@ class Switches:
 
 
 def _matches(name: str, plugin: Plugin) -> bool:
-    return name == plugin.name or _normalized(name) == _normalized(plugin.distribution)
+    return name == plugin.name or normalized(name) == normalized(plugin.distribution)
 
 
-def _normalized(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+def discover(switches: Switches, only: Collection[str] | None = None) -> list[Plugin]:
+    """Return every installed plugin, by distribution and name, whatever its status.
 
-
-def discover(switches: Switches) -> list[Plugin]:
-    """Return every installed plugin, by distribution and name, whatever its status."""
+    Args:
+        switches: The plugins that are disabled.
+        only: The distributions of third parties whose plugins are loaded; by default all.
+    """
     found = sorted(_entry_points(), key=lambda found: (found[0].name, found[1].name))
+    if only is not None:
+        wanted = {FIRST_PARTY, *map(normalized, only)}
+        found = [each for each in found if normalized(each[0].name) in wanted]
     return [_from_entry_point(*each, switches) for each in found]
 
 
@@ -107,6 +133,8 @@ def _from_entry_point(distribution: Distribution, point: EntryPoint, switches: S
     plugin = Plugin(point.name, point.value, distribution.name, distribution.version)
     if switches.disables(plugin):
         return replace(plugin, status="blocked", cause=f"by {DISABLE}")
+    if switches.first_party_only and not plugin.is_first_party:
+        return replace(plugin, status="blocked", cause="by --first-party-only")
 
     def load(plugin: Plugin) -> Plugin:
         _check_requirements(distribution.requires)
@@ -219,12 +247,15 @@ def _clash(kind: str, name: str, other: str, *plugins: Plugin) -> str:
 def _checked(plugin: Plugin, step: Callable[[Plugin], Plugin]) -> Plugin:
     """Return the result of `step`, or the plugin with the status and cause of what it raised."""
     try:
-        return step(plugin)
+        with announced(plugin):
+            return step(plugin)
     except ContractError as error:
         return replace(plugin, status="invalid", cause=str(error), error=error)
     except OtherContractError as error:
         return replace(plugin, status="quarantined", cause=str(error), error=error)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever a plugin raises is its own fault
         return replace(plugin, status="quarantined", cause=one_line(error), error=error)
 
 

@@ -72,7 +72,7 @@ class PluginClass:
 
     def load(self) -> object:
         """Return a plugin object that registers the class."""
-        kind = self.kind or pickle.loads(self.pickled)  # noqa: S301  pickled by this program itself
+        kind = self.kind or pickle.loads(self.pickled)  # our own bytes  # noqa: S301  # nosec B301
         name = self.pruner
 
         @hookimpl

@@ -7,7 +7,10 @@ used.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 import pluggy
 
-from synflow_bench.errors import PluginError, UnknownNameError, one_line
+from synflow_bench.errors import PluginError, UnknownNameError, one_line, printable
 
 KINDS = {
     "pruner": "synflow_bench_pruners",
@@ -26,6 +29,12 @@ KINDS = {
     "logger": "synflow_bench_loggers",
 }
 """The kinds of names that plugins register, and the hook for each."""
+
+FIRST_PARTY = "synflow-bench"
+"""The distribution whose plugins are part of this project; all others are of third parties."""
+
+LONG_LOAD = 30.0
+"""The seconds after which a plugin that is still loading is named."""
 
 PluginStatus = Literal["ok", "quarantined", "blocked", "invalid"]
 """`quarantined`: it raised, and the run continues without it. `blocked`: the user disabled it. `invalid`: it
@@ -48,6 +57,21 @@ def short(version: str) -> str:
         ('1.0', 'sha256:0123456789ab')
     """
     return version[:_HASH_SHOWN] if version.startswith("sha256:") else version
+
+
+def normalized(distribution: str) -> str:
+    """Return the name of a distribution in the spelling of package indexes.
+
+    Example:
+        >>> normalized("My_Pruners")
+        'my-pruners'
+    """
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def is_first_party(distribution: str) -> bool:
+    """Return True for the distribution of synflow-bench, whose plugins are part of it."""
+    return normalized(distribution) == FIRST_PARTY
 
 
 def is_reference(text: str) -> bool:
@@ -88,6 +112,16 @@ class Entry:
         """The entry as messages name it."""
         return f"{self.kind} {self.name!r} of {self.distribution} {short(self.version)}"
 
+    @property
+    def provider(self) -> str:
+        """The distribution or plugin file and its version, as records name it."""
+        return f"{self.distribution} {self.version}"
+
+    @property
+    def is_first_party(self) -> bool:
+        """True if the name comes with synflow-bench itself."""
+        return is_first_party(self.distribution)
+
     def load(self) -> Any:
         """Return the object that the name stands for, imported now if necessary.
 
@@ -99,10 +133,13 @@ class Entry:
         if isinstance(loaded, str):
             module, _, path = loaded.partition(":")
             try:
-                loaded = import_module(module)
+                with announced(self):
+                    loaded = import_module(module)
                 for attribute in path.split("."):
                     loaded = getattr(loaded, attribute)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # whatever a module raises is its own fault
                 cause = one_line(error)
                 raise PluginError(f"cannot load {self.title} from {self.reference!r}: {cause}") from error
         return self._as_suite(loaded) if self.kind == "suite" else loaded
@@ -204,6 +241,11 @@ class Plugin:
         return f"{self.kind} {self.name!r} of {self.distribution} {short(self.version)}"
 
     @property
+    def is_first_party(self) -> bool:
+        """True if the plugin comes with synflow-bench itself."""
+        return is_first_party(self.distribution)
+
+    @property
     def provides(self) -> dict[str, list[str]]:
         """The names that it registers, by kind."""
         names: dict[str, list[str]] = {}
@@ -226,3 +268,19 @@ class Plugin:
         error = PluginError(message)
         error.__cause__ = self.error
         return error
+
+
+@contextmanager
+def announced(loading: Entry | Plugin) -> Iterator[None]:
+    """Say what is loading if that takes long: a module of a third party may wait for something for ever."""
+    if loading.is_first_party:
+        yield
+        return
+    line = f"warning: {loading.title} is still loading after {LONG_LOAD:g} s; Ctrl-C ends this command"
+    timer = threading.Timer(LONG_LOAD, lambda: print(printable(line), file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synflow_bench.leaderboard.board import (
+    MARGIN,
     Board,
     BoardRow,
     CollapsedLayer,
     CurvePoint,
+    Interval,
     Leaderboard,
-    MeanRank,
     OverallRanking,
+    OverallRow,
+    RankRange,
+    RankTest,
     UnfinishedCells,
 )
 from synflow_bench.leaderboard.build import (
@@ -26,6 +30,7 @@ from synflow_bench.leaderboard.formats import FORMATS, Format, format_of, render
 from synflow_bench.leaderboard.metric import Metric, Term
 from synflow_bench.leaderboard.published import PublishedRow, PublishedTable, published_tables
 from synflow_bench.leaderboard.statistics import Estimate, Standing
+from synflow_bench.leaderboard.tables import check_columns
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,23 +39,28 @@ __all__ = [
     "EXPLANATIONS",
     "FORMATS",
     "GLOSSARY",
+    "MARGIN",
     "Board",
     "BoardRow",
     "CollapsedLayer",
     "CurvePoint",
     "Estimate",
     "Format",
+    "Interval",
     "Leaderboard",
-    "MeanRank",
     "Metric",
     "OverallRanking",
+    "OverallRow",
     "PublishedRow",
     "PublishedTable",
+    "RankRange",
+    "RankTest",
     "Standing",
     "Term",
     "UnfinishedCells",
     "build_boards",
     "build_leaderboard",
+    "check_columns",
     "choose",
     "explain",
     "format_of",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 RANKED_SEEDS = 3
 RANKED_COMPRESSIONS = 5
 """The fewest seeds and compressions that some row needs; without such a row a board is preliminary."""
+MARGIN = 0.01
+"""The default margin of equivalence, as a share: one percentage point."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,14 @@ class CollapsedLayer:
 
 
 @dataclass(frozen=True)
+class RankRange:
+    """The smallest and the largest rank that the data allow."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """One row at one compression, over the seeds that finished.
 
@@ -36,7 +46,7 @@ class CurvePoint:
         compression: The requested compression ratio.
         top1: The final epoch's test accuracy, a share in [0, 1], by seed.
         accuracy: Its mean and interval; None where no seed finished.
-        standing: The comparison with the best row at this compression; None where no best can be named.
+        standing: The comparison with the best row at this compression; None where no other row has a value.
         means: The means over the same seeds of the metrics that a record has, by their keys; None where some
             record lacks the number.
         collapsed: The layers that collapsed in some seed.
@@ -44,7 +54,11 @@ class CurvePoint:
         failed: The number of cells that failed.
         skipped: The number of cells that were skipped.
         results: The results of this point, finished or not, in the order of their seeds.
-        to_best: This row minus the best row, paired by seed.
+        at_chance: The number of finished seeds that do no better than guessing.
+        to_best: This row minus the best row, with an interval that holds for all pairs of the board together.
+        to_best_uncorrected: The same, paired by seed, with an interval that holds for this pair alone.
+        seeds_needed: The seeds that would separate this row from the best; None where the two are separated
+            or equivalent, or where too many would be needed.
         to_baseline: This row minus the chosen baseline, paired by seed.
         deltas: By ablation, this row minus its ablated twin, paired by seed.
     """
@@ -59,9 +73,17 @@ class CurvePoint:
     failed: int
     skipped: int
     results: tuple[Result, ...] = field(repr=False, compare=False)
+    at_chance: int = 0
     to_best: Estimate | None = None
+    to_best_uncorrected: Estimate | None = None
+    seeds_needed: int | None = None
     to_baseline: Estimate | None = None
     deltas: dict[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def is_not_defined(self) -> bool:
+        """True if the method is not defined for the network at this compression."""
+        return bool(self.results) and all(each.error and each.error.not_defined for each in self.results)
 
 
 @dataclass(frozen=True)
@@ -79,9 +101,15 @@ class BoardRow:
             over the board's `auc_compressions`, for each seed that finished at all of them.
         auc: Its mean and interval; None where no seed has one.
         critical_compression: The largest compression up to which no seed lost a layer.
+        collapses: True if some seed lost a layer at a larger compression.
         rank: 1 for the largest AUC; None on a preliminary board.
-        auc_standing: The comparison with the best AUC; None where no best can be named.
-        auc_to_best: This AUC minus the best AUC, paired by seed.
+        rank_range: The ranks that the data allow, together with those of all other rows; None without a rank.
+        auc_standing: The comparison with the best AUC; None where no other row has one.
+        auc_to_best: This AUC minus the best AUC, with an interval that holds for all pairs of the board
+            together.
+        auc_to_best_uncorrected: The same, paired by seed, with an interval that holds for this pair alone.
+        auc_seeds_needed: The seeds that would separate this AUC from the best one.
+        auc_flattery: For the best AUC, its estimated excess over its true mean because it was chosen.
         auc_to_baseline: This AUC minus that of the chosen baseline, paired by seed.
         auc_deltas: By ablation, this AUC minus that of the ablated twin, paired by seed.
     """
@@ -95,9 +123,14 @@ class BoardRow:
     aucs: dict[int, float]
     auc: Estimate | None
     critical_compression: float | None
+    collapses: bool = False
     rank: int | None = None
+    rank_range: RankRange | None = None
     auc_standing: Standing | None = None
     auc_to_best: Estimate | None = None
+    auc_to_best_uncorrected: Estimate | None = None
+    auc_seeds_needed: int | None = None
+    auc_flattery: float | None = None
     auc_to_baseline: Estimate | None = None
     auc_deltas: dict[str, Estimate] = field(default_factory=dict)
 
@@ -110,6 +143,11 @@ class BoardRow:
     def competes(self) -> bool:
         """True if this row may be the best: the dense network and ablations only serve for comparison."""
         return not self.is_dense and self.ablation == "none"
+
+    @property
+    def is_defined(self) -> bool:
+        """False if no cell was run because the method is not defined for the network at any compression."""
+        return not all(point.is_not_defined for point in self.points)
 
     def at(self, compression: float) -> CurvePoint | None:
         """Return the point at `compression`, None where nothing was recorded."""
@@ -143,6 +181,8 @@ class Board:
         unfinished: The cells that failed or were skipped, which are not averaged, with the reasons.
         outdated: By row, the number of records of older revisions, which are left out.
         ablated: The rows of ablations that became columns (`CurvePoint.deltas`) of their plain rows.
+        margin: The difference of accuracies, as a share, up to which rows count as equivalent.
+        compared_columns: The columns (compressions and the AUC) that share the error of false claims.
         baseline: The label of the row with which all others are compared, if one was chosen.
         records: The number of records.
         digest: The first 12 hex digits of the sha256 over the keys of the records and the sha256 of their
@@ -163,6 +203,13 @@ class Board:
     baseline: str | None
     records: int
     digest: str
+    margin: float = MARGIN
+    compared_columns: int = 0
+
+    @property
+    def shown(self) -> tuple[BoardRow, ...]:
+        """The rows of the tables: those whose method is defined here."""
+        return tuple(row for row in self.rows if row.is_defined)
 
     @property
     def ablations(self) -> tuple[str, ...]:
@@ -188,24 +235,72 @@ class Board:
 
 
 @dataclass(frozen=True)
-class MeanRank:
-    """The mean rank of one row over several settings, 1 the best, with its 95 % bootstrap interval."""
+class Interval:
+    """A value with the 2.5 % and 97.5 % percentiles of its bootstrap."""
 
-    label: str
-    mean: float
+    value: float
     low: float
     high: float
 
 
 @dataclass(frozen=True)
+class OverallRow:
+    """One row over several settings.
+
+    Attributes:
+        label: The label of the row.
+        mean: Its rank, 1 the best, averaged over settings.
+        low: The lower end of the 95 % bootstrap interval of the mean rank.
+        high: The upper end.
+        interquartile_mean: The mean AUC of the middle half of all its runs.
+        first_improves: The probability that a run of the first row is better than one of this row, averaged
+            over settings; None for the first row.
+        profile: The share of its runs whose AUC is above each of `over_settings.THRESHOLDS`.
+    """
+
+    label: str
+    mean: float
+    low: float
+    high: float
+    interquartile_mean: Interval
+    first_improves: Interval | None
+    profile: tuple[float, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class RankTest:
+    """The tests of a diagram of critical differences.
+
+    Attributes:
+        friedman_p: The probability that ranks differ as much where all rows are equal.
+        critical_difference: The difference of mean ranks that separates two rows by Nemenyi's test.
+        groups: Neighboring rows that are not separated, each group as large as possible.
+    """
+
+    friedman_p: float
+    critical_difference: float
+    groups: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class OverallRanking:
-    """Ranks over `settings` (headings); `left_out` are the labels of rows that some of these lack."""
+    """Rows over several settings.
+
+    Attributes:
+        settings: The headings of the boards.
+        ranks: The rows, the best first.
+        left_out: The labels of rows that some of the settings lack.
+        test: The tests of the ranks; None where there are too few settings.
+        untested: The reason why there is no test; empty where there is one.
+    """
 
     settings: tuple[str, ...]
-    ranks: tuple[MeanRank, ...]
+    ranks: tuple[OverallRow, ...]
     left_out: tuple[str, ...]
+    test: RankTest | None = None
+    untested: str = ""
 
-    def of(self, label: str) -> MeanRank | None:
+    def of(self, label: str) -> OverallRow | None:
         """Return the rank of the row `label`, None if it was left out."""
         return next((rank for rank in self.ranks if rank.label == label), None)
 
@@ -218,6 +313,8 @@ class Leaderboard:
         boards: One board per setting.
         overall: The ranks over all settings; None where there are too few.
         published: Published accuracies, which are never ranked with ours.
+        columns: The columns of the tables of accuracies, compressions or numbers of a row; empty for all, and
+            for the tables of details.
 
     Example:
         >>> from synflow_bench.leaderboard import build_leaderboard
@@ -228,6 +325,7 @@ class Leaderboard:
     boards: tuple[Board, ...]
     overall: OverallRanking | None = None
     published: tuple[PublishedTable, ...] = ()
+    columns: tuple[str, ...] = ()
 
     def published_for(self, board: Board) -> tuple[PublishedTable, ...]:
         """Return the published tables for the dataset and network of `board`."""
@@ -276,30 +374,57 @@ class Leaderboard:
 
         return render(self, form)
 
-    def chart(self, heading: str | None = None, axis: str = "compression") -> Any:
-        """Return accuracy against compression as an altair chart.
+    def chart(self, heading: str | None = None, axis: str = "compression", *, kind: str = "accuracy") -> Any:
+        """Return a chart of one board, or of all of them, as an altair chart.
 
         Args:
             heading: The heading, title or id of one board; by default the first board.
             axis: `compression`, or `effective` for the effective compression.
+            kind: `accuracy` against compression; `ranks` of a board with the ranks that the data allow;
+                over all settings `profiles` (Agarwal et al. 2021, arXiv 2108.13264) or `critical
+                differences` of ranks (Demsar 2006, JMLR 7), which need six settings.
 
         Raises:
             UnknownNameError: No board has that heading.
-            UsageError: There is no board, or the board has no curve.
+            UsageError: There is no board, or nothing to draw, or no such kind or axis.
         """
-        from synflow_bench.site import AXES, accuracy_figure
+        from synflow_bench.site import (
+            AXES,
+            accuracy_figure,
+            difference_figure,
+            profile_figure,
+            rank_figure,
+        )
 
+        over_settings = {"profiles": profile_figure, "critical differences": difference_figure}
+        kinds = ["accuracy", "ranks", *over_settings]
+        if kind not in kinds:
+            raise UsageError(f"unknown kind of chart {kind!r}; use one of {', '.join(kinds)}")
         if axis not in list(AXES):
             raise UsageError(f"unknown axis {axis!r}; use one of {', '.join(AXES)}")
+        if kind != "accuracy" and axis != "compression":
+            raise UsageError(f"a chart of {kind} has no axis {axis!r}; leave it out")
         if not self.boards:
             raise UsageError("there are no boards to draw; run some cells first")
+        if kind in over_settings:
+            if heading is not None:
+                raise UsageError(f"a chart of {kind} is over all boards; leave out the heading {heading!r}")
+            return over_settings[kind](self)
+        board = self._board(heading)
+        return rank_figure(self, board) if kind == "ranks" else accuracy_figure(self, axis, [board])
+
+    def _board(self, heading: str | None) -> Board:
+        """Return the board with this heading, title or id, by default the first."""
+        if heading is None:
+            return self.boards[0]
+        if not isinstance(heading, str):
+            raise UsageError(f"heading={heading!r} is not text; use the heading, title or id of a board")
         names = {
             name: board for board in reversed(self.boards) for name in (board.id, board.title, board.heading)
         }
-        if heading is not None and heading not in names:
+        if heading not in names:
             raise UnknownNameError("board", heading, [board.heading for board in self.boards])
-        board = self.boards[0] if heading is None else names[heading]
-        return accuracy_figure(self, axis, [board])
+        return names[heading]
 
     def __repr__(self) -> str:
         return f"<Leaderboard: {', '.join(board.heading for board in self.boards) or 'no boards'}>"

@@ -12,8 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from synflow_bench.errors import RecordError, UnknownNameError
+from synflow_bench.errors import RecordError, UnknownNameError, UsageError
 from synflow_bench.leaderboard.board import (
+    MARGIN,
     RANKED_COMPRESSIONS,
     RANKED_SEEDS,
     Board,
@@ -24,17 +25,20 @@ from synflow_bench.leaderboard.board import (
     UnfinishedCells,
 )
 from synflow_bench.leaderboard.compare import (
-    overall_ranking,
     with_baseline,
     with_deltas,
     with_ranks,
-    with_standings,
 )
 from synflow_bench.leaderboard.definitions import AVERAGED
+from synflow_bench.leaderboard.over_settings import overall_ranking
 from synflow_bench.leaderboard.published import PublishedTable, published_tables
-from synflow_bench.leaderboard.statistics import area_under_curve, estimate, mean
+from synflow_bench.leaderboard.standings import with_standings
+from synflow_bench.leaderboard.statistics import area_under_curve, estimate, mean, median
 from synflow_bench.records import Record, Result, Store, printable
 from synflow_bench.suites import Setting, canonical, label_of
+
+CHANCE_FACTOR = 1.25
+"""A network at chance has at most this many times the accuracy of guessing."""
 
 R = TypeVar("R", Record, Result)
 
@@ -46,6 +50,7 @@ def read_leaderboard(
     models: Collection[str] = (),
     pruners: Collection[str] = (),
     baseline: str | None = None,
+    margin: float = MARGIN,
     published: bool = False,
     found: Sequence[Result] | None = None,
 ) -> Leaderboard:
@@ -57,6 +62,7 @@ def read_leaderboard(
         models: Only these models; by default all.
         pruners: Only these pruners, or labels of rows; by default all. The dense network always stays.
         baseline: The row with which all others are compared.
+        margin: The difference of accuracies, as a share, up to which rows count as equivalent.
         published: Add published accuracies for the datasets and models of the boards, or where there are no
             records all of them.
         found: All results of the folder, if they have been read already.
@@ -78,7 +84,7 @@ def read_leaderboard(
         if not found:
             return Leaderboard((), None, tuple(tables))
         chosen = choose(found, datasets=datasets, models=models, pruners=pruners)
-        leaderboard = build_leaderboard(chosen, baseline=baseline, published=tables)
+        leaderboard = build_leaderboard(chosen, baseline=baseline, margin=margin, published=tables)
     matching = [table for board in leaderboard.boards for table in leaderboard.published_for(board)]
     return replace(leaderboard, published=tuple(dict.fromkeys(matching)))
 
@@ -148,6 +154,7 @@ def build_leaderboard(
     records: Iterable[Record | Result],
     *,
     baseline: str | None = None,
+    margin: float = MARGIN,
     published: Iterable[PublishedTable] = (),
 ) -> Leaderboard:
     """Build all boards of `records`, and the ranks over them.
@@ -155,20 +162,23 @@ def build_leaderboard(
     Args:
         records: Records or results, in any order.
         baseline: The label of a row, or a pruner that has one row, with which all others are compared.
+        margin: The difference of accuracies, as a share, up to which rows count as equivalent.
         published: Published accuracies to show beside the boards.
 
     Raises:
         RecordError: Two records have one key.
         UnknownNameError: No board has the baseline.
-        UsageError: The baseline is a pruner of several rows.
+        UsageError: The baseline is a pruner of several rows, or the margin is no share.
     """
-    boards = build_boards(records)
+    if not 0 <= margin <= 1:
+        raise UsageError(f"margin is a share from 0 to 1, not {margin:g}; one percentage point is 0.01")
+    boards = build_boards(records, margin=margin)
     if baseline is not None:
         boards = with_baseline(boards, baseline)
     return Leaderboard(tuple(boards), overall_ranking(boards), tuple(published))
 
 
-def build_boards(records: Iterable[Record | Result]) -> list[Board]:
+def build_boards(records: Iterable[Record | Result], *, margin: float = MARGIN) -> list[Board]:
     """Build one board per setting, ordered by heading; the order of `records` does not matter."""
     results = (record if isinstance(record, Result) else Result.of(record) for record in records)
     ordered = sorted(results, key=lambda result: result.key)
@@ -177,7 +187,7 @@ def build_boards(records: Iterable[Record | Result]) -> list[Board]:
             raise RecordError(f"two records have the key {after.key!r}; leave one of them out")
     groups = list(by_setting(ordered).values())
     settings = [group[0].cell.setting for group in groups]
-    boards = [_board(group, _heading(group[0].cell.setting, settings)) for group in groups]
+    boards = [_board(group, _heading(group[0].cell.setting, settings), margin) for group in groups]
     return sorted(boards, key=lambda board: (board.heading, board.id))
 
 
@@ -238,14 +248,16 @@ def _full_label(result: Result) -> str:
     return label if cell.ablation == "none" else f"{label} ({cell.ablation})"
 
 
-def _board(results: Sequence[Result], heading: str) -> Board:
+def _board(results: Sequence[Result], heading: str, margin: float) -> Board:
     setting = results[0].cell.setting
     grouped, outdated = newest_rows(results)
     current = [result for row in grouped.values() for result in row]
     compressions = tuple(sorted({result.cell.compression for result in current}))
-    measured = [_row(label, row) for label, row in grouped.items()]
+    chance = _chance(current)
+    measured = [_row(label, row, chance) for label, row in grouped.items()]
     auc_compressions = shared_compressions(measured)
-    rows, ablated = with_deltas(_with_auc(row, auc_compressions) for row in measured)
+    plain, ablated = with_deltas(_with_auc(row, auc_compressions) for row in measured)
+    rows, compared = with_standings(plain, compressions, margin)
     board = Board(
         id=setting.id,
         title=setting.title,
@@ -254,7 +266,7 @@ def _board(results: Sequence[Result], heading: str) -> Board:
         compressions=compressions,
         auc_compressions=auc_compressions,
         seeds=tuple(sorted({result.cell.seed for result in current if result.status == "ok"})),
-        rows=tuple(sorted(with_standings(rows, compressions), key=_order)),
+        rows=tuple(sorted(rows, key=_order)),
         unfinished=tuple(
             cells for label, row in sorted(grouped.items()) for cells in _unfinished(label, row)
         ),
@@ -263,6 +275,8 @@ def _board(results: Sequence[Result], heading: str) -> Board:
         baseline=None,
         records=len(results),
         digest=_digest(results),
+        margin=margin,
+        compared_columns=compared,
     )
     return with_ranks(board)
 
@@ -276,13 +290,39 @@ def _order(row: BoardRow) -> tuple[bool, float, str]:
     return not row.is_dense, -row.auc.mean if row.auc else 1.0, row.label
 
 
-def _row(label: str, results: Sequence[Result]) -> BoardRow:
+def _chance(results: Iterable[Result]) -> float:
+    """Return the accuracy of guessing: that of the board's networks before training, in the middle.
+
+    Records have no number of classes. Networks that begin with trained weights do not guess, so that a middle
+    above one half is not used.
+    """
+    untrained = [result.metrics.init_top1 for result in results if result.metrics]
+    middle = median(untrained) if untrained else 0.0
+    return middle if middle <= 0.5 else 0.0
+
+
+def _is_at_chance(result: Result, chance: float) -> bool:
+    """Return True if no path is left in the network, or if it does hardly better than guessing."""
+    metrics = result.metrics
+    if metrics is None:
+        return False
+    severed = (
+        bool(metrics.collapsed_layers)
+        and metrics.effective_compression is None
+        and metrics.not_followed is None
+    )
+    return severed or metrics.test_top1 <= CHANCE_FACTOR * chance
+
+
+def _row(label: str, results: Sequence[Result], chance: float) -> BoardRow:
     """Build the row of results of equal pruner, parameters and revision, without its AUC."""
     cell = results[0].cell
     by_compression: dict[float, list[Result]] = {}
     for result in results:
         by_compression.setdefault(result.cell.compression, []).append(result)
-    points = tuple(_point(compression, group) for compression, group in sorted(by_compression.items()))
+    points = tuple(
+        _point(compression, group, chance) for compression, group in sorted(by_compression.items())
+    )
     return BoardRow(
         label=printable(label),
         pruner=cell.pruner.name,
@@ -293,10 +333,11 @@ def _row(label: str, results: Sequence[Result]) -> BoardRow:
         aucs={},
         auc=None,
         critical_compression=_critical_compression(points),
+        collapses=any(point.collapsed for point in points),
     )
 
 
-def _point(compression: float, results: Sequence[Result]) -> CurvePoint:
+def _point(compression: float, results: Sequence[Result], chance: float) -> CurvePoint:
     ordered = sorted(results, key=lambda result: result.cell.seed)
     done = [result for result in ordered if result.metrics and result.status == "ok"]
     top1 = {result.cell.seed: result.metrics.test_top1 for result in done if result.metrics}
@@ -311,6 +352,7 @@ def _point(compression: float, results: Sequence[Result]) -> CurvePoint:
         diverged=sum(result.metrics.diverged for result in done if result.metrics),
         failed=sum(result.status == "failed" for result in results),
         skipped=sum(result.status == "skipped" for result in results),
+        at_chance=sum(_is_at_chance(result, chance) for result in done),
         results=tuple(ordered),
     )
 
@@ -375,7 +417,8 @@ def _unfinished(label: str, results: Sequence[Result]) -> list[UnfinishedCells]:
     cells: dict[tuple[str, str, str], list[tuple[float, int]]] = {}
     for result in results:
         if result.error and result.status != "ok":
-            reason = (result.status, result.error.kind, result.error.message)
+            status = "not defined" if result.error.not_defined else result.status
+            reason = (status, result.error.kind, result.error.message)
             cells.setdefault(reason, []).append((result.cell.compression, result.cell.seed))
     return [
         UnfinishedCells(printable(label), status, printable(kind), printable(message), tuple(sorted(places)))

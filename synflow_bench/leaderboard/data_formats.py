@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 from pydantic import BaseModel
 
-from synflow_bench.errors import UsageError
-from synflow_bench.leaderboard.board import Board, BoardRow, CurvePoint, Leaderboard
+from synflow_bench.errors import UsageError, without_formula
+from synflow_bench.leaderboard.board import Board, BoardRow, CurvePoint, Leaderboard, OverallRow
 from synflow_bench.leaderboard.definitions import BOARD_METRICS, GLOSSARY, METRICS, RECORD_METRICS
 from synflow_bench.leaderboard.describe import describe_setting
 from synflow_bench.leaderboard.metric import Position
@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _NAMES = ("setting", "dataset", "model", "row", "pruner", "ablation", "revision", "compression")
-_OVERALL = METRICS["overall rank"].columns
+_OVERALL = (
+    *METRICS["overall rank"].columns,
+    "overall_interquartile_mean",
+    "overall_first_improves",
+)
 _PUBLISHED = ("published_top1_mean", "published_top1_t95_half_width", "citation")
 _METRIC_COLUMNS = [column for metric in BOARD_METRICS for column in metric.columns]
 COLUMNS = (
@@ -86,8 +90,15 @@ def _csv(columns: Iterable[str], lines: Iterable[dict[str, Any]]) -> str:
     writer = csv.DictWriter(sink, list(columns), lineterminator="\n")
     writer.writeheader()
     for line in lines:
-        writer.writerow({k: str(v).lower() if isinstance(v, bool) else v for k, v in line.items()})
+        writer.writerow({name: _csv_value(value) for name, value in line.items()})
     return sink.getvalue()
+
+
+def _csv_value(value: Any) -> Any:
+    """Return a value of a CSV; a spreadsheet would run text that begins like a formula."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return without_formula(value) if isinstance(value, str) else value
 
 
 def _places(leaderboard: Leaderboard) -> Iterator[tuple[Board, BoardRow, CurvePoint]]:
@@ -120,13 +131,18 @@ def _line(leaderboard: Leaderboard, board: Board, row: BoardRow, point: CurvePoi
             for each in BOARD_METRICS
             for column, value in each.values(Position(board, row, point))
         },
-        **({f"overall_rank_{part}": getattr(rank, part) for part in ("mean", "low", "high")} if rank else {}),
+        **(dict(zip(_OVERALL, _overall(rank), strict=True)) if rank else {}),
         "preliminary": board.is_preliminary,
         "baseline": board.baseline,
         "records": board.records,
         "digest": board.digest,
         "metric": "final_epoch",
     }
+
+
+def _overall(row: OverallRow) -> tuple[float | None, ...]:
+    improves = row.first_improves.value if row.first_improves else None
+    return row.mean, row.low, row.high, row.interquartile_mean.value, improves
 
 
 def _published(table: PublishedTable) -> Iterator[dict[str, Any]]:
@@ -163,6 +179,7 @@ def _board(board: Board, leaderboard: Leaderboard) -> dict[str, Any]:
             {**_plain(row), "overall_rank": overall.of(row.label) if overall else None} for row in board.rows
         ],
         "preliminary": board.is_preliminary,
+        "overall_test": (overall.test or overall.untested) if overall else None,
         "summary": describe_setting(board.setting),
         "definitions": {term.name: term.legend for term in GLOSSARY if term.legend},
     }

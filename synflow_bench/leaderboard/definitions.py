@@ -6,118 +6,79 @@ number, add a metric here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 from synflow_bench.errors import UnknownNameError
+from synflow_bench.leaderboard.ablation_terms import ABLATION_DELTAS, ABLATION_DELTAS_OF_AUC, OVER_SEEDS
 from synflow_bench.leaderboard.formatting import (
     BLANK,
     TableCell,
     compression,
     difference,
     estimate,
-    factor,
-    percentage,
-    seconds,
-    significant,
 )
-from synflow_bench.leaderboard.metric import INTERVAL, AnyResult, Metric, Position, Term
+from synflow_bench.leaderboard.metric import INTERVAL, SIMULTANEOUS, AnyResult, Metric, Position, Term
+from synflow_bench.leaderboard.record_terms import RECORD_TERMS, measured
+from synflow_bench.leaderboard.simultaneous import MOST_SEEDS
+from synflow_bench.leaderboard.size_terms import SIZES
 from synflow_bench.records import printable
-from synflow_bench.suites import Ablation
 
 
 def _accuracy(at: Position) -> TableCell:
     if at.point.accuracy is None:
-        return TableCell("failed" if at.point.failed else "skipped")
-    return estimate(at.point.accuracy, len(at.board.seeds), at.point.standing)
-
-
-def _measured(name: str) -> Callable[[AnyResult], Any]:
-    return lambda record: getattr(record.metrics, name, getattr(record.timing, name, None))
-
-
-def _averaged(key: str, of_record: Callable[[AnyResult], Any]) -> dict[str, Any]:
-    """Return what all metrics share that are averaged over seeds in the table of details."""
-    common = {"key": key, "parts": ("mean",), "table": "details", "of_record": of_record}
-    return {**common, "of_board": lambda at: at.point.means[key]}
-
-
-def _recorded(name: str, key: str, show: Callable[[Any], str], definition: str) -> Metric:
-    """Return a metric that only the page of a record shows."""
-    return Metric(name, definition, key=key, of_record=_measured(key), show=show)
-
-
-def _effective(record: AnyResult) -> str:
-    reason = record.metrics.not_followed if record.metrics else None
-    return printable(reason) if reason else factor(_measured("effective_compression")(record))
+        words = "not defined" if at.point.is_not_defined else "failed" if at.point.failed else "skipped"
+        return TableCell(words)
+    return estimate(at.point.accuracy, len(at.board.seeds), at.point.standing, at.point.at_chance)
 
 
 def _layers(record: AnyResult) -> str:
     return ", ".join(map(printable, record.metrics.collapsed_layers)) if record.metrics else BLANK
 
 
+def _rank(at: Position) -> str:
+    if at.row.rank is None:
+        return BLANK
+    ranks = at.row.rank_range
+    return f"{at.row.rank} ({ranks.low}–{ranks.high})" if ranks else str(at.row.rank)
+
+
+def _critical(at: Position) -> str:
+    value = at.row.critical_compression
+    return compression(value) if value is None or at.row.collapses else f"≥{compression(value)}"
+
+
+def _needed(needed: int | None, standing: str | None, shown: Any) -> str:
+    if standing != "undecided" or shown is None:
+        return ""
+    return f">{MOST_SEEDS}" if needed is None else str(needed)
+
+
 def _notes(at: Position) -> str:
-    counts = {"failed": at.point.failed, "skipped": at.point.skipped, "diverged": at.point.diverged}
+    skipped = "not defined" if at.point.is_not_defined else "skipped"
+    counts = {"failed": at.point.failed, skipped: at.point.skipped, "diverged": at.point.diverged}
     return ", ".join(f"{number} {status}" for status, number in counts.items() if number)
 
 
-_OVER_SEEDS = "the mean difference over the seeds that both have ± the half-width of its 95 % t-interval"
-
-_ABLATIONS = {
-    "shuffle": (
-        "with its mask permuted inside each layer",
-        "About zero: the pruner has found layer densities, and not which weights matter. Su et al. 2020, "
-        "arXiv 2009.11094; Frankle et al. 2021, arXiv 2009.08576.",
-    ),
-    "reinit": (
-        "with new initial weights after pruning",
-        "About zero: the mask does not depend on the weights for which it was made. Frankle et al. 2021, "
-        "arXiv 2009.08576.",
-    ),
-    "invert": (
-        "when it keeps the weights of the lowest scores",
-        "About zero: the scores order nothing. Frankle et al. 2021, arXiv 2009.08576.",
-    ),
-    "random-labels": (
-        "with scores computed on random labels",
-        "About zero: the labels do not matter. Su et al. 2020, arXiv 2009.11094.",
-    ),
-    "random-inputs": (
-        "with scores computed on random inputs",
-        "About zero: the inputs do not matter. Su et al. 2020, arXiv 2009.11094.",
-    ),
-}
-"""Ablation -> its description, and the reading of its delta."""
-
-
-def _delta(name: str, *, of_auc: bool) -> Metric:
-    changed, reading = _ABLATIONS[name]
-    number, prefix, key = ("AUC", "AUC ", "auc_") if of_auc else ("accuracy", "", "")
-    return Metric(
-        name=f"{prefix}{name} delta",
-        key=f"{key}{name.replace('-', '_')}_delta",
-        definition=f"Ablation delta: {number} of the plain row minus that of the same pruner {changed}, in "
-        f"percentage points: {_OVER_SEEDS}. {reading}",
-        legend=f"{number} minus that of the same pruner {changed}, in points",
-        parts=INTERVAL,
-        table="accuracy" if of_auc else "details",
-        of_board=lambda at: (at.row.auc_deltas if of_auc else at.point.deltas).get(name),
-        show=difference,
-    )
-
-
-_ALL_ABLATIONS = [name for name in get_args(Ablation) if name != "none"]
+_INTERVAL = (
+    "With five seeds or more ± is the half-width of the 95 % t-interval, t(n - 1) s / sqrt(n), where s is "
+    "the standard deviation over seeds; an interval that would leave the possible values is cut there and "
+    "written as (low–high). With fewer seeds (low–high) is the range of the values, which holds the "
+    "median of all seeds 50, 75 and 88 times in 100 with 2, 3 and 4 seeds."
+)
+_TOGETHER = (
+    "with an interval that holds for all pairs of rows in all columns of the board together, in 95 of 100 "
+    "boards"
+)
 
 GLOSSARY: tuple[Term, ...] = (
     Metric(
         "accuracy",
-        "Test top-1 after the final epoch, never the best epoch. The mean over the seeds that finished, ± "
-        "the half-width of its 95 % t-interval: t(n - 1) s / sqrt(n), where s is the standard deviation "
-        "over seeds (n - 1 in the denominator) and t the 97.5 % quantile of Student's distribution. Failed "
-        "and skipped cells are listed below the board and never averaged. In percent in tables; CSV, JSON "
-        "and Parquet hold shares.",
+        "Test top-1 after the final epoch, never the best epoch. The mean over the seeds that finished. "
+        f"{_INTERVAL} Near 0 or 100 the true mean is inside 92 times in 100, and where single seeds collapse "
+        "less often. Failed and skipped cells are listed below the board and never averaged. In percent in "
+        "tables; CSV, JSON and Parquet hold shares.",
         legend="test top-1 after the final epoch, in percent: mean over seeds ± half-width of its 95 % "
-        "t-interval",
+        "t-interval, or (smallest–largest) with fewer than five seeds",
         key="final_epoch_test_top1",
         parts=INTERVAL,
         of_board=lambda at: at.point.accuracy,
@@ -130,8 +91,15 @@ GLOSSARY: tuple[Term, ...] = (
     ),
     Metric(
         "standing",
-        "The comparison with the best row at the same compression: best, tie, undecided or worse; empty "
-        "where no best can be named.",
+        "The comparison with the best row at the same compression: best, equivalent, worse, or undecided, "
+        "which means that the seeds cannot tell; empty where there is no other row. All pairs of rows in "
+        "all columns of a board, the AUC included, share an error of 5 %: on 95 of 100 boards no row is "
+        "called worse, or better, than a row that it equals. Two rows are separated if their means differ "
+        "by more than c standard errors. The spread of a row is its own standard deviation over seeds, "
+        "without what all rows share at a seed, or the median of the column's (the mean with fewer than "
+        "five seeds), whichever is larger. c is simulated on boards of equal rows, with equal and with "
+        "very unequal spreads, so that choosing the best by the same data is covered. Fewer than three "
+        "common seeds decide nothing.",
         key="standing",
         of_board=lambda at: at.point.standing,
     ),
@@ -144,31 +112,57 @@ GLOSSARY: tuple[Term, ...] = (
         "the same two or more seeds",
     ),
     Term(
-        "tie",
-        "Not distinguishable from the best: the 95 % t-interval of the difference, paired by seed, "
-        "contains zero. There is no correction for many comparisons: of twenty rows as good as the best, "
-        "one is expected to be called worse.",
-        legend="not distinguishable from the best: the 95 % t-interval of the difference, paired by seed, "
-        "contains zero (no correction for many comparisons)",
+        "equivalent",
+        "The simultaneous interval of the difference from the best lies within the margin, by default one "
+        "percentage point (--margin). Two one-sided tests: a difference that matters is excluded, "
+        "whatever its sign.",
+        legend="equivalent to the best: the difference lies within the margin",
     ),
     Term(
         "undecided",
-        "Fewer than two seeds in common with the best, so that nothing can be said; or the 95 % t-interval "
-        "of the difference from the best, paired by seed, lies above zero, in a row that lacks seeds by "
-        "which the best was chosen, or has more of them.",
-        legend="fewer than two seeds in common with the best, or better than it over the common seeds",
+        "The seeds cannot tell: the simultaneous interval of the difference from the best contains zero "
+        "and leaves the margin, or fewer than three seeds are common, or the row is better than the best "
+        "over seeds by which the best was not chosen. It does not mean that the rows are alike; see seeds "
+        "needed.",
+        legend="the seeds cannot tell; this does not mean that the rows are alike",
     ),
-    Term("worse", "The 95 % t-interval of the difference from the best, paired by seed, lies below zero."),
+    Term(
+        "worse",
+        "The simultaneous interval of the difference from the best lies below zero, and leaves the margin.",
+        legend="(no mark) worse than the best, after correction for all comparisons of the board",
+    ),
+    Metric(
+        "at chance",
+        "The number of seeds that do no better than guessing: no path of kept weights is left from input "
+        "to output, or test top-1 is at most 1.25 times the accuracy of guessing, which is that of the "
+        "board's networks before training, in the middle. Marked † k/n. A mean over collapsed and other "
+        "seeds describes neither.",
+        legend="† k/n: k of n seeds at chance",
+        key="at_chance",
+        of_board=lambda at: at.point.at_chance,
+    ),
     Metric(
         "rank",
         "One plus the number of rows with a larger mean AUC. Only rows that compete and have the AUC of "
-        "three seeds or more are counted; a preliminary board has no ranks. The marks at the AUCs show "
-        "which differences may be chance.",
-        legend="1 for the largest AUC, among rows with the AUC of three seeds or more",
+        "three seeds or more are counted; a preliminary board has no ranks. It depends on the "
+        "compressions over which the AUC is taken, which the board names. Beside it (low–high) is the "
+        "rank range.",
+        legend="1 for the largest AUC, among rows with the AUC of three seeds or more; (low–high) are "
+        "the ranks that the data allow, for all rows together",
         key="rank",
         table="accuracy",
         of_board=lambda at: at.row.rank,
-        show=lambda rank: str(rank) if rank else BLANK,
+        cell=_rank,
+    ),
+    Metric(
+        "rank range",
+        "The ranks that the data allow: from one plus the number of rows that are separated from it "
+        "above, to the number of rows that are not separated from it below, by the comparisons of the "
+        "standing. All ranges of a board hold together in 95 of 100 boards. Mogstad et al. 2024, "
+        "Inference for ranks, arXiv 2011.06999.",
+        key="rank_range",
+        parts=("low", "high"),
+        of_board=lambda at: at.row.rank_range,
     ),
     Metric(
         "AUC",
@@ -176,7 +170,7 @@ GLOSSARY: tuple[Term, ...] = (
         "the width of the range: an accuracy averaged over log compression. It is computed over the "
         "compressions above 1 that most competing rows have with three seeds or more, all of them "
         "together; further compressions of other rows are named below the board. Computed for each seed "
-        "that has all of these compressions; mean ± half-width of its 95 % t-interval over those seeds.",
+        "that has all of these compressions; the mean over those seeds, with the interval of accuracies.",
         legend="area under the curve of accuracy against log compression, over the compressions above 1 "
         "that most pruners share, divided by its width",
         key="auc",
@@ -188,20 +182,47 @@ GLOSSARY: tuple[Term, ...] = (
     ),
     Metric(
         "AUC to best",
-        f"AUC of the row minus the best AUC, in percentage points: {_OVER_SEEDS}. The best AUC is chosen as "
+        f"AUC of the row minus the best AUC, in percentage points, {_TOGETHER}. The best AUC is chosen as "
         "the best accuracy is. Where the interval contains zero, the order of the two may be chance.",
-        legend="AUC minus that of the row with the best AUC, in points, compared as accuracies are",
+        legend=f"AUC minus that of the row with the best AUC, in points, {_TOGETHER}",
         key="auc_to_best",
-        parts=INTERVAL,
+        parts=SIMULTANEOUS,
         table="accuracy",
         of_board=lambda at: at.row.auc_to_best,
         cell=lambda at: "best" if at.row.auc_standing == "best" else difference(at.row.auc_to_best),
     ),
     Metric(
+        "AUC seeds needed",
+        "The number of seeds with which the AUC of this row would be separated from the best one, with "
+        f"probability 0.8, if the observed difference and spreads are the true ones; up to {MOST_SEEDS} "
+        "are tried. Empty where the two are separated or equivalent. The difference of a best row is "
+        "flattered, so that more seeds than these may be needed.",
+        legend="seeds that would separate an undecided AUC from the best",
+        key="auc_seeds_needed",
+        table="accuracy",
+        of_board=lambda at: at.row.auc_seeds_needed,
+        cell=lambda at: _needed(at.row.auc_seeds_needed, at.row.auc_standing, at.row.auc_to_best),
+    ),
+    Metric(
+        "AUC to best, uncorrected",
+        f"AUC of the row minus the best AUC, in percentage points: {OVER_SEEDS}.",
+        key="auc_to_best_uncorrected",
+        parts=INTERVAL,
+        of_board=lambda at: at.row.auc_to_best_uncorrected,
+    ),
+    Metric(
+        "AUC flattery",
+        "The estimated excess of the best mean AUC over its true mean, because it was chosen as the best "
+        "of many noisy means: seeds are resampled 1,000 times, the best is chosen again, and its excess "
+        "over its own mean is averaged. With few seeds this finds half to two thirds of the excess.",
+        key="auc_flattery",
+        of_board=lambda at: at.row.auc_flattery,
+    ),
+    Metric(
         "AUC to baseline",
-        f"AUC of the row minus that of the row named by --baseline, in percentage points: {_OVER_SEEDS}. "
+        f"AUC of the row minus that of the baseline, in percentage points: {OVER_SEEDS}. "
         "The dense network has no AUC.",
-        legend="AUC minus that of the row named by --baseline, in points",
+        legend="AUC minus that of the baseline, in points",
         key="auc_to_baseline",
         parts=INTERVAL,
         table="accuracy",
@@ -211,16 +232,24 @@ GLOSSARY: tuple[Term, ...] = (
     Metric(
         "critical compression",
         "The largest compression up to which no seed lost a whole layer: neither at it nor at any smaller "
-        "one on the board is there a layer without weights on a path of kept weights from input to output. "
-        "Tanaka et al. 2020, arXiv 2006.05467.",
-        legend="largest compression up to which no seed lost a whole layer",
+        "one on the board is there a layer without weights on a path of kept weights from input to "
+        "output. Tanaka et al. 2020, arXiv 2006.05467. Where no seed lost a layer at any compression of "
+        "the board it is at least the largest one, written ≥1000.",
+        legend="largest compression up to which no seed lost a whole layer; ≥ where none did at any",
         key="critical_compression",
         table="accuracy",
         always=True,
         of_board=lambda at: at.row.critical_compression,
-        show=compression,
+        cell=_critical,
     ),
-    *(_delta(name, of_auc=True) for name in _ALL_ABLATIONS),
+    Metric(
+        "collapses",
+        "True if some seed lost a whole layer at a compression of the board; if not, the critical "
+        "compression is only known to be at least the largest one.",
+        key="collapses",
+        of_board=lambda at: at.row.collapses,
+    ),
+    *ABLATION_DELTAS_OF_AUC,
     Metric(
         "overall rank",
         "The rank by mean AUC in each setting, averaged over the settings whose boards are not "
@@ -230,6 +259,33 @@ GLOSSARY: tuple[Term, ...] = (
         "narrow.",
         key="overall_rank",
         parts=("mean", "low", "high"),
+    ),
+    Term(
+        "interquartile mean",
+        "The mean AUC of the middle half of all runs of a row over settings and seeds, in percent, with a "
+        "95 % bootstrap over seeds within settings. Agarwal et al. 2021, arXiv 2108.13264.",
+    ),
+    Term(
+        "first improves",
+        "The probability that a run of the first row has a larger AUC than one of this row, averaged over "
+        "settings, with a 95 % bootstrap over seeds within settings. One half for equal rows. Agarwal et "
+        "al. 2021, arXiv 2108.13264.",
+    ),
+    Term(
+        "performance profile",
+        "The share of all runs of a row, over settings and seeds, whose AUC is above a threshold. Agarwal "
+        "et al. 2021, arXiv 2108.13264.",
+    ),
+    Term(
+        "Friedman test",
+        "The probability that mean ranks over settings differ as much as these where all rows are equal: "
+        "ranks are permuted within settings 10,000 times. Only with six settings or more. Demsar 2006, "
+        "JMLR 7.",
+    ),
+    Term(
+        "critical difference",
+        "The difference of mean ranks that separates two rows by Nemenyi's test, with an error of 5 % for "
+        "all pairs of rows together. Only with six settings or more. Demsar 2006, JMLR 7.",
     ),
     Metric(
         "compression",
@@ -242,38 +298,7 @@ GLOSSARY: tuple[Term, ...] = (
         of_board=lambda at: at.point.compression,
         show=compression,
     ),
-    Metric(
-        "achieved",
-        "Prunable weights over kept weights, as counted in the masks; mean over seeds.",
-        **_averaged("achieved_compression", _measured("compression")),
-        show=factor,
-    ),
-    Metric(
-        "effective",
-        "Prunable weights over kept weights that lie on a path of kept weights from input to output; mean "
-        "over seeds. Vysogorets & Kempe 2023, Connectivity matters: neural network pruning through the "
-        "lens of effective sparsity, arXiv 2107.02306. Absent where the network cannot be traced, or where "
-        "some seed has no such weight left.",
-        **_averaged("effective_compression", _measured("effective_compression")),
-        show=factor,
-        record_text=_effective,
-    ),
-    Metric(
-        "speedup",
-        "Dense over kept multiply-accumulates of one forward pass; mean over seeds. Theoretical: masks "
-        "simulate sparsity, nothing runs faster.",
-        legend="theoretical: dense over kept multiply-accumulates; masks simulate sparsity, nothing runs "
-        "faster",
-        **_averaged("theoretical_speedup", _measured("theoretical_speedup")),
-        show=factor,
-    ),
-    Metric(
-        "prune s",
-        "Wall-clock seconds of pruning on the machine that the record names; mean over seeds.",
-        legend="wall-clock seconds of pruning, mean over seeds",
-        **_averaged("prune_seconds", _measured("prune_seconds")),
-        show=seconds,
-    ),
+    *SIZES,
     Metric(
         "n",
         "The number of seeds that finished.",
@@ -284,28 +309,49 @@ GLOSSARY: tuple[Term, ...] = (
     ),
     Metric(
         "to best",
-        "Accuracy of the row minus that of the best at the same compression, in percentage points: "
-        f"{_OVER_SEEDS}.",
-        legend=f"accuracy minus that of the best, in points: {_OVER_SEEDS}",
+        "Accuracy of the row minus that of the best at the same compression, in percentage points, "
+        f"{_TOGETHER}.",
+        legend=f"accuracy minus that of the best, in points, {_TOGETHER}",
         key="to_best",
-        parts=INTERVAL,
+        parts=SIMULTANEOUS,
         table="details",
         of_board=lambda at: at.point.to_best,
         cell=lambda at: "best" if at.point.standing == "best" else difference(at.point.to_best),
     ),
     Metric(
+        "uncorrected",
+        "Accuracy of the row minus that of the best at the same compression, in percentage points: "
+        f"{OVER_SEEDS}.",
+        legend=f"the same difference: {OVER_SEEDS}",
+        key="to_best_uncorrected",
+        parts=INTERVAL,
+        table="details",
+        of_board=lambda at: at.point.to_best_uncorrected,
+        show=difference,
+    ),
+    Metric(
+        "seeds needed",
+        "The number of seeds with which this row would be separated from the best at this compression; "
+        "see AUC seeds needed.",
+        legend="seeds that would separate an undecided row from the best",
+        key="seeds_needed",
+        table="details",
+        of_board=lambda at: at.point.seeds_needed,
+        cell=lambda at: _needed(at.point.seeds_needed, at.point.standing, at.point.to_best),
+    ),
+    Metric(
         "to baseline",
-        "Accuracy of the row minus that of the row named by --baseline at the same compression, in "
-        f"percentage points: {_OVER_SEEDS}. The dense network as baseline is compared at its only "
+        "Accuracy of the row minus that of the baseline at the same compression, in "
+        f"percentage points: {OVER_SEEDS}. The dense network as baseline is compared at its only "
         "compression, 1.",
-        legend="accuracy minus that of the row named by --baseline, in points",
+        legend="accuracy minus that of the baseline, in points",
         key="to_baseline",
         parts=INTERVAL,
         table="details",
         of_board=lambda at: at.point.to_baseline,
         show=difference,
     ),
-    *(_delta(name, of_auc=False) for name in _ALL_ABLATIONS),
+    *ABLATION_DELTAS,
     Metric(
         "collapsed",
         "Layers without any effective weight, and in how many seeds. A flag, not a failure.",
@@ -335,7 +381,8 @@ GLOSSARY: tuple[Term, ...] = (
     ),
     Metric(
         "skipped",
-        "Cells that could not start because data are missing; the reason is below the board.",
+        "Cells that could not start because data are missing, or because the method is not defined for the "
+        "network at that compression; the reason is below the board.",
         key="skipped",
         of_board=lambda at: at.point.skipped,
     ),
@@ -343,7 +390,7 @@ GLOSSARY: tuple[Term, ...] = (
         "diverged",
         "Finished cells whose training loss became infinite or NaN; averaged like all others.",
         key="diverged",
-        of_record=_measured("diverged"),
+        of_record=measured("diverged"),
         of_board=lambda at: at.point.diverged,
         show=lambda diverged: "yes" if diverged else "no",
     ),
@@ -352,6 +399,12 @@ GLOSSARY: tuple[Term, ...] = (
         "A board on which no competing row has three seeds at all of the compressions of the AUC, or where "
         "these are fewer than five: too little to publish. It has no ranks and takes no part in the "
         "overall rank.",
+    ),
+    Term(
+        "not defined",
+        "A method that its paper or its official code does not define for the network at that "
+        "compression. Such cells are not run. A row that lacks a compression of the AUC for it is shown "
+        "and not ranked; a row without any other cell is named below the board.",
     ),
     Term(
         "published",
@@ -372,71 +425,7 @@ GLOSSARY: tuple[Term, ...] = (
     Term(
         "setting", "Dataset, network, recipe, protocol and pruning options; eight hex digits of their sha256."
     ),
-    _recorded(
-        "test top-1",
-        "test_top1",
-        percentage,
-        "The share of the test set that is classified correctly after the final epoch.",
-    ),
-    _recorded(
-        "test top-5",
-        "test_top5",
-        percentage,
-        "The share of the test set whose class is among the network's first five answers, after the final "
-        "epoch.",
-    ),
-    _recorded("test loss", "test_loss", significant, "The mean cross-entropy on the test set, in nats."),
-    _recorded(
-        "validation top-1",
-        "val_top1",
-        percentage,
-        "The share of the validation split of the training set that is classified correctly.",
-    ),
-    _recorded(
-        "best epoch",
-        "max_test_top1",
-        percentage,
-        "The highest test top-1 of any epoch, chosen on the test set: only for comparison with "
-        "publications that report it.",
-    ),
-    _recorded("untrained", "init_top1", percentage, "Test top-1 after pruning and before any training."),
-    _recorded(
-        "density",
-        "density",
-        lambda density: percentage(density, 3),
-        "Kept weights over prunable weights, of the network or of one layer.",
-    ),
-    _recorded(
-        "over all parameters",
-        "compression_all",
-        factor,
-        "All parameters over those that are left; those that cannot be pruned count in both.",
-    ),
-    _recorded(
-        "train s",
-        "train_seconds",
-        seconds,
-        "Wall-clock seconds of training and evaluation on the machine that the record names.",
-    ),
-    _recorded(
-        "total s",
-        "total_seconds",
-        seconds,
-        "Wall-clock seconds of the whole cell, including pruning, training and evaluation, on the machine "
-        "that the record names.",
-    ),
-    Term(
-        "training loss",
-        "The mean cross-entropy over the batches of an epoch, in nats; with label smoothing where the "
-        "recipe has it.",
-    ),
-    Term("kept", "Weights that the mask keeps, of all weights of the layer."),
-    Term("on a path", "Kept weights that lie on a path of kept weights from input to output."),
-    Term(
-        "MACs",
-        "Multiply-accumulates of the layer's dense form in one forward pass of one example. The speedup is "
-        "the share of them that masks would save.",
-    ),
+    *RECORD_TERMS,
 )
 METRICS = {term.name: term for term in GLOSSARY if isinstance(term, Metric)}
 BOARD_METRICS = tuple(metric for metric in METRICS.values() if metric.key and metric.of_board)

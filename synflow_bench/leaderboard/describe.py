@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from synflow_bench.leaderboard.board import RANKED_COMPRESSIONS, RANKED_SEEDS, Board, OverallRanking
-from synflow_bench.leaderboard.formatting import compression, compressions, count
+from synflow_bench.leaderboard.board import (
+    RANKED_COMPRESSIONS,
+    RANKED_SEEDS,
+    Board,
+    Leaderboard,
+    OverallRanking,
+)
+from synflow_bench.leaderboard.formatting import (
+    BEST,
+    CHANCE,
+    EQUIVALENT,
+    UNDECIDED,
+    compression,
+    compressions,
+    count,
+)
 from synflow_bench.records import printable
 from synflow_bench.suites import PruningOptions, Recipe, Setting
 
@@ -13,6 +27,8 @@ _NAMED = 3
 """The most rows that a note names; of more it gives the number."""
 _ENOUGH_SETTINGS = 10
 """The fewest settings whose bootstrap intervals cover about as often as they state."""
+_COVERAGE = {2: "53 to 72", 3: "75 to 86", 6: "89 to 92"}
+"""Settings -> how often of 100 such an interval holds (`benchmarks/null_boards.py`)."""
 
 
 def facts(board: Board) -> list[str]:
@@ -20,7 +36,39 @@ def facts(board: Board) -> list[str]:
     numbers = ", ".join(map(str, board.seeds))
     seeds = f"{count(len(board.seeds), 'seed')} ({numbers})" if board.seeds else "no finished cell"
     baseline = [f"baseline: {board.baseline}"] if board.baseline else []
-    return [describe_setting(board.setting), f"{seeds}; setting {board.id}", *baseline, *preliminary(board)]
+    lines = [describe_setting(board.setting), f"{seeds}; setting {board.id}", *baseline]
+    return [*lines, *preliminary(board)]
+
+
+def comparisons(board: Board) -> Iterator[str]:
+    """Yield the lines on the grid of the AUC, on the comparisons with the best, and on its flattery."""
+    if len(board.auc_compressions) > 1:
+        yield f"AUC over compressions {compressions(board.auc_compressions)}"
+    if board.compared_columns:
+        yield (
+            f"compared with the best in {count(board.compared_columns, 'column')}, with one error of 5 % "
+            f"for all pairs of rows in all of them; equivalent: within {margin(board)}"
+        )
+    if flattered := [row.auc_flattery for row in board.rows if row.auc_flattery is not None]:
+        yield (
+            f"the best AUC is flattered by about {100 * flattered[0]:.1f} points, because it was chosen "
+            "(bootstrap over seeds)"
+        )
+
+
+def margin(board: Board) -> str:
+    """Return the margin of equivalence: `1 point`."""
+    value = f"{100 * board.margin:g}"
+    return f"{value} point" if value == "1" else f"{value} points"
+
+
+def marks(leaderboard: Leaderboard) -> str:
+    """Return the legend of the marks in one line."""
+    margins = " or ".join(dict.fromkeys(margin(board) for board in leaderboard.boards)) or "the margin"
+    return (
+        f"{BEST} best   {EQUIVALENT} within {margins} of it   {UNDECIDED} cannot tell   no mark: worse   "
+        f"{CHANCE} at chance"
+    )
 
 
 def preliminary(board: Board) -> Iterator[str]:
@@ -57,6 +105,11 @@ def _rows_at(board: Board, value: float) -> str:
 
 def _unfinished(board: Board) -> Iterator[str]:
     for each in board.unfinished:
+        if each.status == "not defined":
+            places = compressions(sorted({value for value, _ in each.cells}))
+            reason = each.message.removeprefix("not defined here: ")
+            yield f"{each.row}: not defined here at compression {places} ({reason})"
+            continue
         cells = count(len(each.cells), "cell")
         yield f"{each.row}: {cells} {each.status}, not averaged ({each.kind}: {each.message})"
 
@@ -74,11 +127,20 @@ def source(board: Board) -> str:
 def overall_notes(overall: OverallRanking) -> Iterator[str]:
     """Yield the settings of an overall ranking, and how far its intervals can be trusted."""
     yield f"settings: {'; '.join(overall.settings)}"
-    if len(overall.settings) < _ENOUGH_SETTINGS:
+    settings = len(overall.settings)
+    if settings < _ENOUGH_SETTINGS:
+        simulated, held = max(each for each in _COVERAGE.items() if each[0] <= settings)
         yield (
-            f"the bootstrap interval over {count(len(overall.settings), 'setting')} is too narrow: over 2 or "
-            "3 different settings it holds the true mean rank about 75 to 80 times in 100, not 95"
+            f"the bootstrap interval over {count(settings, 'setting')} is too narrow: simulated with "
+            f"{simulated} settings, it holds the mean rank over all settings {held} times in 100, not 95"
         )
+    if test := overall.test:
+        chance = "below 0.001" if test.friedman_p < 0.001 else f"{test.friedman_p:.3f}"
+        separating = f"{test.critical_difference:.2f} (Nemenyi)"
+        yield f"Friedman test: p {chance}; critical difference of mean ranks {separating}"
+        yield from (f"not separated: {', '.join(group)}" for group in test.groups)
+    else:
+        yield f"no Friedman or Nemenyi test: {overall.untested}"
     if overall.left_out:
         yield f"not ranked in every setting: {', '.join(overall.left_out)}"
 
@@ -118,7 +180,10 @@ def _recipe(recipe: Recipe) -> Iterator[str]:
 
 def _pruning(options: PruningOptions) -> Iterator[str]:
     yield f"{options.scope} scope"
-    yield f"{count(options.examples_per_class, 'example')} per class"
+    drawn = " on average" if options.examples == "random" else ""
+    yield f"{count(options.examples_per_class, 'example')} per class{drawn}"
+    if options.biases == "zero":
+        yield "scored without biases"
     flags = {
         "prune_bias": "biases",
         "prune_batchnorm": "batch norm",

@@ -20,12 +20,14 @@ class Format:
         suffix: The suffix of its files.
         renderer: `module:function`, which takes a leaderboard, or records, and returns text, or bytes.
         per_seed: The same for one line per seed; empty where the format has no such lines.
+        has_columns: True if columns of its tables can be chosen.
         of_records: True if it renders raw records and not boards.
     """
 
     suffix: str
     renderer: str
     per_seed: str = ""
+    has_columns: bool = False
     of_records: bool = False
 
     def load(self, *, per_seed: bool = False) -> Callable[[Any], Any]:
@@ -37,9 +39,9 @@ class Format:
 
 _PACKAGE = "synflow_bench.leaderboard"
 FORMATS = {
-    "table": Format(".txt", f"{_PACKAGE}.terminal:render"),
-    "markdown": Format(".md", f"{_PACKAGE}.markdown:render"),
-    "latex": Format(".tex", f"{_PACKAGE}.latex:render"),
+    "table": Format(".txt", f"{_PACKAGE}.terminal:render", has_columns=True),
+    "markdown": Format(".md", f"{_PACKAGE}.markdown:render", has_columns=True),
+    "latex": Format(".tex", f"{_PACKAGE}.latex:render", has_columns=True),
     "csv": Format(
         ".csv", f"{_PACKAGE}.data_formats:render_csv", f"{_PACKAGE}.data_formats:render_csv_per_seed"
     ),
@@ -66,7 +68,7 @@ def render(leaderboard: Leaderboard, form: str, *, per_seed: bool = False) -> st
     if form not in of_boards:
         raise UnknownNameError("format", form, of_boards)
     if per_seed and not FORMATS[form].per_seed:
-        raise UsageError(f"format {form!r} has no lines per seed; name csv, or leave out --per-seed")
+        raise UsageError(f"format {form!r} has no lines per seed; use csv for them")
     text: str = FORMATS[form].load(per_seed=per_seed)(leaderboard)
     return text
 

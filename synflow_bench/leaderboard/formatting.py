@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,8 +10,10 @@ from synflow_bench.leaderboard.statistics import Estimate, Standing
 
 BLANK = "–"
 """The text for a missing number."""
-BEST, TIE, UNDECIDED = "*", "≈", "?"
+BEST, EQUIVALENT, UNDECIDED = "*", "≈", "?"
 """Marks of standings in plain text; formats with bold type use that for the best."""
+CHANCE = "†"
+"""The mark of seeds at chance."""
 
 
 @dataclass(frozen=True)
@@ -19,20 +22,25 @@ class TableCell:
 
     Attributes:
         mean: The number, or words.
-        spread: The half-width of its interval, as `±0.4`.
+        spread: Its interval, as `±0.4` or `(96.5–97.9)`.
         standing: The standing of a compared number; formats mark it.
         note: The number of seeds, as `n=2`, where some are missing.
+        brief: The interval for narrow tables, as `±0.4` or ` 96–98`; ranges are rounded outward.
+        chance: The seeds at chance, as `2/3`; empty where there are none.
     """
 
     mean: str = ""
     spread: str = ""
     standing: Standing | None = None
     note: str = ""
+    brief: str = ""
+    chance: str = ""
 
     @property
     def text(self) -> str:
         """Everything but the standing, in one line."""
-        return " ".join(filter(None, (self.mean, self.spread, self.note)))
+        chance = f"{CHANCE}{self.chance}" if self.chance else ""
+        return " ".join(filter(None, (self.mean, self.spread, chance, self.note)))
 
 
 def difference(value: Estimate | None) -> TableCell:
@@ -40,24 +48,50 @@ def difference(value: Estimate | None) -> TableCell:
     if value is None:
         return TableCell(BLANK)
     text = f"{100 * value.mean:+.1f}"
-    return TableCell("0.0" if text in {"+0.0", "-0.0"} else text, spread(value))
+    return TableCell(
+        "0.0" if text in {"+0.0", "-0.0"} else text, spread(value, " to "), brief=brief(value, "..")
+    )
 
 
-def estimate(value: Estimate | None, seeds: int, standing: Standing | None = None) -> TableCell:
+def estimate(
+    value: Estimate | None, seeds: int, standing: Standing | None = None, at_chance: int = 0
+) -> TableCell:
     """A mean share in percent with its interval, and with `n=..` where it is not over all `seeds`."""
     if value is None:
         return TableCell(BLANK)
-    return TableCell(percent(value.mean), spread(value), standing, "" if value.n == seeds else f"n={value.n}")
+    return TableCell(
+        percent(value.mean),
+        spread(value),
+        standing,
+        note="" if value.n == seeds else f"n={value.n}",
+        brief=brief(value),
+        chance=f"{at_chance}/{value.n}" if at_chance else "",
+    )
 
 
 def interval(value: Estimate | None) -> str:
-    """A mean share in percent with the half-width of its interval: `93.9 ±5.4`."""
+    """A mean share in percent with its interval: `93.9 ±5.4`, or `93.9 (91.2–95.6)`."""
     return BLANK if value is None else TableCell(percent(value.mean), spread(value)).text
 
 
-def spread(value: Estimate) -> str:
-    """The half-width of an interval in percentage points, as `±0.4`; empty where there is none."""
-    return "" if value.half_width is None else f"±{percent(value.half_width)}"
+def spread(value: Estimate, dash: str = "–") -> str:
+    """The interval of an estimate, in percentage points; empty where there is none.
+
+    It is `±0.4` where it is symmetric, and `(96.5–97.9)` where it is a range or cut at the possible values.
+    """
+    if value.low is None or value.high is None or value.half_width is None:
+        return ""
+    if value.is_symmetric:
+        return f"±{percent(value.half_width)}"
+    return f"({percent(value.low)}{dash}{percent(value.high)})"
+
+
+def brief(value: Estimate, dash: str = "–") -> str:
+    """The same for a narrow table: a range is rounded outward to whole numbers, ` 96–98`."""
+    if value.low is None or value.high is None or value.is_symmetric:
+        return spread(value)
+    low, high = math.floor(100 * value.low + 1e-9), math.ceil(100 * value.high - 1e-9)
+    return f" {low}{dash}{high}"
 
 
 def percent(share: float) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from synflow_bench.leaderboard.board import Leaderboard
-from synflow_bench.leaderboard.formatting import UNDECIDED, TableCell
+from synflow_bench.leaderboard.formatting import CHANCE, UNDECIDED, TableCell
 from synflow_bench.leaderboard.tables import Section, Table, column_groups, legend, sections
 
 PACKAGES = r"\usepackage{array,booktabs,graphicx,longtable}"
@@ -28,6 +28,8 @@ _ESCAPES = {
     "|": r"\textbar{}",
     "≈": r"$\approx$",
     "±": r"$\pm$",
+    "≥": r"$\geq$",
+    "†": r"$\dagger$",
     "–": "--",
     "[": "{[}",
     "]": "{]}",
@@ -81,10 +83,13 @@ def _floating(table: Table, caption: Iterable[str], label: str = "") -> Iterator
 
 
 def _cell(cell: TableCell) -> str:
-    below = rf"_{{\pm {cell.spread.removeprefix('±')}}}" if cell.spread else ""
-    above = {"tie": r"^{\approx}", "undecided": f"^{{{UNDECIDED}}}"}.get(cell.standing or "", "")
+    is_symmetric = cell.spread.startswith("±")
+    below = rf"_{{\pm {cell.spread.removeprefix('±')}}}" if is_symmetric else ""
+    above = {"equivalent": r"^{\approx}", "undecided": f"^{{{UNDECIDED}}}"}.get(cell.standing or "", "")
     number = escape(cell.mean) + (f"${below}{above}$" if below or above else "")
-    text = " ".join(filter(None, (number, escape(cell.note))))
+    limits = rf"{{\scriptsize {escape(cell.spread)}}}" if cell.spread and not is_symmetric else ""
+    chance = escape(f"{CHANCE}{cell.chance}") if cell.chance else ""
+    text = " ".join(filter(None, (number, limits, chance, escape(cell.note))))
     return rf"\textbf{{{text}}}" if cell.standing == "best" else text
 
 

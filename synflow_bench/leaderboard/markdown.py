@@ -9,10 +9,11 @@ from html import escape as escape_html
 from tabulate import tabulate
 
 from synflow_bench.leaderboard.board import Leaderboard
-from synflow_bench.leaderboard.formatting import BEST, TIE, UNDECIDED, TableCell
+from synflow_bench.leaderboard.describe import marks
+from synflow_bench.leaderboard.formatting import BEST, EQUIVALENT, UNDECIDED, TableCell
 from synflow_bench.leaderboard.tables import Section, Table, legend, sections
 
-_SIGNS = {"tie": f" {TIE}", "undecided": f" {UNDECIDED}"}
+_SIGNS = {"equivalent": f" {EQUIVALENT}", "undecided": f" {UNDECIDED}"}
 
 
 def render(leaderboard: Leaderboard) -> str:
@@ -68,5 +69,5 @@ def notebook_html(leaderboard: Leaderboard) -> str:
         html = tabulate(rows, table.headings, "html", colalign=table.alignments, disable_numparse=True)
         parts.append(html)
         parts += [f"<p>{escape_html(note)}</p>" for note in section.notes]
-    meaning = f"Test top-1 in percent; {BEST} best, {TIE} not distinguishable from the best."
+    meaning = f"Test top-1 in percent; {marks(leaderboard)}."
     return "\n".join([*parts, f"<p>{meaning}</p>"])

@@ -13,9 +13,11 @@ from synflow_bench.records import Record, Result
 AnyResult = Record | Result
 Place = Literal["accuracy", "details", ""]
 
-INTERVAL = ("mean", "t95_half_width")
-"""Parts of an estimate, as suffixes of CSV columns."""
-_ATTRIBUTES = {"t95_half_width": "half_width"}
+INTERVAL = ("mean", "t95_half_width", "low", "high")
+SIMULTANEOUS = ("mean", "simultaneous_half_width", "low", "high")
+"""Parts of estimates, as suffixes of CSV columns; `low` and `high` are the ends of the interval as it is
+shown."""
+_ATTRIBUTES = {"t95_half_width": "half_width", "simultaneous_half_width": "half_width"}
 """Part -> the attribute with its value, where the two names differ."""
 
 

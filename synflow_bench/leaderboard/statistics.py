@@ -1,4 +1,4 @@
-"""Means, 95 % t-intervals and paired differences over seeds, and the area under a curve."""
+"""Means, intervals and paired differences over seeds, and the area under a curve."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from itertools import pairwise
 from typing import Literal
 
 CONFIDENCE = 0.95
+FEW_SEEDS = 5
+"""With fewer seeds the range of the values is shown, and not an interval of Student's t."""
 
-Standing = Literal["best", "tie", "worse", "undecided"]
-"""The result of a comparison with the best row. `undecided` means fewer than two common seeds, or a row that
-is better than the best over seeds by which the best was not chosen."""
+Standing = Literal["best", "equivalent", "undecided", "worse"]
+"""The result of a comparison with the best row. `equivalent` means within the board's margin of it, and
+`undecided` that the seeds cannot tell."""
+IntervalKind = Literal["range", "t95", "simultaneous"]
 
 
 @dataclass(frozen=True)
@@ -22,21 +25,38 @@ class Estimate:
 
     Attributes:
         mean: The mean.
-        half_width: The half-width of its 95 % t-interval; None where `n` is 1.
+        half_width: The half-width of its interval before it was cut at the possible values; None where `n` is
+            1.
         n: The number of seeds.
+        low: The lower end of the interval as it is shown; None where `n` is 1.
+        high: The upper end.
+        kind: `t95` for a 95 % t-interval, `range` for the smallest and largest value of fewer than five
+            seeds, whose `half_width` is still that of the t-interval; `simultaneous` for an interval that
+            holds together with all others of its board.
 
     Example:
-        >>> estimate([0.4, 0.6]).contains(0.0)
+        >>> estimate([0.4, 0.6]).contains(0.55)
         True
     """
 
     mean: float
     half_width: float | None
     n: int
+    low: float | None = None
+    high: float | None = None
+    kind: IntervalKind | None = None
 
     def contains(self, value: float) -> bool | None:
         """Return True if the interval contains `value`, None if there is no interval."""
-        return None if self.half_width is None else abs(self.mean - value) <= self.half_width
+        return None if self.low is None or self.high is None else self.low <= value <= self.high
+
+    @property
+    def is_symmetric(self) -> bool:
+        """True if the interval is the mean plus and minus its half-width."""
+        if self.kind == "range" or self.half_width is None or self.low is None or self.high is None:
+            return False
+        below, above = self.mean - self.half_width, self.mean + self.half_width
+        return math.isclose(below, self.low, abs_tol=1e-12) and math.isclose(above, self.high, abs_tol=1e-12)
 
 
 def mean(values: Sequence[float]) -> float:
@@ -44,32 +64,42 @@ def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean of one value per seed, with its 95 % t-interval: t(n - 1) s / sqrt(n)."""
+def median(values: Sequence[float]) -> float:
+    """Return the median of at least one value."""
+    ordered, middle = sorted(values), len(values) // 2
+    return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def estimate(values: Sequence[float], *, least: float = 0.0) -> Estimate:
+    """Return the mean of one value per seed with its interval.
+
+    From five seeds on it is the 95 % t-interval, t(n - 1) s / sqrt(n), cut at the possible values; with fewer
+    the smallest and the largest value.
+
+    Args:
+        values: Shares, or differences of shares.
+        least: The least possible value: 0 for shares, -1 for differences. The largest is 1.
+    """
     n, middle = len(values), mean(values)
     if n == 1:
         return Estimate(middle, None, n)
     variance = math.fsum((value - middle) ** 2 for value in values) / (n - 1)
-    return Estimate(middle, t_quantile(n - 1) * math.sqrt(variance / n), n)
+    half_width = t_quantile(n - 1) * math.sqrt(variance / n)
+    if n < FEW_SEEDS:
+        return Estimate(middle, half_width, n, min(values), max(values), "range")
+    return within(middle, half_width, n, "t95", least=least)
+
+
+def within(middle: float, half_width: float, n: int, kind: IntervalKind, *, least: float) -> Estimate:
+    """Return an estimate whose interval is cut at the possible values, `least` to 1."""
+    low, high = max(least, middle - half_width), min(1.0, middle + half_width)
+    return Estimate(middle, half_width, n, low, high, kind)
 
 
 def paired_difference(row: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:
     """Return `row - reference` (seed -> accuracy) over the seeds that both have; None if they share none."""
     common = sorted(row.keys() & reference.keys())
-    return estimate([row[seed] - reference[seed] for seed in common]) if common else None
-
-
-def standing_of(difference: Estimate | None) -> Standing:
-    """Return the standing of a row whose paired difference from the best row is `difference`.
-
-    A row that is better than the best, over seeds by which the best was not chosen, is undecided.
-    """
-    tied = difference.contains(0.0) if difference else None
-    if difference is None or tied is None:
-        return "undecided"
-    if tied:
-        return "tie"
-    return "worse" if difference.mean < 0 else "undecided"
+    return estimate([row[seed] - reference[seed] for seed in common], least=-1.0) if common else None
 
 
 def area_under_curve(compressions: Sequence[float], accuracies: Sequence[float]) -> float:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.cells import cell_len
 
-from synflow_bench.leaderboard.board import Board, BoardRow, Leaderboard, OverallRanking
+from synflow_bench.errors import UnknownNameError
+from synflow_bench.leaderboard.board import Board, BoardRow, Interval, Leaderboard, OverallRanking
 from synflow_bench.leaderboard.definitions import EXPLANATIONS, GLOSSARY, METRICS
-from synflow_bench.leaderboard.describe import facts, notes, overall_notes, source
+from synflow_bench.leaderboard.describe import comparisons, facts, notes, overall_notes, source
 from synflow_bench.leaderboard.formatting import (
     BLANK,
-    TIE,
+    EQUIVALENT,
     UNDECIDED,
     TableCell,
     compression,
     count,
     interval,
+    percent,
 )
 from synflow_bench.leaderboard.metric import Metric, Place, Position
 from synflow_bench.leaderboard.published import PublishedTable
@@ -88,8 +90,10 @@ def sections(leaderboard: Leaderboard, *, with_boards: bool = True) -> Iterator[
     """Yield the boards with published tables below them, the overall ranking, and other published tables."""
     for board in leaderboard.boards:
         if with_boards:
-            tables = (accuracy_table(board), details_table(board))
-            lines = (tuple(facts(board)), tables, tuple(notes(board)), source(board))
+            tables: tuple[Table, ...] = (accuracy_table(board, chosen=leaderboard.columns),)
+            if not leaderboard.columns:
+                tables = (*tables, details_table(board))
+            lines = (tuple(facts(board)), tables, (*comparisons(board), *notes(board)), source(board))
             yield Section(board.heading, *lines, board.id)
         yield from (published_section(table, level=2) for table in leaderboard.published_for(board))
     if leaderboard.overall:
@@ -97,11 +101,16 @@ def sections(leaderboard: Leaderboard, *, with_boards: bool = True) -> Iterator[
     yield from (published_section(table) for table in leaderboard.published_alone)
 
 
-def accuracy_table(board: Board, *, rank_first: bool = False) -> Table:
+def accuracy_table(board: Board, *, rank_first: bool = False, chosen: Sequence[str] = ()) -> Table:
     """Return the accuracy of every row at every compression, then its AUC and rank.
 
-    `rank_first` puts the rank beside the pruner, where it stays in sight when the table is scrolled.
+    Args:
+        board: The board.
+        rank_first: Put the rank beside the pruner, where it stays in sight when the table is scrolled.
+        chosen: Only these columns: compressions, or names of metrics.
     """
+    if chosen:
+        return _chosen_columns(accuracy_table(board), chosen)
     metrics = columns(board, "accuracy")
     first = [metric for metric in metrics if rank_first and metric.name == "rank"]
     last = [metric for metric in metrics if metric not in first]
@@ -117,8 +126,31 @@ def accuracy_table(board: Board, *, rank_first: bool = False) -> Table:
     return Table(
         title="Final-epoch test top-1 in percent, by compression",
         columns=(Column("pruner", is_text=True), *map(Column, headings)),
-        rows=tuple(tuple(cells(row)) for row in board.rows),
+        rows=tuple(tuple(cells(row)) for row in board.shown),
     )
+
+
+def _chosen_columns(table: Table, chosen: Sequence[str]) -> Table:
+    """Return the table with these columns only, without those that the board lacks and without empty rows."""
+    places = [0, *(table.headings.index(name) for name in chosen if name in table.headings)]
+    rows = (tuple(row[place] for place in places) for row in table.rows)
+    return replace(
+        table,
+        columns=tuple(table.columns[place] for place in places),
+        rows=tuple(row for row in rows if any(cell.mean for cell in row[1:])),
+    )
+
+
+def check_columns(leaderboard: Leaderboard, chosen: Sequence[str]) -> None:
+    """Check that each name is a compression of some board or a number of a row.
+
+    Raises:
+        UnknownNameError: One of them is neither.
+    """
+    known = {metric.name for metric in METRICS.values() if metric.table == "accuracy"}
+    known |= {compression(value) for board in leaderboard.boards for value in board.compressions}
+    if missing := [name for name in chosen if name not in known]:
+        raise UnknownNameError("column", missing[0], known)
 
 
 def _of_row(metric: Metric, board: Board, row: BoardRow) -> TableCell:
@@ -144,7 +176,7 @@ def details_table(board: Board) -> Table:
         ),
         rows=tuple(
             (TableCell(row.label), *(metric.table_cell(Position(board, row, point)) for metric in metrics))
-            for row in board.rows
+            for row in board.shown
             for point in row.points
         ),
         is_long=True,
@@ -155,14 +187,26 @@ def overall_section(overall: OverallRanking) -> Section:
     """Return the ranks over settings, the best first."""
     table = Table(
         title="",
-        columns=(Column("pruner", is_text=True), Column("overall rank"), Column("95 % interval")),
+        columns=(
+            Column("pruner", is_text=True),
+            *map(Column, ("overall rank", "interquartile mean", "first improves")),
+        ),
         rows=tuple(
-            tuple(map(TableCell, (rank.label, f"{rank.mean:.2f}", f"{rank.low:.2f} to {rank.high:.2f}")))
-            for rank in overall.ranks
+            (
+                TableCell(row.label),
+                TableCell(f"{row.mean:.2f}", f"({row.low:.2f}–{row.high:.2f})"),
+                TableCell(*_bootstrapped(row.interquartile_mean)),
+                TableCell(*_bootstrapped(row.first_improves)) if row.first_improves else TableCell("first"),
+            )
+            for row in overall.ranks
         ),
     )
     heading = f"Overall rank over {count(len(overall.settings), 'setting')}"
     return Section(heading, (), (table,), tuple(overall_notes(overall)))
+
+
+def _bootstrapped(found: Interval) -> tuple[str, str]:
+    return percent(found.value), f"({percent(found.low)}–{percent(found.high)})"
 
 
 def published_section(published: PublishedTable, level: int = 1) -> Section:
@@ -178,7 +222,7 @@ def published_section(published: PublishedTable, level: int = 1) -> Section:
             for value in published.compressions
         ),
     )
-    cited = f"{published.citation}; mean of runs ± half-width of the 95 % t-interval"
+    cited = f"{published.citation}; mean of three runs, with the smallest and the largest"
     heading = f"{published.title} (not ranked with ours)"
     return Section(heading, (), (table,), (*published.notes, cited), level=level)
 
@@ -192,7 +236,7 @@ def columns(board: Board, table: Place) -> list[Metric]:
 def _is_used(metric: Metric, board: Board) -> bool:
     places = (
         Position(board, row, point)
-        for row in board.rows
+        for row in board.shown
         for point in (row.points if metric.table == "details" else row.points[:1])
     )
     return any(metric.table_cell(at).mean not in {"", BLANK} for at in places)
@@ -200,16 +244,19 @@ def _is_used(metric: Metric, board: Board) -> bool:
 
 def legend(leaderboard: Leaderboard, best: str) -> list[tuple[str, str]]:
     """Return the terms of the tables with short definitions; `best` is the mark of the best."""
-    signs = {"best": best, "tie": TIE, "undecided": UNDECIDED}
-    places: tuple[Place, ...] = ("accuracy", "details")
+    signs = {"best": best, "equivalent": EQUIVALENT, "undecided": UNDECIDED}
+    places: tuple[Place, ...] = ("accuracy",) if leaderboard.columns else ("accuracy", "details")
     tables = ((board, place) for board in leaderboard.boards for place in places)
     shown = {metric.name for board, place in tables for metric in columns(board, place)}
+    shown &= set(leaderboard.columns or shown)
+    shown |= {"accuracy", "at chance"}
     found = [
         (signs.get(term.name, term.name), term.legend)
         for term in GLOSSARY
-        if term.legend and (term.name in shown or term.name == "accuracy" or not isinstance(term, Metric))
+        if term.legend and (term.name in shown or not isinstance(term, Metric))
     ]
-    overall = [("overall rank", EXPLANATIONS["overall rank"])] if leaderboard.overall else []
+    over_settings = ("overall rank", "interquartile mean", "first improves")
+    overall = [(name, EXPLANATIONS[name]) for name in over_settings] if leaderboard.overall else []
     return [*found, *overall]
 
 

@@ -14,9 +14,19 @@ from rich.text import Text
 
 from synflow_bench.leaderboard.board import Board, BoardRow, Leaderboard
 from synflow_bench.leaderboard.definitions import METRICS
-from synflow_bench.leaderboard.describe import notes, preliminary
-from synflow_bench.leaderboard.formatting import BEST, TIE, UNDECIDED, TableCell, compression, interval
+from synflow_bench.leaderboard.describe import marks, notes, preliminary
+from synflow_bench.leaderboard.formatting import (
+    BEST,
+    CHANCE,
+    EQUIVALENT,
+    UNDECIDED,
+    TableCell,
+    compression,
+    compressions,
+    interval,
+)
 from synflow_bench.leaderboard.metric import Position
+from synflow_bench.leaderboard.statistics import FEW_SEEDS
 from synflow_bench.leaderboard.tables import (
     COLUMN_GAP,
     Section,
@@ -32,7 +42,7 @@ if TYPE_CHECKING:
 
 FILE_WIDTH = 120
 """The width of a table in a file, in characters."""
-_SIGNS: dict[Standing | None, str] = {"best": BEST, "tie": TIE, "undecided": UNDECIDED}
+_SIGNS: dict[Standing | None, str] = {"best": BEST, "equivalent": EQUIVALENT, "undecided": UNDECIDED}
 _NARROWEST = 12
 """The fewest characters to which a column of words is wrapped."""
 
@@ -55,7 +65,7 @@ def summary(leaderboard: Leaderboard) -> str:
 
 def print_boards(leaderboard: Leaderboard, console: Console, *, details: bool = False) -> None:
     """Print every board as wide as the console is, with one line per pruner or with all details."""
-    if not details:
+    if not details and not leaderboard.columns:
         _print_summary(leaderboard, console)
         return
     for section in sections(leaderboard):
@@ -70,7 +80,7 @@ def _print_summary(leaderboard: Leaderboard, console: Console) -> None:
         if number:
             console.print()
         shown, table = _summary(board, console.width)
-        title = f"{board.heading}: test top-1 in percent, by compression"
+        title = f"{board.heading}: test top-1 in percent"
         _print(console, "; ".join([title, *_dense(board)]), "bold")
         for line in preliminary(board):
             _print(console, line, "yellow")
@@ -81,14 +91,25 @@ def _print_summary(leaderboard: Leaderboard, console: Console) -> None:
         console.print()
         _print_section(section, console)
     if leaderboard.boards:
-        ranked = "   # rank by AUC" if any(not board.is_preliminary for board in leaderboard.boards) else ""
+        ranked = (
+            "; #: rank by AUC (possible ranks)"
+            if any(not board.is_preliminary for board in leaderboard.boards)
+            else ""
+        )
         baselines = {board.baseline: None for board in leaderboard.boards if board.baseline}
         against = "".join(f"; to {name}: minus its" for name in baselines)
         absent = f"not shown: compression {', '.join(dict.fromkeys(left_out))}; " if left_out else ""
+        grids = {compressions(board.auc_compressions): None for board in leaderboard.boards}
+        over = f", over {' or '.join(grids)}" if any(grids) else ""
+        few = any(len(board.seeds) < FEW_SEEDS for board in leaderboard.boards)
+        many = any(len(board.seeds) >= FEW_SEEDS for board in leaderboard.boards)
+        intervals = " or ".join(
+            words for words, used in (("± 95 % t-interval", many), ("smallest–largest", few)) if used
+        )
         for line in (
-            "mean over seeds ± half-width of its 95 % t-interval, after the last epoch",
-            f"{BEST} best   {TIE} not distinguishable from the best   {UNDECIDED} undecided{ranked}",
-            f"AUC: area under accuracy against log compression{against}",
+            f"mean over seeds after the last epoch, {intervals}",
+            marks(leaderboard),
+            f"AUC: area under accuracy against log compression{over}{ranked}{against}",
             f"{absent}more: leaderboard --details, --explain",
         ):
             _print(console, line, "dim")
@@ -138,21 +159,22 @@ def _summary_table(board: Board, shown: Sequence[float], width: int | None = Non
     def cells(row: BoardRow) -> Iterator[str]:
         yield row.label
         if ranked:
-            yield str(row.rank or "")
+            yield METRICS["rank"].table_cell(Position(board, row, row.points[0])).mean
         position = Position(board, row, row.points[0])
         yield _compact(METRICS["AUC"].table_cell(position))
         if compared:
             yield _compact(METRICS["AUC to baseline"].table_cell(position))
         yield from (_compact(accuracy_cell(board, row, value)) for value in shown)
 
-    rows = [list(cells(row)) for row in board.rows if not row.is_dense]
+    rows = [list(cells(row)) for row in board.shown if not row.is_dense]
     return text_table(headings, rows, left={0}, width=width)
 
 
 def _compact(cell: TableCell) -> str:
     """Return a cell such as `93.9±5.4*`; without a sign it ends in a space, so that numbers stay aligned."""
     note = f" {cell.note}" if cell.note else ""
-    return f"{cell.mean}{cell.spread}{note}{_SIGNS.get(cell.standing, ' ')}"
+    chance = CHANCE if cell.chance else ""
+    return f"{cell.mean}{cell.brief}{chance}{note}{_SIGNS.get(cell.standing, ' ')}"
 
 
 def _print_section(section: Section, console: Console) -> None:

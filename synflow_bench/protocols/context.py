@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from synflow_bench.compaction import compact
 from synflow_bench.data import InvalidDatasetError
 from synflow_bench.errors import DataError
 from synflow_bench.host import Host
-from synflow_bench.metrics import Size
+from synflow_bench.metrics import Size, measure_size
+from synflow_bench.process import ProcessState
+from synflow_bench.protocols.checkpoint import Checkpoints, StopRequest
 from synflow_bench.protocols.network import Network, blamed_on, build_network, prunable_of
 from synflow_bench.pruning import (
     Examples,
@@ -26,13 +28,13 @@ from synflow_bench.pruning import (
     run_pruner,
     shuffle_masks,
 )
-from synflow_bench.records import Level
+from synflow_bench.records import Level, Record
 from synflow_bench.suites import Cell, Purpose, parse_dataset, seed_of
 from synflow_bench.training import (
-    Checkpoint,
     LoadedData,
     LoadedSplit,
     OnEpoch,
+    RewindPoint,
     Streams,
     Trained,
     Training,
@@ -41,6 +43,7 @@ from synflow_bench.training import (
     blank_input,
     is_batched,
     is_tokens,
+    random_examples,
 )
 
 
@@ -54,6 +57,9 @@ class WorkerContext:
         device: The device to compute on.
         threads: The number of threads, which every record names.
         batchable: By the digest of a setting, True if its cells may be trained in one batch.
+        checkpoints: The checkpoints of running cells; None if they are not saved.
+        stop: A request that this process stops.
+        on_outcome: Called with the record and the outcome of every cell that succeeds.
     """
 
     host: Host
@@ -65,6 +71,9 @@ class WorkerContext:
     _divided: dict[tuple[str, float, int], tuple[LoadedSplit, LoadedSplit | None]] = field(
         default_factory=dict, repr=False
     )
+    checkpoints: Checkpoints | None = None
+    stop: StopRequest = field(default_factory=StopRequest)
+    on_outcome: OnOutcome | None = None
 
     def data(self, name: str) -> LoadedData:
         """Return the dataset `name` on the device; it is read at first use.
@@ -77,6 +86,10 @@ class WorkerContext:
         if name not in self._data:
             self._data[name] = self._load(name)
         return self._data[name]
+
+    def data_digest(self, name: str) -> str | None:
+        """Return the sha256 of the examples of the dataset `name`, or None if it has not been read."""
+        return self._data[name].digest if name in self._data else None
 
     def divided(self, name: str, fraction: float, seed: int) -> tuple[LoadedSplit, LoadedSplit | None]:
         """Return training and validation examples of the dataset `name`; the latest division is kept.
@@ -91,7 +104,7 @@ class WorkerContext:
         return self._divided[key]
 
     def with_data(self, name: str, data: LoadedData) -> WorkerContext:
-        """Return a context in which `data` is the dataset `name`."""
+        """Return a context in which `data` is the dataset `name`, and which saves no checkpoints."""
         return WorkerContext(self.host, self.data_root, self.device, self.threads, {name: data})
 
     def close(self) -> None:
@@ -112,10 +125,44 @@ class WorkerContext:
 
 
 @dataclass(frozen=True)
+class PrunedNetwork:
+    """A network after its last pruning, ready for its last training.
+
+    Attributes:
+        network: The network, with the weights to train from.
+        masks: The masks to train with.
+        examples: The data.
+        score_dtype: The floating-point type of the scores; None for the dense network.
+        prune_seconds: The time of all prunings.
+        train_seconds: The time of earlier trainings that the record counts.
+        first_step: The optimizer step to train from.
+        rewind: The state that the network was rewound to, for checkpoints of the last training.
+        levels: The earlier levels of iterative pruning.
+        warnings: What the user should know about the masks, a line each.
+    """
+
+    network: Network
+    masks: Masks
+    examples: TrainingData
+    score_dtype: str | None
+    prune_seconds: float
+    train_seconds: float = 0.0
+    first_step: int = 0
+    rewind: RewindPoint | None = None
+    levels: tuple[Level, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+PruningSteps = Generator[Training, Trained, PrunedNetwork]
+"""The run of a protocol up to its last pruning: it yields the trainings before it."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The outcome of a protocol on a cell.
 
     Attributes:
+        model: The trained network; removed weights are zero.
         masks: The masks of the last training.
         size: The size of the network under them.
         trained: The last training.
@@ -126,6 +173,7 @@ class Outcome:
         warnings: What the user should know about the masks, a line each.
     """
 
+    model: nn.Module
     masks: Masks
     size: Size
     trained: Trained
@@ -136,8 +184,27 @@ class Outcome:
     warnings: tuple[str, ...] = ()
 
 
+OnOutcome = Callable[[Record, Outcome], None]
+"""A function that receives the record and the outcome of a cell."""
+
 ProtocolSteps = Generator[Training, Trained, Outcome]
 """The run of a protocol on a cell: it yields trainings, receives their results, and returns an outcome."""
+
+
+def outcome_of(ready: PrunedNetwork, trained: Trained, levels: tuple[Level, ...] = ()) -> Outcome:
+    """Return the outcome of a cell whose last training has ended."""
+    network, masks = ready.network, ready.masks
+    return Outcome(
+        model=network.model,
+        masks=masks,
+        size=measure_size(network.model, masks, network.uses, network.graph),
+        trained=trained,
+        score_dtype=ready.score_dtype,
+        prune_seconds=ready.prune_seconds,
+        train_seconds=ready.train_seconds + trained.seconds,
+        levels=levels,
+        warnings=ready.warnings,
+    )
 
 
 def generator(cell: Cell, purpose: Purpose) -> torch.Generator:
@@ -207,7 +274,16 @@ def prune_network(
         example_inputs=blank_input(shape).to(context.device) if is_tokens(shape) else None,
         invert=cell.ablation == "invert",
     )
-    return run_pruner(pruner, problem.at(masks, density=masks.density, round=1), density)
+    problem = problem.at(masks, density=masks.density, round=1)
+    if context.host.pruners.entry(cell.pruner.name).is_first_party:
+        return run_pruner(pruner, problem, density)
+    state = ProcessState()
+    try:
+        pruned = run_pruner(pruner, problem, density)
+    finally:
+        changed = state.restore()
+    note = f"the pruner changed {', '.join(changed)}; the training does not see that"
+    return replace(pruned, warnings=(*pruned.warnings, note)) if changed else pruned
 
 
 def scoring_data(cell: Cell, context: WorkerContext) -> Examples:
@@ -221,8 +297,11 @@ def scoring_data(cell: Cell, context: WorkerContext) -> Examples:
 
 
 def _scoring_data(cell: Cell, training: LoadedSplit, num_classes: int) -> Examples:
-    per_class = cell.setting.pruning.examples_per_class
-    examples = balanced_examples(training, num_classes, per_class, generator(cell, "score"))
+    options, draws = cell.setting.pruning, generator(cell, "score")
+    if options.examples == "random":
+        examples = random_examples(training, num_classes * options.examples_per_class, draws)
+    else:
+        examples = balanced_examples(training, num_classes, options.examples_per_class, draws)
     if cell.ablation == "random-labels":
         return random_labels(examples, num_classes, generator(cell, "ablation"))
     if cell.ablation == "random-inputs":
@@ -244,7 +323,7 @@ def training_of(
     *,
     epochs: int | None = None,
     first_step: int = 0,
-    checkpoint: Checkpoint | None = None,
+    rewind: RewindPoint | None = None,
 ) -> Training:
     """Make a training by the cell's recipe; every training of a cell has the same order of data.
 
@@ -253,7 +332,7 @@ def training_of(
         on_epoch: Called with every point of the curve.
         epochs: The epochs; by default those of the recipe.
         first_step: The optimizer step to start from.
-        checkpoint: A checkpoint to save during the training.
+        rewind: A state of the network to save during the training, unless it is saved already.
     """
     recipe = cell.setting.recipe
     if epochs is not None:
@@ -266,7 +345,7 @@ def training_of(
         streams=Streams(data=generator(cell, "data"), augment=generator(cell, "augment")),
         on_epoch=on_epoch,
         first_step=first_step,
-        checkpoint=checkpoint,
+        rewind=rewind,
         seed=seed_of(cell, "augment"),
     )
 

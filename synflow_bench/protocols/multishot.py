@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 
 from synflow_bench.errors import SuiteError
-from synflow_bench.metrics import measure_size
+from synflow_bench.protocols.checkpoint import Journal
 from synflow_bench.protocols.context import (
-    Outcome,
     ProtocolSteps,
+    PrunedNetwork,
+    PruningSteps,
     WorkerContext,
     apply_ablation,
     dense_masks,
     examples_of,
     network_of,
+    outcome_of,
     prune_network,
     training_of,
 )
 from synflow_bench.pruning import Masks, Pruned, densities
 from synflow_bench.records import Level
 from synflow_bench.suites import Cell, Setting
-from synflow_bench.training import Checkpoint, OnEpoch, Trained, steps_per_epoch
+from synflow_bench.training import OnEpoch, RewindPoint, Trained, steps_per_epoch
 
 
-def multishot(cell: Cell, context: WorkerContext, on_epoch: OnEpoch) -> ProtocolSteps:
+def multishot(cell: Cell, context: WorkerContext, on_epoch: OnEpoch, journal: Journal) -> ProtocolSteps:
     """In each level train, prune to density ** (level / levels) and rewind; then train once more.
 
     Every training has a fresh optimizer and the same order of data. One that follows a rewinding to step s
@@ -35,13 +37,34 @@ def multishot(cell: Cell, context: WorkerContext, on_epoch: OnEpoch) -> Protocol
         SuiteError: A training ends before the step to rewind to.
         HandledError: The dataset, the network or the pruner cannot be used.
     """
+    ready = yield from prune_in_levels(cell, context, journal)
+    first_step = ready.first_step
+    trained = yield training_of(
+        cell,
+        ready.network,
+        ready.masks,
+        ready.examples,
+        on_epoch,
+        first_step=first_step,
+        rewind=ready.rewind,
+    )
+    return outcome_of(ready, trained, (*ready.levels, _level(len(ready.levels), trained, ready.masks)))
+
+
+def prune_in_levels(cell: Cell, context: WorkerContext, journal: Journal) -> PruningSteps:
+    """Run `multishot` up to the last pruning; every level is trained.
+
+    Raises:
+        SuiteError: A training ends before the step to rewind to.
+        HandledError: The dataset, the network or the pruner cannot be used.
+    """
     protocol, recipe = cell.setting.protocol, cell.setting.recipe
     examples = examples_of(cell, context)
     check_rewind(cell.setting, len(context.data(cell.setting.dataset).train))
     network = network_of(cell, context, "init")
-    checkpoint = None if protocol.step is None else Checkpoint(protocol.step)
+    rewind = None if protocol.step is None else RewindPoint(protocol.step)
     # Rewound and with nothing removed, every training repeats the first one: one level is enough.
-    count = 1 if cell.is_dense and checkpoint else protocol.levels
+    count = 1 if cell.is_dense and rewind else protocol.levels
     pre_epochs = protocol.trainings(recipe.epochs)[0]
     pruned = Pruned(dense_masks(cell, network), "float32")
     levels: list[Level] = []
@@ -55,28 +78,28 @@ def multishot(cell: Cell, context: WorkerContext, on_epoch: OnEpoch) -> Protocol
             examples,
             epochs=pre_epochs,
             first_step=first_step,
-            checkpoint=None if levels else checkpoint,
+            rewind=rewind,
         )
         train_seconds += trained.seconds
         levels.append(_level(len(levels), trained, pruned.masks))
-        started = time.perf_counter()
-        pruned = prune_network(cell, network, pruned.masks, density, examples.train, context)
-        prune_seconds += time.perf_counter() - started
-        if checkpoint:
-            checkpoint.restore(network.model)
-            first_step = checkpoint.step
+        prune = partial(prune_network, cell, network, pruned.masks, density, examples.train, context)
+        pruned, seconds = journal.prune(prune, pruned.masks)
+        prune_seconds += seconds
+        if rewind:
+            rewind.restore(network.model)
+            first_step = rewind.step
     masks = apply_ablation(cell, pruned.masks)
     if cell.ablation == "reinit":
         network, first_step = network_of(cell, context, "ablation"), 0
-    trained = yield training_of(cell, network, masks, examples, on_epoch, first_step=first_step)
-    levels.append(_level(len(levels), trained, masks))
-    return Outcome(
+    return PrunedNetwork(
+        network=network,
         masks=masks,
-        size=measure_size(network.model, masks, network.uses, network.graph),
-        trained=trained,
+        examples=examples,
         score_dtype=None if cell.is_dense else pruned.score_dtype,
         prune_seconds=prune_seconds,
-        train_seconds=train_seconds + trained.seconds,
+        train_seconds=train_seconds,
+        first_step=first_step,
+        rewind=rewind,
         levels=tuple(levels),
         warnings=pruned.warnings,
     )

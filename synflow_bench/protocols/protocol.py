@@ -7,62 +7,115 @@ the trainings of several cells can be computed in one batch. What a suite says a
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 
+from synflow_bench.errors import RecordError, one_line
+from synflow_bench.protocols.checkpoint import CellInterrupted, Journal, UnusableCheckpointError
 from synflow_bench.protocols.context import (
     Outcome,
     ProtocolSteps,
+    PrunedNetwork,
+    PruningSteps,
     WorkerContext,
     examples_of,
     network_of,
     training_of,
 )
-from synflow_bench.protocols.multishot import multishot
+from synflow_bench.protocols.multishot import multishot, prune_in_levels
 from synflow_bench.protocols.record import failed_record, plugins_of, provenance_of, record_of
-from synflow_bench.protocols.singleshot import singleshot
-from synflow_bench.records import Epoch, Record
+from synflow_bench.protocols.singleshot import prune_once, singleshot
+from synflow_bench.records import Epoch, Provenance, Record, key_of
 from synflow_bench.suites import Cell
-from synflow_bench.training import OnEpoch, Trained, Training, can_batch, train_batch
+from synflow_bench.training import OnEpoch, Snapshot, Trained, Training, can_batch, train_batch
 
-PROTOCOLS: dict[str, Callable[[Cell, WorkerContext, OnEpoch], ProtocolSteps]] = {
+PROTOCOLS: dict[str, Callable[[Cell, WorkerContext, OnEpoch, Journal], ProtocolSteps]] = {
     "singleshot": singleshot,
     "multishot": multishot,
 }
 """The function that runs a cell, by the name of the protocol of its setting."""
 
+PRUNINGS: dict[str, Callable[[Cell, WorkerContext, Journal], PruningSteps]] = {
+    "singleshot": prune_once,
+    "multishot": prune_in_levels,
+}
+"""The function that runs a cell up to its last pruning, by the name of the protocol."""
+
 OnCellEpoch = Callable[[Cell, Epoch], None]
 
 
 def run_cell(cell: Cell, context: WorkerContext, on_epoch: OnEpoch = lambda _: None) -> Record:
-    """Run `cell`; an error becomes a failed record, a missing dataset a skipped one."""
+    """Run `cell`; an error becomes a failed or a skipped record.
+
+    Raises:
+        CellInterrupted: As `run_cells`.
+    """
     return run_cells([cell], context, lambda _, epoch: on_epoch(epoch))[0]
 
 
 def run_cells(cells: Sequence[Cell], context: WorkerContext, on_epoch: OnCellEpoch) -> list[Record]:
     """Run `cells` in one batch; each gets the same record as when it runs alone.
 
-    Where training the batch fails, its cells are run one by one.
+    A cell with a usable checkpoint continues from it, and gets the same record. Where training the batch
+    fails, its cells are run one by one.
 
     Args:
         cells: One cell, or several of one setting for which `may_batch` holds.
         context: The context of this process.
-        on_epoch: Called with the cell and every point of its curve.
+        on_epoch: Called with the cell and every point of its curve that is computed now.
+
+    Raises:
+        CellInterrupted: A stop was requested; the cells have checkpoints, if the context has any.
     """
     with torch.random.fork_rng(devices=[context.device] if context.device.type == "cuda" else []):
-        runs = [_Run(cell, context, partial(on_epoch, cell)) for cell in cells]
+        runs = [RunningCell(cell, context, partial(on_epoch, cell)) for cell in cells]
+        keeper = CellKeeper(runs, context)
         waiting = [run for run in runs if run.advance(None)]
         while waiting:
             try:
-                trained = train_batch([run.training for run in waiting])
-            except (Exception, SystemExit) as error:
+                results = _train(waiting, keeper)
+            except BaseException as error:
+                if _ends_the_process(error):
+                    raise
                 _run_alone(waiting, error, on_epoch)
                 break
-            waiting = [run for run, result in zip(waiting, trained, strict=True) if run.advance(result)]
+            waiting = [run for run in waiting if run.advance(results[run])]
     return [run.record for run in runs]
+
+
+def _train(runs: Sequence[RunningCell], keeper: CellKeeper) -> dict[RunningCell, Trained]:
+    """Train what the cells wait for; those that continue from different steps are in different batches."""
+    batches: dict[Hashable, list[RunningCell]] = {}
+    for run in runs:
+        batches.setdefault(run.training.place, []).append(run)
+    results: dict[RunningCell, Trained] = {}
+    for batch in batches.values():
+        trained = train_batch([run.training for run in batch], keeper)
+        results |= dict(zip(batch, trained, strict=True))
+    return results
+
+
+def prune_cell(cell: Cell, context: WorkerContext) -> PrunedNetwork:
+    """Run `cell` up to its last pruning; only what its protocol trains before that is trained.
+
+    Raises:
+        HandledError: The dataset, the network or the pruner cannot be used.
+    """
+    with torch.random.fork_rng(devices=[context.device] if context.device.type == "cuda" else []):
+        steps = PRUNINGS[cell.setting.protocol.name](cell, context, Journal())
+        trained: Trained | None = None
+        while True:
+            try:
+                training = next(steps) if trained is None else steps.send(trained)
+            except StopIteration as end:
+                ready: PrunedNetwork = end.value
+                return ready
+            trained = train_batch([training])[0]
 
 
 def may_batch(cell: Cell, context: WorkerContext) -> bool:
@@ -77,7 +130,7 @@ def may_batch(cell: Cell, context: WorkerContext) -> bool:
     return context.batchable[setting]
 
 
-def _run_alone(runs: Sequence[_Run], error: BaseException, on_epoch: OnCellEpoch) -> None:
+def _run_alone(runs: Sequence[RunningCell], error: BaseException, on_epoch: OnCellEpoch) -> None:
     if len(runs) == 1:
         runs[0].fail(error)
         return
@@ -85,7 +138,47 @@ def _run_alone(runs: Sequence[_Run], error: BaseException, on_epoch: OnCellEpoch
         run.record = run_cell(run.cell, run.context, partial(on_epoch, run.cell))
 
 
-class _Run:
+class CellKeeper:
+    """Saves the cells of a batch when minutes or epochs have passed since the last time, or for a stop."""
+
+    def __init__(self, runs: Sequence[RunningCell], context: WorkerContext) -> None:
+        self._runs = runs
+        self._checkpoints, self._stop = context.checkpoints, context.stop
+        self._saved, self._epochs = time.monotonic(), -1
+
+    def is_due(self, *, epoch_begins: bool) -> bool:
+        """Return True if it is time to save."""
+        self._stop.has_progress = True
+        if self._stop.requested:
+            return True
+        if self._checkpoints is None:
+            return False
+        self._epochs += epoch_begins
+        minutes, epochs = self._checkpoints.minutes, self._checkpoints.epochs
+        return bool(
+            (epochs and self._epochs >= epochs)
+            or (minutes and time.monotonic() - self._saved >= 60 * minutes)
+        )
+
+    def keep(self, saved: Sequence[tuple[Training, Snapshot]]) -> None:
+        """Write a checkpoint for each training's cell.
+
+        Raises:
+            CellInterrupted: A stop was requested.
+        """
+        of_training = {id(run.training): run for run in self._runs}
+        for training, snapshot in saved:
+            of_training[id(training)].save(snapshot)
+        self._saved, self._epochs = time.monotonic(), 0
+        if self._stop.requested:
+            raise CellInterrupted("stopped before a training step")
+
+
+_FAULTS_OF_THE_MACHINE = (MemoryError, OSError, RecordError, torch.OutOfMemoryError)
+"""After other errors, a cell would fail again, so its checkpoint is deleted."""
+
+
+class RunningCell:
     """A running cell: `training` is the one that it waits for, and at the end it has a `record`."""
 
     training: Training
@@ -93,37 +186,126 @@ class _Run:
 
     def __init__(self, cell: Cell, context: WorkerContext, on_epoch: OnEpoch) -> None:
         self.cell, self.context = cell, context
-        self._steps = _steps(cell, context, on_epoch)
+        self._on_epoch = on_epoch
+        self._key = key_of(cell)
         self._plugins = plugins_of(cell, context.host)
-        self._seconds = 0.0
+        self._notes: list[str] = []
+        self._unsaved = False
+        self._start_anew()
+        if context.checkpoints is not None:
+            saved, reasons = context.checkpoints.load(self._key, self._made_by)
+            self._notes += [_not_used(reason) for reason in reasons]
+            if saved is not None:
+                self._journal = Journal.of(saved)
+                self._seconds, self._resumed = saved.state.seconds, saved.state.resumed + 1
+                self._steps = _steps(cell, context, on_epoch, self._journal)
 
     def advance(self, trained: Trained | None) -> bool:
         """Continue with the result of the last training; return False if the cell has a record."""
         started = time.perf_counter()
         try:
-            self.training = next(self._steps) if trained is None else self._steps.send(trained)
+            try:
+                self.training = self._next(trained)
+            except UnusableCheckpointError as error:
+                self._notes.append(_not_used(str(error)))
+                self._start_anew()
+                self.training = self._next(None)
         except StopIteration as end:
             self._add_seconds(trained, started)
             outcome: Outcome = end.value
             facts = outcome.score_dtype, outcome.trained.engine
-            provenance = provenance_of(self.context.device, self.context.threads, self._plugins, *facts)
-            self.record = record_of(self.cell, outcome, self._seconds, provenance)
-        except (Exception, SystemExit) as error:  # a plugin that exits ends its cell, not the run
+            self.record = record_of(self.cell, outcome, self._seconds, self._provenance(*facts))
+            self._pass_on(outcome)
+        except BaseException as error:  # a plugin that exits ends its cell, not the run
+            if _ends_the_process(error):
+                raise
             self.fail(error)
         else:
             self._add_seconds(trained, started)
             return True
         return False
 
+    def save(self, snapshot: Snapshot) -> None:
+        """Write a checkpoint with this state of the training; if that fails, the record says so."""
+        if self.context.checkpoints is None:
+            return
+        try:
+            saved = self._journal.saved(
+                snapshot,
+                key=self._key,
+                made_by=self._made_by,
+                data=self._data,
+                seconds=self._seconds,
+                resumed=self._resumed,
+            )
+            self.context.checkpoints.save(saved)
+        except Exception as error:  # the cell can go on without one
+            if not self._unsaved:
+                self._notes.append(f"no checkpoint could be written: {one_line(error, with_type=False)}")
+            self._unsaved = True
+
+    def _pass_on(self, outcome: Outcome) -> None:
+        if self.context.on_outcome:
+            try:
+                self.context.on_outcome(self.record, outcome)
+            except Exception as error:  # a full disk, perhaps
+                self.fail(error)
+
     def fail(self, error: BaseException) -> None:
-        """End with a failed record."""
+        """End with a failed record; without a checkpoint, unless the machine is to blame."""
+        self.record = failed_record(self.cell, error, self._provenance())
+        if self.context.checkpoints is not None and not isinstance(error, _FAULTS_OF_THE_MACHINE):
+            self.context.checkpoints.discard(self._key)
+
+    @property
+    def _made_by(self) -> dict[str, Any]:
+        """The software and hardware on which the bits of the results depend."""
         provenance = provenance_of(self.context.device, self.context.threads, self._plugins)
-        self.record = failed_record(self.cell, error, provenance)
+        fields = {"synflow_bench", "torch", "device", "threads", "plugins"}
+        cpu = torch.backends.cpu.get_cpu_capability()
+        return {**provenance.model_dump(include=fields), "kind": self.context.device.type, "vectors": cpu}
+
+    @property
+    def _data(self) -> str | None:
+        """The sha256 of the examples, once they are loaded."""
+        return self.context.data_digest(self.cell.setting.dataset)
+
+    def _start_anew(self) -> None:
+        self._journal, self._seconds, self._resumed = Journal(), 0.0, 0
+        self._steps = _steps(self.cell, self.context, self._on_epoch, self._journal)
+
+    def _next(self, trained: Trained | None) -> Training:
+        """Return the next training that is not finished; the result of the last one is `trained`."""
+        if trained is None:
+            training = next(self._steps)
+        else:
+            self._journal.add(trained)
+            training = self._steps.send(trained)
+        while (finished := self._journal.finished(training)) is not None:
+            training = self._steps.send(finished)
+        return self._journal.resumed(training, self._data)
+
+    def _provenance(self, *facts: Any) -> Provenance:
+        made = provenance_of(self.context.device, self.context.threads, self._plugins, *facts)
+        return made.model_copy(
+            update={"warnings": tuple(self._notes), "resumed": self._resumed, "data": self._data}
+        )
 
     def _add_seconds(self, trained: Trained | None, started: float) -> None:
         self._seconds += time.perf_counter() - started + (trained.seconds if trained else 0.0)
 
 
-def _steps(cell: Cell, context: WorkerContext, on_epoch: OnEpoch) -> ProtocolSteps:
+def _ends_the_process(error: BaseException) -> bool:
+    """Return True for a stop, and for Ctrl-C; in a worker, which ignores it, only a plugin can raise that."""
+    if isinstance(error, KeyboardInterrupt):
+        return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+    return isinstance(error, CellInterrupted)
+
+
+def _not_used(reason: str) -> str:
+    return f"a checkpoint was not used: {reason}"
+
+
+def _steps(cell: Cell, context: WorkerContext, on_epoch: OnEpoch, journal: Journal) -> ProtocolSteps:
     """Run the protocol of `cell`; every error is raised by a step, where the run handles it."""
-    return (yield from PROTOCOLS[cell.setting.protocol.name](cell, context, on_epoch))
+    return (yield from PROTOCOLS[cell.setting.protocol.name](cell, context, on_epoch, journal))

@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 
 from synflow_bench import __version__
-from synflow_bench.errors import DataMissingError, HandledError, one_line
+from synflow_bench.errors import DataMissingError, HandledError, NotDefinedError, one_line
 from synflow_bench.host import Host
 from synflow_bench.protocols.context import Outcome
 from synflow_bench.records import Engine, Failure, Metrics, Provenance, Record, Timing, key_of
-from synflow_bench.suites import Cell
+from synflow_bench.suites import Cell, Revisions, Setting
 from synflow_bench.training import describe
 
 
@@ -25,6 +25,7 @@ def record_of(cell: Cell, outcome: Outcome, seconds: float, provenance: Provenan
 
     Args:
         seconds: The time of the whole cell; its share, in a batch.
+        provenance: The provenance, with warnings that are not those of the pruning.
     """
     return Record(
         key=key_of(cell),
@@ -40,7 +41,7 @@ def record_of(cell: Cell, outcome: Outcome, seconds: float, provenance: Provenan
             train_seconds=outcome.train_seconds,
             total_seconds=seconds,
         ),
-        provenance=provenance.model_copy(update={"warnings": outcome.warnings}),
+        provenance=provenance.model_copy(update={"warnings": (*outcome.warnings, *provenance.warnings)}),
         masks=outcome.masks.sha256,
     )
 
@@ -66,14 +67,16 @@ def _metrics(outcome: Outcome) -> Metrics:
 
 
 def failed_record(cell: Cell, error: BaseException, provenance: Provenance) -> Record:
-    """Make the record of a cell that `error` has ended: `skipped` for missing data, else `failed`.
+    """Make the record of a cell that `error` has ended.
+
+    The status is `skipped` if the data are missing or the method is not defined there, else `failed`.
 
     The traceback is kept unless the error is a `HandledError`.
     """
     handled = isinstance(error, HandledError)
     return Record(
         key=key_of(cell),
-        status="skipped" if isinstance(error, DataMissingError) else "failed",
+        status="skipped" if isinstance(error, DataMissingError | NotDefinedError) else "failed",
         cell=cell,
         provenance=provenance,
         error=Failure(
@@ -114,6 +117,20 @@ def plugins_of(cell: Cell, host: Host) -> dict[str, str]:
         used["pruner"] = (host.pruners, cell.pruner.name)
     entries = {kind: registry.entry(name) for kind, (registry, name) in used.items() if name in registry}
     return {kind: f"{entry.distribution} {entry.version}" for kind, entry in entries.items()}
+
+
+def revisions_of(setting: Setting, pruner: str | None, host: Host) -> Revisions:
+    """Return the present revisions of a pruner, None for the dense network, and of a model and dataset.
+
+    Raises:
+        UnknownNameError: One of them is not installed.
+        PluginError: One of them cannot be imported.
+    """
+    return Revisions(
+        pruner=host.pruners.get(pruner).revision if pruner else 1,
+        model=getattr(host.models.get(setting.model.name), "revision", 1),
+        dataset=host.dataset_class(setting.dataset).revision,
+    )
 
 
 @cache

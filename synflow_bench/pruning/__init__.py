@@ -1,10 +1,11 @@
 """Pruning: a pruner scores the weights of a problem, and the harness makes masks of exact density."""
 
+from synflow_bench.errors import NotDefinedError
 from synflow_bench.pruning.interface import Inputs, map_examples, size_of
 from synflow_bench.pruning.library import prune
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Examples, Loss, PrecisionError, Problem, Score
-from synflow_bench.pruning.prunable import ResidualScale, prunable_parameters
+from synflow_bench.pruning.prunable import ResidualScale, is_bias, prunable_parameters
 from synflow_bench.pruning.pruner import Pruner, Schedule, densities, resolve_pruner
 from synflow_bench.pruning.rounds import Pruned, random_inputs, random_labels, run_pruner, shuffle_masks
 from synflow_bench.pruning.selection import apportion, kept_count, round_shares, select
@@ -15,6 +16,7 @@ __all__ = [
     "Inputs",
     "Loss",
     "Masks",
+    "NotDefinedError",
     "PrecisionError",
     "Problem",
     "Pruned",
@@ -25,6 +27,7 @@ __all__ = [
     "allow_removed_units",
     "apportion",
     "densities",
+    "is_bias",
     "kept_count",
     "map_examples",
     "prunable_parameters",

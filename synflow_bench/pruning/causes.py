@@ -210,3 +210,13 @@ def _few(titles: Sequence[str]) -> str:
     unique = list(dict.fromkeys(titles))
     more = [f"{len(unique) - MANY} more"] if len(unique) > MANY else []
     return ", ".join([*unique[:MANY], *more])
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names in a line: "layer 'a'", "layers 'a' and 'b'", "layers 'a', 'b' and 7 more"."""
+    shown = [repr(name) for name in names]
+    if len(shown) == 1:
+        return f"layer {shown[0]}"
+    if len(shown) > 3:
+        shown = [*shown[:2], f"{len(shown) - 2} more"]
+    return f"layers {', '.join(shown[:-1])} and {shown[-1]}"

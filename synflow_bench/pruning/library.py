@@ -26,7 +26,7 @@ from synflow_bench.pruning.prunable import left_out, unexpectedly_left_out
 from synflow_bench.pruning.pruner import Pruner, resolve_pruner
 from synflow_bench.pruning.rounds import run_pruner
 from synflow_bench.pruning.trial import Trial, number_of, try_inputs, try_shape, with_examples
-from synflow_bench.suites import PrunerSpec, PruningOptions, compression_of_sparsity, validate
+from synflow_bench.suites import Biases, PrunerSpec, PruningOptions, compression_of_sparsity, validate
 
 
 def prune(
@@ -42,6 +42,7 @@ def prune(
     loss: Loss = nn.functional.cross_entropy,
     only: str | Sequence[str] = (),
     skip: str | Sequence[str] = (),
+    biases: Biases = "keep",
     seed: int = 0,
     options: PruningOptions = PruningOptions(),
 ) -> Masks:
@@ -71,6 +72,8 @@ def prune(
             entropy.
         only: The only parameters to prune: full names, modules or globs. A full name may be of any kind.
         skip: Parameters not to prune, in the same way.
+        biases: With `"zero"`, scores are those of a network whose biases and shifts are zero where they are
+            not prunable; the network itself keeps them.
         seed: The seed of whatever the pruner draws.
         options: Further parameters that are prunable, and the scope.
 
@@ -83,6 +86,7 @@ def prune(
             the network or the pruner.
         UnknownNameError: If no pruner, or no parameter, has this name.
         ModelError: If the network has nothing to prune, or cannot take the input.
+        NotDefinedError: If the method is not defined for this network at this compression.
         ScoreError: If the scores cannot be computed or ranked.
 
     Example:
@@ -96,7 +100,7 @@ def prune(
         ('2.weight',)
     """
     chosen, density = _chosen(pruner), 1 / _compression(compression, sparsity)
-    options = _options(options, only, skip)
+    options = _options(options, only=only, skip=skip, biases=biases)
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
     if not callable(loss):
@@ -209,10 +213,12 @@ def _chosen(pruner: Any) -> Pruner:
     raise UsageError(f"pruner is a {type(pruner).__name__}; pass a name such as 'synflow', or a Pruner")
 
 
-def _options(options: Any, only: str | Sequence[str], skip: str | Sequence[str]) -> PruningOptions:
+def _options(options: Any, **arguments: Any) -> PruningOptions:
+    """Return the options with those arguments of `prune` that are not at their neutral defaults."""
     if not isinstance(options, PruningOptions):
-        return _options(validate(PruningOptions, options, "options"), only, skip)
-    given = {name: value for name, value in (("only", only), ("skip", skip)) if value != ()}
+        return _options(validate(PruningOptions, options, "options"), **arguments)
+    neutral = {name: PruningOptions.model_fields[name].default for name in arguments}
+    given = {name: value for name, value in arguments.items() if value != neutral[name]}
     if not given:
         return options
     changed: PruningOptions = validate(PruningOptions, {**options.model_dump(), **given}, "prune")

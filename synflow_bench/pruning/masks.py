@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from synflow_bench.files import write_atomically
 from synflow_bench.pruning.holding import Hold
 from synflow_bench.pruning.prunable import bare_name
 from synflow_bench.pruning.weight_norm import allow_removed_units
+from synflow_bench.records.mask_files import is_packed, sha256_of_masks, unpack_masks
 
 
 class Masks(Mapping[str, Tensor]):
@@ -63,13 +64,20 @@ class Masks(Mapping[str, Tensor]):
         return cls({name: torch.ones_like(p, dtype=torch.bool) for name, p in parameters.items()})
 
     @classmethod
+    def of_arrays(cls, arrays: Mapping[str, NDArray[np.bool_]]) -> Self:
+        """Make masks from arrays of numpy."""
+        return cls({name: torch.from_numpy(array) for name, array in arrays.items()})
+
+    @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read masks that `save` wrote.
+        """Read masks that `save` wrote, or those that a run has kept beside its records.
 
         Raises:
             RecordError: The file is not there, or holds something else.
         """
         try:
+            if is_packed(data := Path(path).read_bytes()):
+                return cls.of_arrays(unpack_masks(data))
             with safe_open(str(path), "pt") as file:
                 left_out = json.loads((file.metadata() or {}).get("left_out", "[]"))
                 return cls({name: file.get_tensor(name) for name in file.keys()}, left_out=left_out)  # noqa: SIM118
@@ -145,12 +153,7 @@ class Masks(Mapping[str, Tensor]):
     @cached_property
     def sha256(self) -> str:
         """A hash of names, shapes and bits, the same on every device."""
-        hasher = hashlib.sha256()
-        for name in sorted(self):
-            mask = self[name].cpu()
-            hasher.update(f"{name}{tuple(mask.shape)}".encode())
-            hasher.update(np.packbits(mask.numpy()).tobytes())
-        return hasher.hexdigest()
+        return sha256_of_masks({name: mask.cpu().numpy() for name, mask in self.items()})
 
     def check(self, parameters: Mapping[str, Tensor]) -> Self:
         """Return the masks if they fit `parameters`.

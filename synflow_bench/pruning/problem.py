@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from synflow_bench.errors import PluginError, ScoreError
-from synflow_bench.pruning.causes import cause_of_failure, causes_of_zeros
+from synflow_bench.pruning.causes import cause_of_failure, causes_of_zeros, listed
 from synflow_bench.pruning.interface import Inputs, copy_network, map_examples, to_network
 from synflow_bench.pruning.masks import Masks
-from synflow_bench.pruning.prunable import prunable_parameters
+from synflow_bench.pruning.prunable import is_bias, prunable_parameters, zero_biases
 from synflow_bench.pruning.selection import Selection, flattened, order_of, select
 from synflow_bench.suites import PruningOptions
 
@@ -104,7 +104,9 @@ class Problem:
     ) -> Self:
         """Pose the problem of pruning `model`, which is copied and left as it is.
 
-        The copy of a network in float16 or bfloat16 is in float32, and so are examples of these types.
+        The copy of a network in float16 or bfloat16 is in float32, and so are examples of these types. With
+        the option `biases = "zero"`, its biases and shifts that are not prunable are zero: such a one adds to
+        its unit whatever reaches the unit, also when every path to it is pruned.
 
         Raises:
             ModelError: The network has nothing to prune under these options.
@@ -117,6 +119,8 @@ class Problem:
         for _, tensor in _tensors(modules):
             if tensor.dtype in HALF:
                 tensor.grad, tensor.data = None, tensor.data.float()
+        if options.biases == "zero":
+            zero_biases(copy, parameters)
         state = {name: tensor.detach().clone() for name, tensor in _tensors(modules)}
         return cls(
             model=copy,
@@ -144,6 +148,11 @@ class Problem:
     def dtype(self) -> torch.dtype:
         """float32, or float64 where float32 is not enough."""
         return next(iter(self.parameters.values())).dtype
+
+    @property
+    def batch_size(self) -> int:
+        """The number of examples in a batch of scoring data: `BATCH_SIZE`, fewer for large inputs."""
+        return max(1, min(BATCH_SIZE, BATCH_ENTRIES // prod(self.input_shape)))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -177,12 +186,12 @@ class Problem:
         The data are not augmented and by default have equally many examples of every class.
 
         Args:
-            size: The number of examples per batch; by default `BATCH_SIZE`, fewer for large inputs.
+            size: The number of examples per batch; by default `batch_size`.
 
         Raises:
             PluginError: The pruner has declared that it needs no data.
         """
-        size = size or max(1, min(BATCH_SIZE, BATCH_ENTRIES // prod(self.input_shape)))
+        size = size or self.batch_size
         if self.examples is None:
             raise PluginError(
                 "this pruning has no data; a pruner that asks for batches sets needs_data = True"
@@ -356,7 +365,7 @@ class Problem:
 
     def _is_zero_weight(self, name: str, tensor: Tensor) -> bool:
         values = self.dense.get(name, self._rest.get(name, tensor))
-        scales = name in self.parameters or (tensor.dim() < 2 and "bias" not in name.rpartition(".")[2])
+        scales = name in self.parameters or (tensor.dim() < 2 and not is_bias(name))
         return scales and not bool(values.any())
 
     def in_double(self) -> Problem:
@@ -382,16 +391,6 @@ class _Notes:
 
     warnings: list[str] = field(default_factory=list)
     unranked: dict[str, float] = field(default_factory=dict)
-
-
-def listed(names: Sequence[str]) -> str:
-    """Return names in a line: "layer 'a'", "layers 'a' and 'b'", "layers 'a', 'b' and 7 more"."""
-    shown = [repr(name) for name in names]
-    if len(shown) == 1:
-        return f"layer {shown[0]}"
-    if len(shown) > 3:
-        shown = [*shown[:2], f"{len(shown) - 2} more"]
-    return f"layers {', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def _part(part: slice, tensor: Tensor) -> Tensor:

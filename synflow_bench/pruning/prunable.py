@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -99,6 +99,29 @@ def prunable_parameters(
         by_name = "; `only` and `skip` leave nothing" if options.only or options.skip else ""
         raise ModelError(f"{called} has nothing to prune; it needs a linear or convolutional layer{by_name}")
     return {parameters.first_names[key]: p for key, p in wanted.items()}
+
+
+def is_bias(name: str) -> bool:
+    """Return True for the name of a bias or shift, also of one that a parametrization computes.
+
+    Attention and recurrent layers have several, such as `in_proj_bias` and `bias_ih_l0`.
+
+    Example:
+        >>> is_bias("norm.bias"), is_bias("lstm.bias_ih_l0"), is_bias("fc.weight")
+        (True, True, False)
+    """
+    *before, last = name.split(".")
+    if before[-2:-1] == ["parametrizations"]:
+        last = before[-1]
+    return last.startswith("bias") or last.endswith("_bias")
+
+
+@torch.no_grad()
+def zero_biases(model: nn.Module, prunable: Container[str]) -> None:
+    """Set all biases and shifts of `model` to zero but those in `prunable`."""
+    for name, parameter in model.named_parameters():
+        if is_bias(name) and name not in prunable:
+            parameter.zero_()
 
 
 def left_out(model: nn.Module, prunable: Iterable[str]) -> tuple[str, ...]:

@@ -16,6 +16,9 @@ from synflow_bench.suites import PrunerSpec, Scalar, label_of
 
 Schedule = Literal["exponential", "linear"]
 
+MOST_ROUNDS = 1_000_000
+"""The most rounds of a pruner: more would not end."""
+
 
 class _Frozen:
     """Refuses to set attributes, whichever class declared them."""
@@ -40,6 +43,7 @@ class Pruner(_Frozen):
         needs_data: False declares that the method never asks for a batch.
         needs_forward: False declares that the method never runs the network, so that it needs no input.
         revision: A number in the key of every cell; raise it when results change.
+        newer: Parameters that cells recorded before they existed: at their defaults they are in no key.
         rounds: The number of rounds of scoring and removing: 1 is one-shot, more is iterative pruning.
         schedule: The way in which density falls from round to round, see `densities`.
 
@@ -63,6 +67,7 @@ class Pruner(_Frozen):
     needs_data: ClassVar[bool] = True
     needs_forward: ClassVar[bool] = True
     revision: ClassVar[int] = 1
+    newer: ClassVar[frozenset[str]] = frozenset()
     rounds: int = 1
     schedule: Schedule = "exponential"
 
@@ -76,6 +81,8 @@ class Pruner(_Frozen):
     def __post_init__(self) -> None:
         if self.rounds < 1:
             raise UsageError(f"rounds must be at least 1, not {self.rounds}")
+        if self.rounds > MOST_ROUNDS:
+            raise UsageError(f"rounds must be at most {MOST_ROUNDS}, not {self.rounds}")
         if self.schedule not in get_args(Schedule):
             raise UsageError(f"unknown schedule {self.schedule!r}; known: {', '.join(get_args(Schedule))}")
 
@@ -153,7 +160,8 @@ def resolve_pruner(kind: type[Pruner], spec: PrunerSpec, title: str = "") -> tup
     }
     pruner = _make(kind, given, title)
     changed = {name: value for name, value in given.items() if value != defaults[name]}
-    return pruner, PrunerSpec(name=spec.name, parameters=asdict(pruner), label=label_of(spec.name, changed))
+    written = {n: value for n, value in asdict(pruner).items() if n in changed or n not in kind.newer}
+    return pruner, PrunerSpec(name=spec.name, parameters=written, label=label_of(spec.name, changed))
 
 
 def _make(kind: type[Pruner], given: Mapping[str, Any], title: str) -> Pruner:

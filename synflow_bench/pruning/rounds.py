@@ -21,8 +21,9 @@ from torch.utils import checkpoint
 
 from synflow_bench.errors import PluginError, ScoreError
 from synflow_bench.graph import plain_attention
+from synflow_bench.pruning.causes import listed
 from synflow_bench.pruning.masks import Masks
-from synflow_bench.pruning.problem import Examples, Problem, UnrankedError, listed
+from synflow_bench.pruning.problem import Examples, Problem, UnrankedError
 from synflow_bench.pruning.pruner import Pruner
 from synflow_bench.pruning.selection import kept_count
 

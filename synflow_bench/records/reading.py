@@ -1,25 +1,27 @@
-"""Reading records: in full, quickly for a board, or only their status; and recorded text, safe to print.
+"""Reading records: in full, or quickly for a board.
 
 `read_record` validates everything. `ResultReader` reads the parts that a leaderboard needs several times as
-fast, and leaves every file that is unusual to the full reader. `read_status` looks at the status alone.
+fast, and leaves every file that is unusual to the full reader. Both compare the file with the sha256 in it.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, NotRequired
+from typing import Any, NamedTuple, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from synflow_bench.errors import RecordError
 from synflow_bench.records.record import (
+    LARGEST,
     SCHEMA,
     Failure,
     Metrics,
@@ -29,6 +31,7 @@ from synflow_bench.records.record import (
     WeightCounts,
     canonical_identity,
     disagreement,
+    is_intact,
     key_of,
     key_of_text,
     sum_weights,
@@ -48,9 +51,10 @@ def read_record(path: Path) -> Record:
     """
     what = f"record {str(path)!r}"
     try:
-        record = parse_record(path.read_bytes(), what)
+        record = parse_record(read_content(str(path)), what)
     except OSError as error:
-        raise RecordError(f"unreadable {what}: {error}; restore it or delete it") from error
+        reason = error.strerror or error
+        raise RecordError(f"unreadable {what}: {reason}; restore it or delete it") from error
     except OtherSchemaError:
         raise
     except RecordError as error:
@@ -60,8 +64,26 @@ def read_record(path: Path) -> Record:
     return record
 
 
+def read_content(path: str) -> bytes:
+    """Read the file of a record.
+
+    Raises:
+        OSError: It cannot be read.
+        RecordError: It is no file, or too large for a record.
+    """
+    # A Path, or a buffer, costs as much as the reading; opening a pipe without this flag waits for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+        state = os.fstat(descriptor)
+        if not stat.S_ISREG(state.st_mode):
+            raise RecordError(f"record {path!r} is no file")
+        if state.st_size > LARGEST:
+            raise RecordError(f"record {path!r} has {state.st_size} bytes; the most are {LARGEST}")
+        return file.read()
+
+
 def parse_record(data: bytes, what: str) -> Record:
-    """Validate the JSON of a record, and compare its key with that of its cell.
+    """Validate the JSON of a record, and compare it with its sha256, and its key with that of its cell.
 
     Args:
         data: The JSON.
@@ -75,10 +97,21 @@ def parse_record(data: bytes, what: str) -> Record:
     except ValidationError as error:
         if other := _other_schema(data):
             raise OtherSchemaError(f"unreadable {what}: {other}") from error
-        raise RecordError(f"unreadable {what}: {validation_message(error)[:300]}") from error
+        raise RecordError(f"unreadable {what}: {_problems(error)}") from error
     if key_of(record.cell) != record.key:
         raise RecordError(f"{what} has a cell of another key: {key_of(record.cell)!r}, not {record.key!r}")
+    if not is_intact(data, record.sha256):
+        raise RecordError(f"{what} does not have its sha256: it was changed after it was written")
     return record
+
+
+def _problems(error: ValidationError) -> str:
+    if error.error_count() > _MOST_PROBLEMS:  # a line for each could fill the memory
+        return f"it has {error.error_count()} problems"
+    return validation_message(error)[:300]
+
+
+_MOST_PROBLEMS = 1000
 
 
 def _other_schema(data: bytes) -> str | None:
@@ -112,6 +145,11 @@ class Result:
     error: Failure | None
     sha256: str
 
+    @property
+    def outcome(self) -> str:
+        """The status; `not defined` for a cell that was skipped because its method is not defined there."""
+        return "not defined" if self.error and self.error.not_defined else self.status
+
     @classmethod
     def of(cls, record: Record, digest: str | None = None) -> Result:
         """Return the result in `record`; `digest` is by default that of the file that a store writes."""
@@ -138,6 +176,7 @@ class _Head(TypedDict):
     # Fields that are not named here never become Python objects.
     schema: int
     key: str
+    sha256: NotRequired[str | None]
     status: Status
     metrics: Metrics | None
     layers: list[_Layer]
@@ -152,19 +191,21 @@ class ResultReader:
         self._parse = TypeAdapter(_Head).validator.validate_json
         self._shared: dict[bytes, tuple[Mapping[str, Any], Callable[[Cell], str]]] = {}
 
-    def read(self, path: str) -> Result:
-        """Read the result in the file `path`; its curve and provenance are not checked.
+    def read(self, path: str, *, in_full: bool = False) -> Result:
+        """Read the result in the file `path`.
+
+        Args:
+            path: The file.
+            in_full: Check the curve and the provenance even in a file without a sha256.
 
         Raises:
-            RecordError: The file cannot be read, is of another schema, is not under its own key, or does not
-                keep the weights that its cell asks for.
+            RecordError: The file cannot be read, is of another schema, is not under its own key, does not
+                have its sha256, or does not keep the weights that its cell asks for.
         """
         data = b""
         try:
-            # A Path, or a buffer, costs as much as the reading.
-            with open(path, "rb", buffering=0) as file:  # noqa: PTH123
-                data = file.read()
-            result = self._result(data)
+            data = read_content(path)
+            result = self._result(data, in_full)
         except (OSError, ValueError, KeyError):
             result = None
         if result is None or not path.endswith(f"{os.sep}{result.key}.json"):
@@ -172,9 +213,12 @@ class ResultReader:
             return Result.of(read_record(Path(path)), sha256(data).hexdigest())
         return result
 
-    def _result(self, data: bytes) -> Result | None:
+    def _result(self, data: bytes, in_full: bool) -> Result | None:
         parts = _split(data)
         head = self._parse(parts.head)
+        given = head.get("sha256")
+        if not is_intact(data, given) or (in_full and not given) or not (given or _is_older(parts.head)):
+            return None
         cell, key = self._cell(parts)
         status, metrics, error = head["status"], head["metrics"], head["error"]
         complete = metrics if status == "ok" else error
@@ -231,6 +275,14 @@ def _split(data: bytes) -> _Parts:
     )
 
 
+def _is_older(head: bytes) -> bool:
+    """Return True if there is nothing where the sha256 is; a damaged name of it is no field that is read."""
+    return _WITHOUT_SHA256.match(head) is not None
+
+
+_WITHOUT_SHA256 = re.compile(rb'\{\n "schema": [0-9]+,\n "key": "[0-9a-f]{16}",\n "status": ')
+
+
 def _agrees(cell: Cell, metrics: Metrics, layers: list[_Layer]) -> bool:
     weights = [WeightCounts(layer["size"], layer["kept"], layer.get("effective_kept")) for layer in layers]
     return not any(each.problem for each in weights) and not disagreement(cell, metrics, sum_weights(weights))
@@ -245,50 +297,3 @@ def _key_function(like: Cell) -> Callable[[Cell], str]:
     text = canonical_identity({**like.identity(), "compression": _GAP, "seed": _GAP})
     before, between, after = text.split(canonical(_GAP))
     return lambda cell: key_of_text(f"{before}{cell.compression!r}{between}{cell.seed!r}{after}")
-
-
-class _StatusHead(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-
-    schema_version: Literal[1] = Field(alias="schema")
-    key: str
-    status: Status
-
-
-def read_status(path: Path) -> Status:
-    """Read the status of the record in `path`; its other parts are not checked.
-
-    Raises:
-        RecordError: The file cannot be read, is no complete JSON, is of another schema or not under its own
-            key.
-    """
-    try:
-        head = _StatusHead.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise RecordError(f"unreadable record {str(path)!r}: {validation_message(error)[:300]}") from error
-    except OSError as error:
-        raise RecordError(f"unreadable record {str(path)!r}: {error}") from error
-    if head.key != path.stem:
-        raise RecordError(f"record {str(path)!r} says that its key is {head.key!r}")
-    return head.status
-
-
-def printable(text: str) -> str:
-    """Return `text` in one line, with control characters replaced.
-
-    Recorded text comes from plugins, and a terminal obeys control characters.
-
-    Example:
-        >>> printable("two\\nlines")
-        'two lines'
-    """
-    return _replaced(" ".join(text.split()))
-
-
-def printable_lines(text: str) -> str:
-    """Return `text` with its lines and indentation, and with other control characters replaced."""
-    return "\n".join(map(_replaced, text.expandtabs(4).splitlines()))
-
-
-def _replaced(text: str) -> str:
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)

@@ -1,23 +1,27 @@
 """Records: the result of a cell as one validated value, and its key.
 
 A record's JSON is the format on disk; see `docs/reference/records.md`. Its numbers must agree with each other
-and with the density that its cell asks for.
+and with the density that its cell asks for, and its file with the sha256 in it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from math import isclose
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, model_validator
 
-from synflow_bench.errors import raised_at
+from synflow_bench.errors import LONGEST_TEXT, NotDefinedError, capped, raised_at
 from synflow_bench.suites import Cell, Count, Positive, canonical
 
 SCHEMA: Literal[1] = 1
 """The version of the record's layout; part of every key."""
+
+LARGEST = 16 * 2**20
+"""The bytes of a record at most; a larger file is refused before it is read."""
 
 Status = Literal["ok", "failed", "skipped"]
 Engine = Literal["eager", "compiled", "stacked", "shrunk"]
@@ -30,9 +34,17 @@ def _finite_or_none(value: Any) -> Any:
 LossValue = Annotated[float | None, BeforeValidator(_finite_or_none)]
 """A loss; None if the training diverged."""
 Share = Annotated[float, Field(ge=0, le=1)]
-Ratio = Annotated[float, Field(ge=1)]
-"""A factor of compression or speedup."""
-Seconds = Annotated[float, Field(ge=0)]
+Ratio = Annotated[float, Field(ge=1, le=1e30)]
+"""A factor of compression or speedup; sums and products of some are finite."""
+Seconds = Annotated[float, Field(ge=0, le=1e12)]
+Text = Annotated[str, BeforeValidator(lambda text: capped(text) if isinstance(text, str) else text)]
+"""Text from a plugin: what is too long is cut, and what UTF-8 cannot hold is replaced."""
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""A sha256 in hex."""
+LongText = Annotated[
+    str, BeforeValidator(lambda text: capped(text, 5 * LONGEST_TEXT) if isinstance(text, str) else text)
+]
+"""A `Text` of many lines."""
 
 
 class _Part(BaseModel):
@@ -56,8 +68,9 @@ class Metrics(_Part):
         effective_compression: Prunable weights over those kept ones that are on a path of kept weights from
             input to output; None if none is, or if paths are not known.
         not_followed: The reason why paths are not known.
-        theoretical_speedup: Dense over kept multiply-accumulates. Masks only simulate sparsity: nothing runs
-            faster.
+        theoretical_speedup: Multiply-accumulates of the dense network over those of weights on a path of kept
+            weights from input to output; None if no path is left. Where paths are not known, over those of
+            kept weights. Masks only simulate sparsity: nothing runs faster.
         collapsed_layers: Layers without a kept weight on a path, or, if paths are not known, without a kept
             weight.
         diverged: True if a training loss was not finite.
@@ -73,9 +86,9 @@ class Metrics(_Part):
     compression: Ratio
     compression_all: Ratio
     effective_compression: Ratio | None = None
-    not_followed: str | None = None
+    not_followed: Text | None = None
     theoretical_speedup: Ratio | None
-    collapsed_layers: tuple[str, ...] = ()
+    collapsed_layers: tuple[Text, ...] = ()
     diverged: bool = False
 
     @model_validator(mode="after")
@@ -97,7 +110,7 @@ class Layer(_Part):
         macs: The multiply-accumulates of its dense form for one example.
     """
 
-    name: str
+    name: Text
     shape: tuple[Count, ...]
     size: Count
     kept: Count
@@ -120,7 +133,7 @@ class Epoch(_Part):
     """One point of the training curve, measured after epoch `epoch` (from 1; 0 is before training)."""
 
     epoch: Count
-    lr: Annotated[float, Field(ge=0)]
+    lr: Annotated[float, Field(ge=0, le=1e30)]
     train_loss: LossValue
     val_top1: Share | None
     test_top1: Share
@@ -154,6 +167,10 @@ class Provenance(_Part):
     compiler; `stacked`, several small networks in one batched training; `shrunk`, one network by either of
     the first two after compaction, without its dead units. They differ in the rounding of sums. `warnings`
     are those of the pruning, such as layers without any score; they are not written if there are none.
+    `data` is the sha256 of the examples as they were loaded. `resumed` is the number of times that the cell
+    continued from a checkpoint; it is not written if that is zero. `served` are the distributions and plugin
+    files of third parties whose code the process had loaded, with versions; it is not written if there are
+    none.
     """
 
     created: str
@@ -165,19 +182,27 @@ class Provenance(_Part):
     threads: Positive
     score_dtype: str | None = None
     engine: Engine | None = None
-    plugins: dict[str, str] = {}
-    warnings: tuple[str, ...] = ()
+    plugins: dict[str, Text] = {}
+    warnings: tuple[Text, ...] = ()
+    served: tuple[Text, ...] = ()
+    data: Digest | None = None
+    resumed: Count = 0
 
 
 class Failure(_Part):
     """The reason why a cell failed or was skipped: one line, with the traceback if the code has a bug."""
 
-    kind: str
-    message: str
-    traceback: str | None = None
+    kind: Text
+    message: Text
+    traceback: LongText | None = None
 
     def __str__(self) -> str:
         return self.kind if self.message == self.kind else f"{self.kind}: {self.message}"
+
+    @property
+    def not_defined(self) -> bool:
+        """True if the method is not defined for this network and compression: no later run changes that."""
+        return self.kind == NotDefinedError.__name__
 
     @property
     def raised_at(self) -> str | None:
@@ -191,6 +216,7 @@ class Record(BaseModel):
     Attributes:
         schema_version: `SCHEMA`; `schema` in the JSON.
         key: `key_of(cell)`, which is also the name of the file.
+        sha256: That of the file without the line of this field; None in files of before there was one.
         status: `ok` with metrics; `failed` or `skipped` with an error.
         cell: The cell.
         metrics: The numbers of the whole network.
@@ -208,17 +234,23 @@ class Record(BaseModel):
 
     schema_version: Literal[1] = Field(default=SCHEMA, alias="schema")
     key: str
+    sha256: Digest | None = None
     status: Status
     cell: Cell
     metrics: Metrics | None = None
-    layers: tuple[Layer, ...] = ()
-    left_out: tuple[str, ...] = ()
-    curve: tuple[Epoch, ...] = ()
-    levels: tuple[Level, ...] = ()
+    layers: Annotated[tuple[Layer, ...], FailFast()] = ()
+    left_out: Annotated[tuple[Text, ...], FailFast()] = ()
+    curve: Annotated[tuple[Epoch, ...], FailFast()] = ()
+    levels: Annotated[tuple[Level, ...], FailFast()] = ()
     timing: Timing | None = None
     provenance: Provenance
     masks: str | None = None
     error: Failure | None = None
+
+    @property
+    def outcome(self) -> str:
+        """The status; `not defined` for a cell that was skipped because its method is not defined there."""
+        return "not defined" if self.error and self.error.not_defined else self.status
 
     @model_validator(mode="after")
     def _status_has_its_part(self) -> Self:
@@ -239,21 +271,59 @@ class Record(BaseModel):
 
     def to_json(self) -> str:
         """Return the record as indented JSON with a final newline, without unused newer fields."""
-        setting = self.cell.setting
+        text = self._text()
+        if self.sha256 is None:
+            return text
+        head, key, rest = text.partition(f'"key": "{self.key}",\n')
+        return f'{head}{key} "sha256": "{_sha256(text.encode())}",\n{rest}'
+
+    def sealed(self) -> Record:
+        """Return the record with the `sha256` of its content."""
+        return self.model_copy(update={"sha256": _sha256(self._text().encode())})
+
+    def _text(self) -> str:
+        setting, provenance = self.cell.setting, self.provenance
         omitted: dict[str, Any] = {
-            "cell": {"setting": {"recipe": setting.recipe.omitted, "pruning": setting.pruning.omitted}}
+            "sha256": True,
+            "cell": {"setting": {"recipe": setting.recipe.omitted, "pruning": setting.pruning.omitted}},
+            "provenance": {name for name in _RARE if not getattr(provenance, name)},
         }
-        # Newer than the first records, which have neither:
         if not self.left_out:
             omitted["left_out"] = True
-        if not self.provenance.warnings:
-            omitted["provenance"] = {"warnings"}
+        # All but the setting's are newer than the first records, which have none of them.
         return self.model_dump_json(by_alias=True, indent=1, exclude=omitted) + "\n"
 
     @property
     def result(self) -> dict[str, Any]:
-        """All that must be equal for equal cells: everything but timing and provenance."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"timing", "provenance"})
+        """All that must be equal for equal cells: everything but timing, provenance and their `sha256`."""
+        return self.model_dump(mode="json", by_alias=True, exclude={"sha256", "timing", "provenance"})
+
+
+_RARE = ("warnings", "served", "data", "resumed")
+"""The parts of a provenance that are not written if they are empty."""
+
+_SEAL = re.compile(rb'^ "sha256": "([0-9a-f]{64})",\n', re.MULTILINE)
+
+
+def is_intact(content: bytes, given: str | None) -> bool:
+    """Return True if the content of a record's file has the sha256 that it says, or says none.
+
+    `grep -v '^ "sha256"' FILE | sha256sum` computes it too.
+
+    Args:
+        content: The content of the file.
+        given: The field `sha256` in it.
+    """
+    if given is None:
+        return True
+    line = _SEAL.search(content)
+    if line is None or line[1] != given.encode():
+        return False
+    return _sha256(content[: line.start()] + content[line.end() :]) == given
+
+
+def _sha256(content: bytes) -> str:
+    return sha256(content).hexdigest()
 
 
 class WeightCounts(NamedTuple):
@@ -324,7 +394,7 @@ def canonical_identity(identity: Mapping[str, Any]) -> str:
 
 def key_of_text(text: str) -> str:
     """Return the key for a canonical identity."""
-    return sha256(text.encode()).hexdigest()[:16]
+    return _sha256(text.encode())[:16]
 
 
 def json_schema() -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Sharing records: export to one archive, and import from archives and other results folders.
 
-An archive is a gzipped tar of JSON files. It is only read in memory and never extracted, so that no name in
-it can point outside a folder. Records from elsewhere are validated, their keys computed anew, and compared
-with those that are here; none of ours is replaced unless the caller names its key.
+Records from elsewhere are validated, their keys computed anew, and compared with those that are here; none of
+ours is replaced unless the caller names its key.
 """
 
 from __future__ import annotations
@@ -10,27 +9,31 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from synflow_bench.errors import RecordError
-from synflow_bench.files import is_clutter, replacement
+from synflow_bench.files import replacement
+from synflow_bench.records.archive import read_archive
+from synflow_bench.records.kept import (
+    LARGEST_KEPT,
+    SUFFIX,
+    content_digest,
+    kept_files,
+    kept_path,
+    put_kept,
+    split_name,
+)
 from synflow_bench.records.reading import parse_record, read_record
-from synflow_bench.records.record import Record
+from synflow_bench.records.record import LARGEST, Record
 from synflow_bench.records.store import Store
-from synflow_bench.suites import canonical
-
-_LARGEST = 64 * 2**20
-"""The bytes of a record at most; a larger member is refused before it is read."""
 
 
-def export_records(records: Iterable[Record], store: Store, file: Path) -> None:
+def export_records(records: Iterable[Record], store: Store, file: Path, *, kept: bool = True) -> None:
     """Write an archive of records, with the layout of a results folder: the whole file or nothing.
 
     Equal records in equal order give equal bytes.
@@ -39,9 +42,11 @@ def export_records(records: Iterable[Record], store: Store, file: Path) -> None:
         records: The records.
         store: The results folder that they are from.
         file: The archive, `*.tar.gz`.
+        kept: Add the masks and weights that were kept beside the records.
 
     Raises:
-        RecordError: The file cannot be written.
+        RecordError: The file cannot be written, a kept file cannot be read, or a record or file is too large
+            to be imported again.
     """
     with (
         replacement(file) as temporary,
@@ -50,10 +55,15 @@ def export_records(records: Iterable[Record], store: Store, file: Path) -> None:
         tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
         for record in records:
-            content = record.to_json().encode()
-            member = tarfile.TarInfo(store.path(record.cell).relative_to(store.root).as_posix())
-            member.size, member.mode = len(content), 0o644
-            archive.addfile(member, io.BytesIO(content))
+            place, content = store.path(record.cell), record.to_json().encode()
+            if len(content) > LARGEST:
+                raise RecordError(f"record {record.key} has {len(content)} bytes; the most are {LARGEST}")
+            for path, data in ((place, content), *(kept_files(record, place) if kept else ())):
+                if len(data) > LARGEST_KEPT:
+                    raise RecordError(f"{str(path)!r} has {len(data)} bytes; the most are {LARGEST_KEPT}")
+                member = tarfile.TarInfo(path.relative_to(store.root).as_posix())
+                member.size, member.mode = len(data), 0o644
+                archive.addfile(member, io.BytesIO(data))
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ class Comparison:
         new: The keys that are not here.
         same: The keys whose contents are equal to ours.
         conflicts: The keys whose contents differ from ours, each with the place that was read.
+        failures: Those of `conflicts` where theirs failed and ours did not, so that ours is never replaced.
         disputed: The keys that the sources disagree on, each with two of the places.
         refused: One line for each invalid or misplaced record.
         pruners: The numbers of valid records by pruner.
@@ -76,6 +87,7 @@ class Comparison:
     disputed: dict[str, str]
     refused: tuple[str, ...]
     pruners: dict[str, int]
+    failures: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
 
     @property
@@ -113,7 +125,7 @@ def _way_to_records(source: Path) -> str:
     return "name a results folder, which has a folder 'records', or an archive of `results export`"
 
 
-def import_records(sources: Iterable[Path], store: Store, keys: Iterable[str]) -> int:
+def import_records(sources: Sequence[Path], store: Store, keys: Iterable[str]) -> int:
     """Write the records with the given keys into a store, each once; replaced ones are kept in `replaced/`.
 
     Args:
@@ -131,10 +143,58 @@ def import_records(sources: Iterable[Path], store: Store, keys: Iterable[str]) -
     found = 0
     for each in (each for source in sources for each in _incoming(source)):
         if each.record is not None and not each.problem and each.record.key in wanted:
-            store.put(each.record)
+            store.put(each.record, as_it_is=True)
             wanted.discard(each.record.key)
             found += 1
+    for source in sources:
+        _import_kept(source, store)
     return found
+
+
+def _import_kept(source: Path, store: Store) -> None:
+    """Write the kept files of a source that belong to records of `store` and are not there yet."""
+    ours = {path.stem: path for path in store.paths()}
+
+    def is_wanted(name: str) -> bool:
+        key, kind = split_name(PurePosixPath(name).name) or ("", "masks")
+        return key in ours and not kept_path(ours[key], kind).exists()
+
+    for name, data in _kept_in(source, is_wanted):
+        key, kind = split_name(PurePosixPath(name).name) or ("", "masks")
+        try:
+            put_kept(data, read_record(ours[key]), ours[key], kind)
+        except RecordError as error:
+            raise RecordError(f"{name!r} in {str(source)!r}: {error}") from error
+
+
+def _kept_in(source: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and contents of the kept files of a source that are wanted."""
+    if source.is_file():
+        yield from read_archive(source, is_wanted, LARGEST_KEPT)
+        return
+    for path in sorted(Store(source).records.rglob(f"*{SUFFIX}")):
+        if is_wanted(path.name):
+            try:
+                yield path.name, path.read_bytes()
+            except OSError as error:
+                raise RecordError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+
+
+def read_records(source: Path, refused: list[str]) -> Iterator[Record]:
+    """Yield the valid records of an archive or a results folder.
+
+    Args:
+        source: An archive or a results folder.
+        refused: Receives one line for each record that is not valid or not in its place.
+
+    Raises:
+        RecordError: The source does not exist, or cannot be read.
+    """
+    for each in _incoming(source):
+        if each.problem:
+            refused.append(each.problem)
+        elif each.record:
+            yield each.record
 
 
 @dataclass(frozen=True)
@@ -149,10 +209,11 @@ class _Incoming:
 def _incoming(source: Path) -> Iterator[_Incoming]:
     if source.is_dir():
         store = Store(source)
-        yield from (_from_file(path, store) for path in store.paths())
+        unreadable: list[str] = []
+        yield from (_from_file(path, store) for path in store.paths(unreadable))
+        yield from (_Incoming(repr(str(source)), None, line) for line in unreadable)
     elif source.is_file():
-        members = ((name, data) for name, data in _read_archive(source) if Path(name).name != "store.json")
-        yield from (_from_member(f"{name!r} in {str(source)!r}", data) for name, data in members)
+        yield from (_from_member(f"{name!r} in {str(source)!r}", data) for name, data in read_archive(source))
     else:
         raise RecordError(f"{str(source)!r} is not there; name an archive or a results folder")
 
@@ -181,35 +242,6 @@ def _from_member(where: str, data: bytes) -> _Incoming:
         return _Incoming(where, None, str(error))
 
 
-def _read_archive(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the JSON files of an archive: name, content."""
-    try:
-        with gzip.open(path) as unpacked:
-            with tarfile.open(fileobj=unpacked, mode="r|") as archive:
-                for member in archive:
-                    if member.isfile() and member.name.endswith(".json") and not _is_hidden(member.name):
-                        yield member.name, _member_content(archive, member, path)
-            # The checksum is at the end; an archive cut short between two members shows only here.
-            while unpacked.read(2**20):
-                pass
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise RecordError(f"cannot read archive {str(path)!r}: {error or 'it is cut short'}") from error
-
-
-def _is_hidden(name: str) -> bool:
-    return any(is_clutter(part) for part in name.split("/") if part not in (".", ".."))
-
-
-def _member_content(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> bytes:
-    if member.size > _LARGEST:
-        raise RecordError(f"{member.name!r} in {str(path)!r} has {member.size} bytes, which is no record")
-    file = archive.extractfile(member)
-    content = file.read() if file else b""
-    if len(content) != member.size:
-        raise RecordError(f"archive {str(path)!r} is cut short in {member.name!r}")
-    return content
-
-
 class _Tally:
     """The records compared so far, by key; only digests of their contents are kept."""
 
@@ -220,6 +252,7 @@ class _Tally:
         self._contents: dict[str, str] = {}
         self._places: dict[str, str] = {}
         self._verdicts: dict[str, Literal["new", "same", "conflict"]] = {}
+        self._failures: set[str] = set()
         self._disputed: dict[str, str] = {}
         self._misplaced: list[tuple[str, str, str]] = []
         self._refused: list[str] = []
@@ -231,7 +264,7 @@ class _Tally:
             self._refused.append(each.problem)
         if each.record is None:
             return
-        key, content = each.record.key, _content(each.record)
+        key, content = each.record.key, content_digest(each.record)
         if each.problem:
             self._misplaced.append((key, content, each.where))
             return
@@ -249,7 +282,11 @@ class _Tally:
             return "conflict"
         if ours is None:
             return "new"
-        return "same" if _content(ours) == content else "conflict"
+        if content_digest(ours) == content:
+            return "same"
+        if ours.status == "ok" and record.status != "ok":
+            self._failures.add(record.key)
+        return "conflict"
 
     def comparison(self) -> Comparison:
         # A record in a wrong place counts against another content in the right place.
@@ -263,13 +300,7 @@ class _Tally:
             conflicts={key: self._places[key] for key, verdict in agreed.items() if verdict == "conflict"},
             disputed=dict(sorted(self._disputed.items())),
             refused=tuple(self._refused),
+            failures=tuple(sorted(self._failures & agreed.keys())),
             pruners=dict(sorted(self._pruners.items())),
             empty=tuple(self.empty),
         )
-
-
-def _content(record: Record) -> str:
-    """Return a digest of everything that must be equal for equal cells: not timing, provenance and label."""
-    result = record.result
-    result["cell"]["pruner"].pop("label", None)
-    return sha256(canonical(result).encode()).hexdigest()

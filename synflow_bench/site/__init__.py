@@ -9,9 +9,19 @@ from synflow_bench.leaderboard import Leaderboard
 from synflow_bench.records import Record, Result
 from synflow_bench.site.charts import AXES, accuracy_figure
 from synflow_bench.site.folder import check_folder, write_folder
-from synflow_bench.site.pages import board_page, site_files
+from synflow_bench.site.pages import Methods, board_page, site_files
+from synflow_bench.site.rank_charts import difference_figure, profile_figure, rank_figure
 
-__all__ = ["AXES", "accuracy_figure", "board_page", "check_folder", "write_site"]
+__all__ = [
+    "AXES",
+    "accuracy_figure",
+    "board_page",
+    "check_folder",
+    "difference_figure",
+    "profile_figure",
+    "rank_figure",
+    "write_site",
+]
 
 
 def write_site(
@@ -20,6 +30,7 @@ def write_site(
     results: Sequence[Result],
     records: Iterable[Record],
     *,
+    methods: Methods | None = None,
     force: bool = False,
 ) -> int:
     """Write the site of a leaderboard to a folder, completely or not at all.
@@ -29,6 +40,7 @@ def write_site(
         leaderboard: The leaderboard.
         results: The results from which it was built.
         records: The same records in full; an iterator keeps only one in memory.
+        methods: The descriptions of the pruners by name; those that are not on a board are left out.
         force: Replace an existing site.
 
     Returns:
@@ -39,4 +51,4 @@ def write_site(
         RecordError: The folder cannot be written.
     """
     check_folder(output, force)
-    return write_folder(output, site_files(leaderboard, results, records))
+    return write_folder(output, site_files(leaderboard, results, records, methods))

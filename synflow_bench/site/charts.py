@@ -44,7 +44,7 @@ def accuracy_chart(board: Board, styles: Mapping[str, MarkStyle]) -> Any:
     """Return the chart of a board for a page.
 
     Its parameter `axis` is one of `AXES`, and `shown` lists the rows that are drawn. The row under the
-    pointer is highlighted.
+    pointer is highlighted, or else the rows that the parameter `picked` lists.
     """
     import altair as alt
 
@@ -56,9 +56,23 @@ def accuracy_chart(board: Board, styles: Mapping[str, MarkStyle]) -> Any:
     )
     shown = alt.param(name="shown", value=list(dict.fromkeys(value["row"] for value in values)))
     axis = alt.param(name="axis", value="compression")
-    hover = alt.selection_point(name="hover", fields=["row"], on="pointerover", clear="pointerout")
-    chart = _layers(board, base, styles, None, None, hover).add_params(shown, axis)
+    hover = pointed_row()
+    chart = _layers(board, base, styles, None, None, hover).add_params(shown, axis, picked_rows())
     return titled(chart.properties(width="container", height=340), "")
+
+
+def pointed_row() -> Any:
+    """Return the selection of the row under the pointer."""
+    import altair as alt
+
+    return alt.selection_point(name="hover", fields=["row"], on="pointerover", clear="pointerout")
+
+
+def picked_rows() -> Any:
+    """Return the parameter that lists the rows which a reader has chosen."""
+    import altair as alt
+
+    return alt.param(name="picked", value=[])
 
 
 def accuracy_figure(
@@ -79,7 +93,7 @@ def accuracy_figure(
     shown = [board for board in (leaderboard.boards if boards is None else boards) if _on_axis(board, axis)]
     if not shown and axis == "effective":
         raise UsageError(
-            "no finished cell of a pruner has an effective compression to draw; leave out --axis"
+            "no finished cell of a pruner has an effective compression; draw accuracy against compression"
         )
     if not shown:
         raise UsageError(
@@ -140,8 +154,8 @@ def _dense(board: Board) -> Values:
 
 
 def _band(accuracy: Estimate) -> dict[str, Any]:
-    half = accuracy.half_width or 0.0
-    low, high = max(0.0, accuracy.mean - half), min(1.0, accuracy.mean + half)
+    low = accuracy.mean if accuracy.low is None else accuracy.low
+    high = accuracy.mean if accuracy.high is None else accuracy.high
     text = interval(accuracy)
     return {"mean": 100 * accuracy.mean, "low": 100 * low, "high": 100 * high, "text": text, "n": accuracy.n}
 
@@ -163,9 +177,9 @@ def _layers(
     x = x.axis(values=_ticks(values), format="~g", grid=False, labelOverlap="greedy")
     y_scale = alt.Scale(domain=_span([*values, *_dense(board)]), nice=False, zero=False)
     y, low = alt.Y("mean:Q", title="test top-1 (%)", scale=y_scale), alt.Y("low:Q", scale=y_scale)
-    color, dash, shape = _channels(labels, styles, legend)
+    color, dash, shape = row_channels(labels, styles, legend)
     faint = min(0.14, _BAND_OPACITY / max(1, len(labels)))
-    line, band = _opacity(hover, 1.0, 1.0, 0.2), _opacity(hover, 0.3, faint, faint)
+    line, band = row_opacity(hover, 1.0, 1.0, 0.2), row_opacity(hover, 0.3, faint, faint)
     points = base.mark_point(filled=True, size=50, clip=True, aria=False)
     targets = base.mark_point(filled=True, size=_POINTER_AREA, opacity=0, clip=True)
     targets = targets.encode(x, y, tooltip=_tooltip())
@@ -200,7 +214,7 @@ def _decades(factors: Iterable[float | None]) -> int:
     return math.ceil(math.log10(max(filter(None, factors), default=10.0)) - 1e-9)
 
 
-def _channels(labels: Sequence[str], styles: Mapping[str, MarkStyle], legend: Any) -> tuple[Any, Any, Any]:
+def row_channels(labels: Sequence[str], styles: Mapping[str, MarkStyle], legend: Any) -> tuple[Any, Any, Any]:
     """Return the channels that distinguish rows; color and shape share one legend.
 
     Dashes have a domain of their own: in one legend with the others they would break the outlines of symbols.
@@ -218,13 +232,25 @@ def _channels(labels: Sequence[str], styles: Mapping[str, MarkStyle], legend: An
     )
 
 
-def _opacity(hover: Any, near: float, still: float, far: float) -> Any:
-    """Return `near` for the row under the pointer and `far` for others; without `hover`, `still` for all."""
+def row_opacity(hover: Any, near: float, still: float, far: float) -> Any:
+    """Return `near` for the row under the pointer, or else for picked rows, and `far` for others.
+
+    It is `still` for all rows where none is chosen, or without `hover`.
+    """
     import altair as alt
 
     if hover is None:
         return alt.value(still)
-    return alt.when(hover, empty=near == still).then(alt.value(near)).otherwise(alt.value(far))
+    nothing = f"length(data('{hover.name}_store')) == 0"
+    return (
+        alt.when(hover, empty=False)
+        .then(alt.value(near))
+        .when(f"{nothing} && indexof(picked, datum.row) >= 0")
+        .then(alt.value(near))
+        .when(f"{nothing} && length(picked) == 0")
+        .then(alt.value(still))
+        .otherwise(alt.value(far))
+    )
 
 
 def _tooltip() -> Sequence[Any]:

@@ -36,7 +36,7 @@ def check_folder(output: Path, force: bool) -> None:
     if strange:
         raise UsageError(f"{named} holds {strange[0]!r}, which is not part of its site; move it away first")
     if not force:
-        raise UsageError(f"{named} holds a site already; add --force to write it again")
+        raise UsageError(f"{named} holds a site already; add --force (force=True) to write it again")
 
 
 def _files(folder: Path) -> set[str]:

@@ -8,20 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from synflow_bench.charts import script_json, vega_library
 from synflow_bench.leaderboard import EXPLANATIONS, Board, Leaderboard, render
 from synflow_bench.leaderboard.build import by_setting, newest_rows
-from synflow_bench.leaderboard.compare import overall_ranking_lacks
 from synflow_bench.leaderboard.definitions import METRICS, RECORD_METRICS
-from synflow_bench.leaderboard.describe import facts, notes, source
+from synflow_bench.leaderboard.describe import comparisons, facts, notes, source
 from synflow_bench.leaderboard.formatting import (
     BLANK,
-    TIE,
+    EQUIVALENT,
     UNDECIDED,
     compression,
     count,
@@ -29,6 +28,7 @@ from synflow_bench.leaderboard.formatting import (
     percentage,
     significant,
 )
+from synflow_bench.leaderboard.over_settings import overall_ranking_lacks
 from synflow_bench.leaderboard.statistics import mean
 from synflow_bench.leaderboard.tables import (
     accuracy_table,
@@ -46,16 +46,53 @@ from synflow_bench.site.charts import (
     row_styles,
     shared_charts,
 )
+from synflow_bench.site.rank_charts import (
+    difference_chart,
+    mean_rank_values,
+    profile_chart,
+    range_values,
+    rank_chart,
+)
 
 File = tuple[str, str]
 Pairs = list[tuple[str, str]]
 Densities = dict[tuple[float, str], tuple[float, float | None]]
 """Compression and layer -> the mean density over seeds, and that of effective weights."""
 
+
+class Method(Protocol):
+    """The description of a pruner, such as `synflow_bench.host.Description`."""
+
+    @property
+    def line(self) -> str:
+        """A summary in one line."""
+
+    @property
+    def text(self) -> Sequence[str]:
+        """Further paragraphs."""
+
+    @property
+    def paper(self) -> str:
+        """The paper, empty if it is not known."""
+
+    @property
+    def parameters(self) -> Mapping[str, str]:
+        """The defaults of its parameters."""
+
+    @property
+    def meanings(self) -> Mapping[str, str]:
+        """The descriptions of its parameters."""
+
+
+Methods = Mapping[str, Method]
+"""Pruner -> its description."""
+
 CHARTS_ON_INDEX = 12
 """The most boards that the index draws; with more of them it has only their tables."""
 RECORD_COLUMNS = ("test top-1", "achieved", "effective", "speedup", "prune s", "train s")
 """Metrics in tables of records."""
+_ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
+_CODE = re.compile(r"`([^`]+)`")
 _ASSETS = Path(__file__).parent / "assets"
 _TEMPLATES = Path(__file__).parent / "templates"
 _OUTLINES = {
@@ -66,16 +103,19 @@ _OUTLINES = {
     "triangle-right": "M5,0L-4,5V-5Z",
     "diamond": "M0,-5.5L5,0L0,5.5L-5,0Z",
     "cross": "M-1.7,-5H1.7V-1.7H5V1.7H1.7V5H-1.7V1.7H-5V-1.7H-1.7Z",
-    "stroke": "M-5,-1.5H5V1.5H-5Z",
+    "triangle-left": "M-5,0L4,5V-5Z",
 }
 """Shape -> the SVG path of its mark in a legend."""
 
 
 def site_files(
-    leaderboard: Leaderboard, results: Sequence[Result], records: Iterable[Record]
+    leaderboard: Leaderboard,
+    results: Sequence[Result],
+    records: Iterable[Record],
+    methods: Methods | None = None,
 ) -> Iterator[File]:
     """Yield the path and the text of every file of a site; `records` are read one by one."""
-    pages = environment(leaderboard)
+    pages = environment(leaderboard, methods or {})
     lines = record_lines(results)
     for path in sorted(_ASSETS.iterdir()):
         yield f"assets/{path.name}", path.read_text(encoding="utf-8")
@@ -83,6 +123,8 @@ def site_files(
     yield "assets/charts.js", _shared_charts()
     yield "index.html", _render(pages, "index")
     yield "definitions.html", _render(pages, "definitions")
+    if pages.globals["methods"]:
+        yield "methods.html", _render(pages, "methods")
     if leaderboard.boards:
         yield "leaderboard.csv", render(leaderboard, "csv")
         yield "leaderboard.json", render(leaderboard, "json")
@@ -106,11 +148,13 @@ def site_files(
 
 def board_page(leaderboard: Leaderboard) -> str:
     """Return all boards as a single page, with its styles and scripts, that links to no other file."""
-    return _render(environment(leaderboard, single=True), "index")
+    return _render(environment(leaderboard, {}, single=True), "index")
 
 
-def environment(leaderboard: Leaderboard, *, single: bool = False) -> Environment:
+def environment(leaderboard: Leaderboard, methods: Methods, *, single: bool = False) -> Environment:
     """Return the templates with the globals and filters that they use; all text is escaped.
+
+    Only those of the `methods` are kept that are on some board.
 
     With `single`, styles, scripts and definitions are part of the index.
     """
@@ -123,28 +167,47 @@ def environment(leaderboard: Leaderboard, *, single: bool = False) -> Environmen
     )
     boards = leaderboard.boards
     styles = row_styles(boards)
+    shown = {row.pruner for board in boards for row in board.rows}
     pages.globals |= {
+        "methods": {name: method for name, method in sorted(methods.items()) if name in shown},
         "leaderboard": leaderboard,
         "boards": boards,
         "single": single,
         "lead": _lead(leaderboard),
         "charts_here": len(boards) <= CHARTS_ON_INDEX,
-        "signs": {"tie": TIE, "undecided": UNDECIDED},
+        "signs": {"equivalent": EQUIVALENT, "undecided": UNDECIDED},
         "outlines": _OUTLINES,
         "anchors": {term: re.sub(r"[^a-z0-9]+", "-", term.lower()) for term in EXPLANATIONS},
         "meanings": EXPLANATIONS,
         "styles": styles,
         "record_columns": RECORD_COLUMNS,
-        "asset": lambda name: Markup((_ASSETS / name).read_text(encoding="utf-8")),  # noqa: S704  a file of this package
-        "vega": lambda: Markup(vega_library()),  # noqa: S704  a script of a library
+        # Files of this package and of a library need no escaping:
+        "asset": lambda name: Markup((_ASSETS / name).read_text(encoding="utf-8")),  # noqa: S704  # nosec B704
+        "vega": lambda: Markup(vega_library()),  # noqa: S704  # nosec B704
     }
-    pages.filters |= {"facts": facts, "notes": notes, "source": source, "row_path": row_path}
+    pages.filters |= {
+        "facts": lambda board: [*facts(board), *comparisons(board)],
+        "notes": notes,
+        "source": source,
+        "row_path": row_path,
+    }
     pages.filters |= {"accuracies": partial(accuracy_table, rank_first=True), "details": details_table}
     pages.filters |= {"overall": overall_section, "overall_lacks": overall_ranking_lacks}
     pages.filters |= {"published": published_section, "drawn": drawn_rows, "has_effective": has_effective}
     pages.filters |= {"compression": compression, "density": _density_cell, "record_cell": _record_cell}
     pages.filters |= {"percentage": percentage, "significant": significant}
     pages.filters |= {"line": printable, "lines": printable_lines, "json": _escaped_json}
+    pages.filters |= {"prose": _prose, "ranges": range_values}
+    pages.filters |= {
+        "range_spec": lambda board: rank_chart(range_values(board), styles, "rank", "container").to_dict(),
+        "mean_rank_spec": lambda overall: rank_chart(
+            mean_rank_values(overall), styles, "mean rank", "container"
+        ).to_dict(),
+        "difference_spec": lambda overall: difference_chart(
+            overall.ranks, overall.test, styles, "container"
+        ).to_dict(),
+        "profile_spec": lambda overall: profile_chart(overall.ranks, styles, "container").to_dict(),
+    }
     # A board is drawn on two pages, and altair is slow.
     specification = cache(lambda number: accuracy_chart(by_number[number], styles).to_dict())
     by_number = {id(board): board for board in boards}
@@ -162,7 +225,13 @@ def _render(pages: Environment, template: str, root: str = "", **values: Any) ->
 
 
 def _escaped_json(value: Any) -> Markup:
-    return Markup(script_json(value))  # noqa: S704  every sign that HTML reads is escaped
+    return Markup(script_json(value))  # HTML reads no sign of it  # noqa: S704  # nosec B704
+
+
+def _prose(text: str) -> Markup:
+    """Return a line of a docstring as HTML: numbers of arXiv as links, names in backticks as code."""
+    linked = _ARXIV.sub(r'<a href="https://arxiv.org/abs/\1">arXiv \1</a>', str(escape(text)))
+    return Markup(_CODE.sub(r"<code>\1</code>", linked))  # noqa: S704  the text is escaped
 
 
 def _lead(leaderboard: Leaderboard) -> str:
@@ -171,8 +240,8 @@ def _lead(leaderboard: Leaderboard) -> str:
     parts = [count(len(rows), "row"), count(len(leaderboard.boards), "setting"), count(records, "record")]
     return (
         f"{parts[0]} in {parts[1]}, from {parts[2]}. In every setting all pruners share initial weights, "
-        "data order and augmentation at each seed, and keep exactly the same number of weights. Rows that "
-        "are not distinguishable from the best are marked as ties."
+        "data order and augmentation at each seed, and keep exactly the same number of weights. Every row "
+        "is compared with the best, with one correction for all comparisons of a board."
     )
 
 

@@ -12,6 +12,7 @@ from synflow_bench.suites.cell import (
 )
 from synflow_bench.suites.override import override
 from synflow_bench.suites.setting import (
+    Biases,
     Multishot,
     Protocol,
     PruningOptions,
@@ -46,6 +47,7 @@ __all__ = [
     "DENSE",
     "MOST_REPETITIONS",
     "Ablation",
+    "Biases",
     "Cell",
     "Count",
     "ModelSpec",

@@ -80,8 +80,8 @@ class Cell(Value):
 
     @property
     def row(self) -> str:
-        """The row of the board: the pruner's label, with the ablation if there is one."""
-        label = self.pruner.label or self.pruner.name
+        """The row of the board: the pruner's title, with the ablation if there is one."""
+        label = self.pruner.title
         return label if self.ablation == "none" else f"{label} ({self.ablation})"
 
     @property

@@ -16,6 +16,8 @@ Schedule = Literal["constant", "step", "cosine"]
 Precision = Literal["fp32", "bf16"]
 Compile = Literal["no", "yes", "cuda-graphs"]
 Scope = Literal["global", "local"]
+Biases = Literal["keep", "zero"]
+ExampleDraw = Literal["balanced", "random"]
 
 
 class Recipe(Value):
@@ -212,6 +214,11 @@ class PruningOptions(Value):
     layer. `only` limits pruning to the parameters that it names, and `skip` excludes those that it names: by
     full name, by module or by glob. A full name in `only` makes any parameter prunable. `scope` ranks scores
     over the whole network (`global`) or within each layer (`local`).
+
+    The number of scoring examples is `examples_per_class` times the number of classes: so many of every class
+    (`examples = "balanced"`), or drawn without regard to classes (`"random"`). `biases` holds for all pruners
+    alike: they score the network with its own biases and shifts (`keep`), or with zeros in place of those
+    that are not prunable (`zero`). Training begins with the network's own in either case.
     """
 
     scope: Scope = "global"
@@ -223,11 +230,14 @@ class PruningOptions(Value):
     only: Patterns = ()
     skip: Patterns = ()
     examples_per_class: Positive = 10
+    examples: ExampleDraw = "balanced"
+    biases: Biases = "keep"
 
     @property
     def omitted(self) -> set[str]:
         """Fields newer than the first records and without effect here: neither hashed nor written."""
-        return {name for name in ("prune_embedding", "only", "skip") if not getattr(self, name)}
+        newer = ("prune_embedding", "only", "skip", "examples", "biases")
+        return {name for name in newer if getattr(self, name) == type(self).model_fields[name].default}
 
 
 class Setting(Value):

@@ -7,21 +7,24 @@ one pruner per value. A dataset with options is written in the same way.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
 from itertools import product
-from math import isfinite
+from math import isfinite, prod
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from synflow_bench.errors import NAME_RULE, SuiteError, is_plain_name
+from synflow_bench.errors import NAME_RULE, SuiteError, capped, is_plain_name
 from synflow_bench.suites.values import Name, Value
+from synflow_bench.toml import parse_toml
 
 Scalar = bool | int | float | str
 """The value of a parameter."""
+
+MOST_COMBINATIONS = 10_000
+"""A sweep that stands for more pruners is a mistake, and would fill the memory."""
 
 _SPEC = re.compile(r"(?P<name>[^\[\]]+)(?:\[(?P<parameters>[^\[\]]*)\])?")
 _NEEDS_ESCAPE = re.compile(r'[,|\[\]"\\\x00-\x1f\x7f]')
@@ -36,6 +39,8 @@ def _scalar(value: Any) -> Any:
         )
     if isinstance(value, float) and not isfinite(value):
         raise ValueError(f"{value!r} is no value of a parameter; give a finite number")
+    if isinstance(value, str) and capped(value) != value:  # it could not be recorded
+        raise ValueError(f"{value[:100]!r} is no value of a parameter; give shorter text in UTF-8")
     return value
 
 
@@ -57,6 +62,21 @@ class PrunerSpec(Value):
     def identity(self) -> dict[str, Any]:
         """All fields but the label, as plain JSON values; cached, as thousands of cells share a pruner."""
         return self.model_dump(mode="json", exclude={"label"})
+
+    @cached_property
+    def title(self) -> str:
+        """The label; the name with all parameters if the label says another pruner or other parameters.
+
+        A record from elsewhere may give its pruner any label, such as that of the dense network.
+        """
+        if not self.label:
+            return self.name
+        try:
+            said = parse_pruner(self.label)
+        except SuiteError:
+            said = {}
+        says_it = said.get("name") == self.name and said["parameters"].items() <= self.parameters.items()
+        return self.label if says_it else label_of(self.name, self.parameters)
 
     @model_validator(mode="before")
     @classmethod
@@ -217,6 +237,9 @@ def _combinations(pruner: Any) -> list[Any]:
     if not isinstance(parameters, Mapping):
         return [pruner]
     choices = [value if value and isinstance(value, list) else [value] for value in parameters.values()]
+    if (count := prod(map(len, choices))) > MOST_COMBINATIONS:
+        name = table.get("name")
+        raise SuiteError(f"a sweep of {name!r} stands for {count} pruners, the most are {MOST_COMBINATIONS}")
     picks = product(*choices)
     return [{**table, "parameters": dict(zip(parameters, pick, strict=True))} for pick in picks]
 
@@ -258,6 +281,6 @@ def read_text(text: str) -> str:
 def read_toml_value(text: str) -> Any:
     """Read a TOML value; other text is itself, so that words need no quotes."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        return parse_toml(f"value = {text}")["value"]
+    except ValueError:
         return text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -15,6 +14,7 @@ from synflow_bench.suites.cell import Ablation, Cell, Revisions, compression_of_
 from synflow_bench.suites.setting import Setting
 from synflow_bench.suites.spec import PrunerSpec, expand_pruners
 from synflow_bench.suites.values import NUMBER, Count, Name, Value
+from synflow_bench.toml import read_toml
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -106,12 +106,12 @@ def load_suite(path: Path) -> Suite:
         SuiteError: The file cannot be read, or is not valid; the message lists every problem with its place.
     """
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        data = read_toml(path)
     except FileNotFoundError:
         raise SuiteError(
             f"no suite file {str(path)!r}; `synflow-bench list suites` names the installed ones"
         ) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SuiteError(f"cannot read suite {str(path)!r}: {error}") from error
     return validate(Suite, {"name": path.stem.lower(), **data}, f"suite {str(path)!r}")
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from synflow_bench.errors import PluginError, ScoreError
+from synflow_bench.errors import NotDefinedError, PluginError, ScoreError
 from synflow_bench.pruning import Masks, Problem, Pruner, resolve_pruner, run_pruner
 from synflow_bench.suites import PrunerSpec, PruningOptions
 from synflow_bench.testing import networks, state
@@ -98,7 +98,7 @@ class PrunerSubject(PluginSubject):
     def _skip_if_it_fails(self, task: str) -> Iterator[None]:
         try:
             yield
-        except Skipped:
+        except (Skipped, NotDefinedError):
             raise
         except (Exception, SystemExit) as error:
             if self.dependencies.missing(error):
@@ -205,11 +205,16 @@ def _type_of(value: object) -> str:
 
 
 def exact_density(subject: PrunerSubject) -> None:
-    """The pruner keeps round(N / compression) weights at 2, 10, 100, 1000, and one weight at the limit."""
+    """The pruner keeps round(N / compression) weights at 2, 10, 100, 1000, and one weight at the limit.
+
+    A compression at which the method is not defined is passed over.
+    """
     size = subject.problem(seeded(plain)).masks.size
     for compression in (*COMPRESSIONS, size):
         try:
             kept = subject.prune(compression=compression).kept
+        except NotDefinedError:
+            continue
         except PluginError as error:
             raise Broken(f"at compression {compression}: {error}") from error
         if kept != round(size / compression):
@@ -307,7 +312,7 @@ def pickles(subject: PrunerSubject) -> None:
     """The pruner can be sent to another process: a pickled pruner is loaded as an equal one."""
     pruner = subject.make()
     try:
-        loaded = pickle.loads(pickle.dumps(pruner))  # noqa: S301  our own bytes
+        loaded = pickle.loads(pickle.dumps(pruner))  # our own bytes  # noqa: S301  # nosec B301
     except Exception as error:
         raise Broken(f"it cannot be pickled: {' '.join(str(error).split())}") from error
     if loaded != pruner:

@@ -19,7 +19,7 @@ from typing import Any, Generic, Literal, TypeVar
 import torch
 from packaging.utils import canonicalize_name
 
-from synflow_bench.errors import HandledError, one_line, raised_at
+from synflow_bench.errors import HandledError, NotDefinedError, one_line, raised_at
 from synflow_bench.host import PROJECT
 from synflow_bench.testing.state import restored_globals
 
@@ -161,7 +161,7 @@ def _check(rule: Rule[S], subject: S) -> tuple[Verdict, str]:
         with restored_globals():
             torch.set_num_threads(1)
             return "pass", rule.test(subject) or ""
-    except Skipped as reason:
+    except (Skipped, NotDefinedError) as reason:
         return "skip", str(reason)
     except Broken as fault:
         return "fail", str(fault)

@@ -9,6 +9,7 @@ from synflow_bench.training.data import (
     balanced_examples,
     blank_input,
     is_tokens,
+    random_examples,
 )
 from synflow_bench.training.device import (
     describe,
@@ -23,7 +24,6 @@ from synflow_bench.training.device import (
 )
 from synflow_bench.training.loop import (
     MAX_BATCHED,
-    Checkpoint,
     OnEpoch,
     Streams,
     Trained,
@@ -35,6 +35,7 @@ from synflow_bench.training.loop import (
     train,
     train_batch,
 )
+from synflow_bench.training.snapshot import RewindPoint, Snapshot, SnapshotKeeper, TrainingPlace
 from synflow_bench.training.splits import check_splits
 from synflow_bench.training.step import Batch, MaskedWeights, Precision, TrainingStep, build_optimizer
 from synflow_bench.training.streamed import DATA_WORKERS_VARIABLE
@@ -45,7 +46,6 @@ __all__ = [
     "Batch",
     "BatchedNetwork",
     "BatchedStep",
-    "Checkpoint",
     "LoadedData",
     "LoadedSplit",
     "MaskedWeights",
@@ -53,10 +53,14 @@ __all__ = [
     "OnEpoch",
     "Precision",
     "ResidentSplit",
+    "RewindPoint",
+    "Snapshot",
+    "SnapshotKeeper",
     "Streams",
     "Trained",
     "Training",
     "TrainingData",
+    "TrainingPlace",
     "TrainingStep",
     "balanced_examples",
     "blank_input",
@@ -69,6 +73,7 @@ __all__ = [
     "keep_freed_memory",
     "main_module_hidden",
     "process_restored",
+    "random_examples",
     "resolve_device",
     "resolve_devices",
     "set_up_process",

@@ -18,7 +18,14 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from torch.nn.utils import clip_grad_norm_
 
-from synflow_bench.training.step import Batch, MaskedWeights, build_optimizer, set_learning_rate
+from synflow_bench.training.step import (
+    Batch,
+    MaskedWeights,
+    build_optimizer,
+    optimizer_state,
+    set_learning_rate,
+    set_optimizer_state,
+)
 
 if TYPE_CHECKING:
     from synflow_bench.training.loop import Training
@@ -53,6 +60,20 @@ class BatchedStep:
         self._optimizer.step()
         self._kept.scatter()
         return [loss.detach() for loss in losses]
+
+    def states(self) -> Sequence[dict[str, Tensor]]:
+        """Return the state of the optimizer for every network, with zeros where nothing is kept."""
+        whole = optimizer_state(self._optimizer, self._kept.values)
+        rows = {name: self._kept.spread(tensor) for name, tensor in whole.items()}
+        return [{name: tensor[index] for name, tensor in rows.items()} for index in range(len(self._models))]
+
+    def restore(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Continue from what `states` has returned for each network, in whatever batches they were."""
+        self._kept.reload()
+        rows = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+        whole = {name: self._kept.collect(tensor) for name, tensor in rows.items()}
+        if whole:
+            set_optimizer_state(self._optimizer, self._kept.values, whole)
 
     def release(self) -> None:
         """Separate the networks again."""
@@ -246,6 +267,7 @@ class KeptParameters:
 
     def __init__(self, batched: BatchedParameters, masks: Tensor) -> None:
         self._stored, self._gradients = batched.values.detach().view(-1), batched.gradients.view(-1)
+        self._networks = len(masks)
         self._masks, self._places = masks.view(-1), _kept_places(masks)
         self.values = batched.values
         if self._places is not None:
@@ -263,6 +285,25 @@ class KeptParameters:
         """Write the updated parameters to the networks."""
         if self._places is not None:  # the index of the padding is repeated, always with zeros
             self._stored.scatter_(0, self._places, self.values.detach())
+
+    def reload(self) -> None:
+        """Read the parameters of the networks again, after others have changed them."""
+        if self._places is not None:
+            self.values.detach().copy_(self._stored[self._places])
+
+    def spread(self, state: Tensor) -> Tensor:
+        """Return a state of the optimizer as a row per network (G, P); a number is repeated (G,)."""
+        if state.dim() == 0:
+            return state.expand(self._networks)
+        if self._places is not None:
+            state = torch.zeros_like(self._stored).scatter_(0, self._places, state)
+        return state.view(self._networks, -1)
+
+    def collect(self, rows: Tensor) -> Tensor:
+        """Return the state of the optimizer whose rows `spread` has returned."""
+        if rows.dim() == 1:
+            return rows[0]
+        return rows if self._places is None else rows.reshape(-1)[self._places]
 
 
 def _kept_places(masks: Tensor) -> Tensor | None:

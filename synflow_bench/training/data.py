@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from synflow_bench.data import Augmentation, Dataset, ReadExample, Split, StreamedSplit
+from synflow_bench.data import Augmentation, Dataset, ReadExample, Split, StreamedSplit, data_digest
 from synflow_bench.errors import DataError
 from synflow_bench.training.splits import check_splits
 from synflow_bench.training.streamed import DataWorkers, StreamedExamples
@@ -47,9 +48,14 @@ class LoadedSplit(Protocol):
         """Yield all examples in order, normalized, for evaluation."""
 
     def shuffled(
-        self, size: int, order: Tensor, change: Augmentation | None, generator: torch.Generator
+        self,
+        size: int,
+        order: Tensor,
+        change: Augmentation | None,
+        generator: torch.Generator,
+        skip: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield training batches of `size` in `order` (N,), augmented by `change`.
+        """Yield training batches of `size` in `order` (N,), augmented by `change`, without the first `skip`.
 
         A last batch of a single example is left out, unless `size` is one: batch norm cannot train on it.
         """
@@ -64,6 +70,8 @@ class LoadedData:
     input_shape: tuple[int, ...]
     num_classes: int
     augmentation: Augmentation | None
+    digest: str | None = None
+    """The sha256 of the examples as they were loaded."""
 
     @classmethod
     def load(cls, dataset: Dataset, root: Path, device: torch.device) -> LoadedData:
@@ -75,7 +83,8 @@ class LoadedData:
         splits = check_splits(dataset.load(root), dataset)
         workers: dict[ReadExample, DataWorkers] = {}
         train, test = (_load_split(split, dataset, device, workers) for split in (splits.train, splits.test))
-        return cls(train, test, dataset.input_shape, dataset.num_classes, dataset.augmentation)
+        digest = data_digest(splits)
+        return cls(train, test, dataset.input_shape, dataset.num_classes, dataset.augmentation, digest)
 
     def divide(self, fraction: float, generator: torch.Generator) -> tuple[LoadedSplit, LoadedSplit | None]:
         """Hold out a random `fraction` of the training set: return the training and validation examples."""
@@ -100,10 +109,9 @@ def balanced_examples(
     Raises:
         DataError: A class has too few examples.
     """
-    order = torch.randperm(len(split), generator=generator).to(split.labels.device)
     if is_tokens(split.shape):
-        drawn = order[: num_classes * per_class]
-        return split.inputs(drawn), split.labels[drawn]
+        return random_examples(split, num_classes * per_class, generator)
+    order = torch.randperm(len(split), generator=generator).to(split.labels.device)
     labels = split.labels[order]
     chosen = []
     for label in range(num_classes):
@@ -115,6 +123,16 @@ def balanced_examples(
         chosen.append(of_class)
     mixed = torch.stack(chosen, dim=1).reshape(-1)
     return split.inputs(mixed), split.labels[mixed]
+
+
+def random_examples(split: LoadedSplit, number: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw `number` examples without regard to their classes, normalized and not augmented.
+
+    Returns:
+        Inputs (N, ...) and labels (N,), with N = `number`, or all examples where there are fewer.
+    """
+    drawn = torch.randperm(len(split), generator=generator)[:number].to(split.labels.device)
+    return split.inputs(drawn), split.labels[drawn]
 
 
 def _load_split(
@@ -235,12 +253,22 @@ class ResidentSplit:
             yield self.normalize(self._at(part)), self.labels[part]
 
     def shuffled(
-        self, size: int, order: Tensor, change: Augmentation | None, generator: torch.Generator
+        self,
+        size: int,
+        order: Tensor,
+        change: Augmentation | None,
+        generator: torch.Generator,
+        skip: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield training batches of `size` in `order` (N,), augmented by `change`.
+        """Yield training batches of `size` in `order` (N,), augmented by `change`, without the first `skip`.
 
         A last batch of a single example is left out, unless `size` is one: batch norm cannot train on it.
         """
+        return islice(self._batches(size, order, change, generator), skip, None)
+
+    def _batches(
+        self, size: int, order: Tensor, change: Augmentation | None, generator: torch.Generator
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         gathered = _NORMALIZED if change is None else BLOCK
         part = max(1, _NORMALIZED // size) * size
         for block in torch.split(order.to(self.labels.device), max(1, gathered // size) * size):

@@ -1,12 +1,11 @@
-"""The training loop: the order of data, the schedule, evaluations and checkpoints, alone or in a batch."""
+"""The training loop: the order of data, the schedule, evaluations and snapshots, alone or in a batch."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan, prod
-from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +16,15 @@ from synflow_bench.records import Engine, Epoch
 from synflow_bench.suites import Recipe
 from synflow_bench.training.batched import BatchedStep, is_batchable, is_exact
 from synflow_bench.training.data import LoadedSplit
+from synflow_bench.training.snapshot import (
+    LoopState,
+    RewindPoint,
+    Snapshot,
+    SnapshotKeeper,
+    restore_generators,
+    restore_model,
+)
 from synflow_bench.training.step import Batch, MaskedWeights, Precision, Step, TrainingStep, learning_rate
-
-T = TypeVar("T")
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -57,8 +62,9 @@ class Training:
         streams: The generators of the data's order and augmentation.
         on_epoch: Called with every point of the curve, the one before training included.
         first_step: The optimizer step to start from, within the schedule and the order of the data.
-        checkpoint: A checkpoint to save during the training.
+        rewind: A state of the network to save during the training, unless it is saved already.
         seed: The seed of layers that draw random numbers, such as dropout.
+        resume: The state to continue from, of an equal training that was interrupted.
     """
 
     model: nn.Module
@@ -68,8 +74,15 @@ class Training:
     streams: Streams
     on_epoch: OnEpoch = lambda _: None
     first_step: int = 0
-    checkpoint: Checkpoint | None = None
+    rewind: RewindPoint | None = None
     seed: int = 0
+    resume: Snapshot | None = None
+
+    @property
+    def place(self) -> Hashable:
+        """The recipe and the step that comes next; trainings in one batch have the same."""
+        position = self.resume and (self.resume.position.epoch, self.resume.position.batches)
+        return self.recipe, self.first_step, position
 
 
 @dataclass(frozen=True)
@@ -100,11 +113,12 @@ def train(training: Training) -> Trained:
     return train_batch([training])[0]
 
 
-def train_batch(trainings: Sequence[Training]) -> list[Trained]:
+def train_batch(trainings: Sequence[Training], keeper: SnapshotKeeper | None = None) -> list[Trained]:
     """Train networks of one recipe on data of one size; the result of each does not depend on the others.
 
     Args:
-        trainings: One training, or several for which `can_batch` holds.
+        trainings: One training, or several of one `place` for which `can_batch` holds.
+        keeper: Takes snapshots of the trainings.
 
     Raises:
         SuiteError: The recipe needs a feature that the device does not have.
@@ -114,13 +128,20 @@ def train_batch(trainings: Sequence[Training]) -> list[Trained]:
     if is_batched(trainings[0]):
         engine, step = "stacked", BatchedStep(trainings)
         try:
-            trained = _drive(trainings, step)
+            trained = _drive(trainings, step, keeper)
         finally:
             step.release()
     else:
-        trained = [_train_alone(training) for training in trainings]
+        trained = [_train_alone(training, keeper) for training in trainings]
     seconds = (time.perf_counter() - started) / len(trainings)
-    return [replace(each, engine=engine, seconds=seconds) for each in trained]
+    return [
+        replace(each, engine=engine, seconds=seconds + _seconds_before(training))
+        for each, training in zip(trained, trainings, strict=True)
+    ]
+
+
+def _seconds_before(training: Training) -> float:
+    return training.resume.position.seconds if training.resume else 0.0
 
 
 def is_batched(training: Training) -> bool:
@@ -142,20 +163,34 @@ def can_batch(training: Training) -> bool:
     )
 
 
-def _train_alone(training: Training) -> Trained:
+def _train_alone(training: Training, keeper: SnapshotKeeper | None) -> Trained:
     torch.manual_seed(training.seed)
-    return _drive([training], TrainingStep.of(training))[0]
+    return _drive([training], TrainingStep.of(training), keeper)[0]
 
 
-def _drive(trainings: Sequence[Training], step: Step) -> list[Trained]:
+def _drive(trainings: Sequence[Training], step: Step, keeper: SnapshotKeeper | None) -> list[Trained]:
     """Run the steps of trainings of equal length side by side."""
-    loops = [_loop(training, masked) for training, masked in zip(trainings, step.masked, strict=True)]
+    started = time.perf_counter()
+    snapshots = [training.resume for training in trainings if training.resume]
+    if snapshots:
+        for training, snapshot in zip(trainings, snapshots, strict=True):
+            restore_model(training, snapshot)
+        step.restore([snapshot.part("optimizer") for snapshot in snapshots])
+    states = [LoopState.of(training) for training in trainings]
+    loops = [_loop(*each) for each in zip(trainings, step.masked, states, strict=True)]
     losses: Sequence[Tensor | None] = [None] * len(loops)
     while True:
         results = [_advance(each, loss) for each, loss in zip(loops, losses, strict=True)]
         batches = [result for result in results if isinstance(result, Batch)]
         if not batches:
             return [result for result in results if isinstance(result, Trained)]
+        if snapshots:
+            restore_generators(snapshots.pop(), states[0].loss.device)
+            snapshots.clear()
+        elif keeper is not None and keeper.is_due(epoch_begins=states[0].batches == 0):
+            seconds = (time.perf_counter() - started) / len(trainings)
+            each = zip(trainings, states, step.states(), strict=True)
+            keeper.keep([(t, s.snapshot(t, o, seconds + _seconds_before(t))) for t, s, o in each])
         losses = step(batches)
 
 
@@ -171,27 +206,41 @@ def _advance(loop: _Loop, loss: Tensor | None) -> Batch | Trained:
         return trained
 
 
-def _loop(training: Training, masked: MaskedWeights) -> _Loop:
-    """Run a training, except for its steps, which the caller computes.
+def _loop(training: Training, masked: MaskedWeights, state: LoopState) -> _Loop:
+    """Run a training from `state` on, except for its steps, which the caller computes.
 
     Within an epoch nothing waits for the device. After each epoch the network is evaluated, and removed
     weights are checked to be zero.
     """
     model, recipe, examples = training.model, training.recipe, training.examples
     precision = Precision.of(recipe, next(model.parameters()).device)
-    done = _skip_epochs(training)
-    curve, final = [], evaluate(model, examples.test, precision)
-    curve.append(_point(done, 0.0, None, _validate(model, examples, precision), final))
-    training.on_epoch(curve[-1])
-    for epoch in range(done + 1, recipe.epochs + 1):
-        lr, loss = yield from _epoch(training, epoch)
+
+    def end_epoch(epoch: int, lr: float, loss: float | None) -> Evaluation:
+        test = evaluate(model, examples.test, precision)
+        held_out = examples.validation
+        state.end_epoch(
+            Epoch(
+                epoch=epoch,
+                lr=lr,
+                train_loss=loss,
+                val_top1=None if held_out is None else evaluate(model, held_out, precision).top1,
+                test_top1=test.top1,
+                test_loss=test.loss,
+            )
+        )
+        training.on_epoch(state.curve[-1])
+        return test
+
+    if not state.curve:
+        final = end_epoch(_skip_epochs(training), 0.0, None)
+    while state.epoch <= recipe.epochs:
+        yield from _epoch(training, state)
+        loss = float(state.loss) / state.seen
         if not isnan(loss):
             masked.check()
-        final = evaluate(model, examples.test, precision)
-        curve.append(_point(epoch, lr, loss, _validate(model, examples, precision), final))
-        training.on_epoch(curve[-1])
-    diverged = any(point.train_loss is None for point in curve[1:])
-    return Trained(tuple(curve), final, diverged)
+        final = end_epoch(state.epoch, state.lr, loss)
+    diverged = any(point.train_loss is None for point in state.curve[1:])
+    return Trained(tuple(state.curve), final, diverged)
 
 
 def _skip_epochs(training: Training) -> int:
@@ -204,26 +253,26 @@ def _skip_epochs(training: Training) -> int:
     return done
 
 
-def _epoch(training: Training, epoch: int) -> Generator[Batch, Tensor, tuple[float, float]]:
-    """Return the last learning rate and the mean loss of an epoch; the loss is not finite if it diverged."""
+def _epoch(training: Training, state: LoopState) -> Generator[Batch, Tensor, None]:
+    """Train what is left of the epoch; the sum of losses is not finite if it diverged."""
     recipe, examples, streams = training.recipe, training.examples.train, training.streams
     training.model.train()
+    state.begin_epoch(training)
     change = training.examples.augmentation if recipe.augment else None
     order = torch.randperm(len(examples), generator=streams.data)
     steps = steps_per_epoch(len(examples), recipe.batch_size)
-    start = (epoch - 1) * steps
+    start = (state.epoch - 1) * steps
     first = max(training.first_step, start)
     order = order[(first - start) * recipe.batch_size :]
-    batches = examples.shuffled(recipe.batch_size, order, change, streams.augment)
-    if training.checkpoint is not None:
-        batches = training.checkpoint.watch(training.model, batches, first)
-    total, seen, lr = torch.zeros((), device=examples.labels.device), 0, 0.0
-    for index, (inputs, labels) in enumerate(batches, start=first):
+    batches = examples.shuffled(recipe.batch_size, order, change, streams.augment, skip=state.batches)
+    next_step = first + state.batches
+    if training.rewind is not None:
+        batches = training.rewind.watch(training.model, batches, next_step)
+    for index, (inputs, labels) in enumerate(batches, start=next_step):
         lr = learning_rate(recipe, index, steps)
         loss = yield Batch(inputs, labels, lr)
-        total.add_(loss, alpha=len(labels))
-        seen += len(labels)
-    return lr, float(total) / seen
+        state.loss.add_(loss, alpha=len(labels))
+        state.batches, state.seen, state.lr = state.batches + 1, state.seen + len(labels), lr
 
 
 def steps_per_epoch(examples: int, batch_size: int) -> int:
@@ -235,16 +284,6 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
     """
     full, rest = divmod(examples, batch_size)
     return full + (rest > 1)
-
-
-def _validate(model: nn.Module, examples: TrainingData, precision: Precision) -> float | None:
-    return None if examples.validation is None else evaluate(model, examples.validation, precision).top1
-
-
-def _point(epoch: int, lr: float, loss: float | None, val_top1: float | None, test: Evaluation) -> Epoch:
-    return Epoch(
-        epoch=epoch, lr=lr, train_loss=loss, val_top1=val_top1, test_top1=test.top1, test_loss=test.loss
-    )
 
 
 _BATCH = 1000
@@ -283,37 +322,3 @@ def evaluate(model: nn.Module, split: LoadedSplit, precision: Precision) -> Eval
         sums += torch.stack([part.to(sums.dtype) for part in parts])
     top1, top5, loss = (sums / len(split)).tolist()
     return Evaluation(top1, top5 if classes > 5 else None, loss)
-
-
-class Checkpoint:
-    """The parameters and buffers of a network after `step` optimizer steps of a training.
-
-    The state of the optimizer is not part of it.
-    """
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self._state: dict[str, Tensor] = {}
-
-    def watch(self, model: nn.Module, batches: Iterable[T], first_step: int) -> Iterator[T]:
-        """Yield the same batches, and save the state of `model` before that of the checkpoint's step."""
-        for step, batch in enumerate(batches, start=first_step):
-            if step == self.step:
-                self._state = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
-            yield batch
-
-    @torch.no_grad()
-    def restore(self, model: nn.Module) -> None:
-        """Copy the saved parameters and buffers into `model`.
-
-        Raises:
-            RuntimeError: No training has passed the step.
-        """
-        if not self._state:
-            raise RuntimeError(f"no training has passed step {self.step}")
-        for name, tensor in _tensors(model).items():
-            tensor.copy_(self._state[name])
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

@@ -41,6 +41,12 @@ class Step(Protocol):
     def __call__(self, batches: Sequence[Batch]) -> Sequence[Tensor]:
         """Compute forward and backward passes, mask gradients, clip them, and run the optimizer."""
 
+    def states(self) -> Sequence[dict[str, Tensor]]:
+        """Return the state of the optimizer for every training, independent of the others in its batch."""
+
+    def restore(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Continue from such states; the networks have their parameters already."""
+
 
 @dataclass(frozen=True)
 class TrainingStep:
@@ -81,6 +87,26 @@ class TrainingStep:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return [loss.detach()]
+
+    def states(self) -> Sequence[dict[str, Tensor]]:
+        """Return the state of the optimizer, by the index of the parameter and the name."""
+        return [
+            {
+                f"{index}/{name}": tensor
+                for index, parameter in enumerate(_parameters(self.optimizer))
+                for name, tensor in optimizer_state(self.optimizer, parameter).items()
+            }
+        ]
+
+    def restore(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Continue from what `states` has returned."""
+        parameters = _parameters(self.optimizer)
+        of_each: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in states[0].items():
+            place, _, name = key.partition("/")
+            of_each.setdefault(int(place), {})[name] = tensor
+        for index, state in of_each.items():
+            set_optimizer_state(self.optimizer, parameters[index], state)
 
 
 Kind = TypeVar("Kind", bound=type[optim.Optimizer])
@@ -147,6 +173,27 @@ def set_learning_rate(optimizer: optim.Optimizer, lr: float) -> None:
     """Set the learning rate of every parameter group to `lr`."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def optimizer_state(optimizer: optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
+    """Return what the optimizer remembers of a parameter; nothing before its first step."""
+    state = optimizer.state.get(parameter, {})
+    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+
+def set_optimizer_state(optimizer: optim.Optimizer, parameter: Tensor, state: Mapping[str, Tensor]) -> None:
+    """Let the optimizer continue with copies of `state`; `load_state_dict` would load torch's compiler."""
+    on_device = bool(optimizer.param_groups[0].get("fused"))
+    optimizer.state[parameter] = {
+        name: value.to(parameter.device if on_device else "cpu", copy=True)
+        if name == "step"
+        else torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        for name, value in state.items()
+    }
+
+
+def _parameters(optimizer: optim.Optimizer) -> list[Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 @dataclass(frozen=True)

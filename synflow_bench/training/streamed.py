@@ -69,9 +69,16 @@ class StreamedExamples:
         return self._stream(torch.split(order, size), torch.split(torch.full_like(order, -1), size))
 
     def shuffled(
-        self, size: int, order: Tensor, change: Augmentation | None, generator: torch.Generator
+        self,
+        size: int,
+        order: Tensor,
+        change: Augmentation | None,
+        generator: torch.Generator,
+        skip: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield training batches of `size` in `order` (N,), augmented unless `change` is None.
+
+        The first `skip` are not read.
 
         A last batch of a single example is left out, unless `size` is one: batch norm cannot train on it.
         """
@@ -79,7 +86,7 @@ class StreamedExamples:
         if change is not None:
             seeds = torch.randint(_SEEDS, order.shape, generator=generator)
         pairs = zip(torch.split(order, size), torch.split(seeds, size), strict=True)
-        kept = [pair for pair in pairs if len(pair[0]) > 1 or size == 1]
+        kept = [pair for pair in pairs if len(pair[0]) > 1 or size == 1][skip:]
         return self._stream([indices for indices, _ in kept], [seeds for _, seeds in kept])
 
     def _stream(self, batches: Sequence[Tensor], seeds: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -170,6 +170,10 @@ def test_the_choice_of_rows(leaderboard: Any) -> None:
         (["--dataset", "digit"], "unknown recorded dataset 'digit'; did you mean 'digits'?"),
         (["--model", "f"], "unknown recorded model 'f'"),
         (["--format", "yaml"], "'yaml'"),
+        (["--margin", "nan"], "not nan"),
+        (["--margin", "-1"], "not in the range"),
+        (["--columns", ","], "names no column"),
+        (["--columns", "10,ranc"], "unknown column 'ranc'; did you mean 'rank'?"),
         (["--per-seed"], "add --format csv, or leave out --per-seed"),
         (["--details", "--format", "markdown"], "--details is for the table in a terminal"),
         (["--details", "--output", "board.txt"], "--details is for the table in a terminal"),
@@ -192,13 +196,29 @@ def test_an_empty_folder_says_how_to_fill_it(invoke: Any, tmp_path: Path) -> Non
     assert "`synflow-bench run --all`" in done.err
 
 
-def test_one_damaged_record_spoils_the_leaderboard(leaderboard: Any, results: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["board.md", "board.json", "board.csv", "board.html", "site"])
+def test_a_damaged_record_is_named_and_left_out(
+    leaderboard: Any, results: Path, tmp_path: Path, file: str
+) -> None:
     path = Store(results).paths()[0]
     path.write_text(path.read_text()[:100])
-    done = leaderboard("--output", str(tmp_path / "board.md"))
-    assert done.code == 2
+    form = ["--format", "html"] if file == "site" else []
+    done = leaderboard("--output", str(tmp_path / file), *form)
+    assert done.code == 1
     assert "unreadable record" in done.err
     assert str(path) in done.err
+    assert (tmp_path / file).exists()
+
+
+def test_without_any_valid_record_there_is_no_leaderboard(
+    leaderboard: Any, results: Path, tmp_path: Path
+) -> None:
+    paths = Store(results).paths()
+    for path in paths:
+        path.write_text("{}")
+    done = leaderboard("--output", str(tmp_path / "board.md"))
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert str(paths[0]) in done.err
     assert not (tmp_path / "board.md").exists()
 
 

@@ -40,6 +40,33 @@ def test_a_baseline_is_in_the_board_and_in_the_command_that_fixes_it(
     assert "--baseline random" in stale.err
 
 
+def test_chosen_columns_are_all_that_a_table_shows(leaderboard: Any, tmp_path: Path) -> None:
+    for form in ("table", "markdown", "latex"):
+        text = leaderboard("--format", form, "--columns", "50, 5,AUC").out
+        assert "prune s" not in text
+        assert "critical" not in text.split("Definitions")[0].split("made of")[0]
+    head = next(
+        line
+        for line in leaderboard("--format", "markdown", "--columns", "50,5,AUC").out.splitlines()
+        if line.startswith("| pruner")
+    )
+    assert [cell.strip() for cell in head.strip("|").split("|")] == ["pruner", "50", "5", "AUC"]
+    assert leaderboard("--columns", "50,50,AUC").out == leaderboard("--columns", "50,AUC").out
+    (tmp_path / "board.tex").write_text("old")
+    stale = leaderboard("--columns", "50,AUC", "--check", str(tmp_path / "board.tex"))
+    assert "--columns 50,AUC" in stale.err
+
+
+def test_the_margin_of_equivalence_is_in_points(leaderboard: Any) -> None:
+    def standings(*options: str) -> set[str]:
+        (board,) = json.loads(leaderboard("--format", "json", *options).out)
+        return {point["standing"] for row in board["rows"] for point in row["points"] if row["rank"]}
+
+    assert standings() == {"best", "worse"}
+    assert standings("--margin", "15") == {"best", "equivalent"}
+    assert "equivalent: within 15 points" in " ".join(leaderboard("--margin", "15", "--details").out.split())
+
+
 def test_ranks_are_in_json_and_on_the_table(leaderboard: Any) -> None:
     (board,) = json.loads(leaderboard("--format", "json").out)
     assert {row["label"]: row["rank"] for row in board["rows"]} == {"dense": None, "snip": 1, "random": 2}
@@ -108,6 +135,11 @@ def test_raw_records_go_to_a_file(leaderboard: Any, tmp_path: Path) -> None:
         (["--format", "parquet"], "name a file with --output"),
         (["--check", "a.parquet"], "--check compares text"),
         (["--output", "a.parquet", "--baseline", "snip"], "leave out --baseline"),
+        (["--columns", "AUX"], "unknown column 'AUX'; did you mean 'AUC'?"),
+        (["--columns", "AUC", "--format", "csv"], "--columns chooses columns of tables"),
+        (["--chart", "a.svg", "--margin", "2"], "--chart draws only the boards; leave out --margin"),
+        (["--check", "a.md", "--chart", "a.svg"], "--check writes nothing; leave out --chart"),
+        (["--axis", "effective"], "--axis has no effect without --chart"),
     ],
 )
 def test_what_cannot_be_done_is_one_line_and_exit_code_2(

@@ -88,7 +88,7 @@ pruners = {pruners}
         (["--levels", "3"], ["levels", "'singleshot'"]),
         (["--protocol", "singleshot", "--rewind", "lr"], ["rewind", "'singleshot'"]),
         (["--protocol", "multishot", "--levels", "2", "--rewind", "back"], ["rewind", "'back'"]),
-        ([*RANDOM, "--protocol", "multishot", "--levels", "2", "--rewind", "21"], ["step 21", "1 x 21"]),
+        ([*RANDOM, "--protocol", "multishot", "--levels", "2", "--rewind", "12"], ["step 12", "1 x 11"]),
         (["--protocol", "multishot", "--levels", "0"], ["--levels"]),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from synflow_bench.cli.output import any_encoding, prints_to_stderr
+from synflow_bench.cli.output import any_encoding, prints_to_stderr, wrapped, wrapped_docstring
 
 NOISY = """
     import os
@@ -108,3 +109,45 @@ def test_every_sign_can_be_written_in_every_encoding(encoding: str, monkeypatch:
 def test_a_command_ends_well_in_a_narrow_encoding(encoding: str, launch: Callable[..., Any]) -> None:
     outcome = launch("show", "synflow", env={**os.environ, "PYTHONIOENCODING": encoding})
     assert (outcome.code, "Traceback" in outcome.err) == (0, False)
+
+
+DOCSTRING = f"""A pruner.
+
+{"many words " * 20}
+{"more words " * 10}
+
+- a list of one line
+- of two
+
+Args:
+    rate: The rate{", so to say" * 10}.
+    mode: One or the other.
+
+Example:
+    >>> 1
+    1
+"""
+
+
+def test_a_docstring_is_wrapped_paragraph_by_paragraph_and_lists_and_examples_are_kept() -> None:
+    text = wrapped_docstring(DOCSTRING)
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert text.split() == DOCSTRING.split()
+    assert "- a list of one line\n- of two" in text
+    assert "    mode: One or the other.\n\nExample:\n    >>> 1\n    1" in text
+    assert "\n        say, so to say" in text, "the other lines of a parameter are indented"
+
+
+def test_a_path_is_never_broken() -> None:
+    path = "/a-folder/" * 12
+    assert path in wrapped(f"put it into {path} and go on", later="  ").splitlines()[1]
+
+
+@pytest.mark.parametrize("columns", [30, 60, 300])
+def test_text_is_as_wide_as_the_terminal_but_not_wider_than_a_reader_likes(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    widest = max(map(len, wrapped("word " * 200).splitlines()))
+    assert min(columns, 100) - 5 <= widest <= min(columns, 100)

@@ -75,9 +75,11 @@ def test_a_folder_without_records_is_an_empty_list(invoke: Run, tmp_path: Path) 
 def test_a_title_cannot_control_the_terminal(invoke: Run, tmp_path: Path, make_record: MakeRecord) -> None:
     failure = Failure(kind="ValueError", message="\x1b[2J")
     changes = {"status": "failed", "metrics": None, "error": failure}
-    Store(tmp_path).put(make_record(label="evil\x1b[2J").model_copy(update=changes))
+    made = make_record("snip", parameters={"mode": "evil\x1bc"}, label="snip[mode=evil\x1bc]")
+    assert "\x1b" in made.cell.title
+    Store(tmp_path).put(made.model_copy(update=changes))
     out = invoke("results", "list", "--results", str(tmp_path)).out
-    assert "evil" in out
+    assert "snip[mode=evil" in out
     assert "\x1b" not in out
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pages import DOCS, blocks, commands, files
+from pages import DOCS, ROOT, blocks, commands, files
 from PIL import Image
 
 from synflow_bench.cli import main
@@ -17,6 +17,10 @@ from synflow_bench.suites import load_suite
 
 TUTORIAL = DOCS / "tutorial.md"
 GUIDES = sorted((DOCS / "how-to").glob("*.md"))
+
+QUICK = ROOT / "synflow_bench" / "suites" / "presets" / "quick.toml"
+NOT_PLANNED = {"--log", "--log-json", "--keep", "--executor", "--address", "--per-cell", "--slurm"}
+"""Options that a dry run refuses, because it would have nothing to write, or that need a cluster."""
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +55,7 @@ def test_the_tutorials_pruner_passes_check_and_is_on_the_board(tmp_path: Path) -
     run, *_ = typed(TUTORIAL, "run", "--plugin")
     assert any(line.startswith("gradnorm ") for line in type_in(tmp_path, run).splitlines())
     records = [json.loads(path.read_text()) for path in tmp_path.glob("results/records/*/*/*/*.json")]
-    assert len(records) == 57
+    assert len(records) == 160
     assert {record["status"] for record in records} == {"ok"}
     for words in typed(TUTORIAL, "leaderboard"):
         type_in(tmp_path, words)
@@ -83,9 +87,8 @@ def plan(
 
     def plan(words: list[str]) -> list[str]:
         plain = [word for word in words if word != "--dry-run"]
-        # A dry run refuses to log, because it would have nothing to log.
-        logged = [i + offset for i, word in enumerate(plain) if word == "--log" for offset in (0, 1)]
-        kept = [word for i, word in enumerate(plain) if i not in logged]
+        dropped = [i + offset for i, word in enumerate(plain) if word in NOT_PLANNED for offset in (0, 1)]
+        kept = [word for i, word in enumerate(plain) if i not in dropped]
         assert main([*kept, "--dry-run", "--json"]) == 0
         return [cell["cell"] for cell in json.loads(capsys.readouterr().out)["cells"]]
 
@@ -99,12 +102,13 @@ def plan(
 def test_a_guides_run_can_be_planned(
     page: Path, words: list[str], tmp_path: Path, plan: Callable[[list[str]], list[str]]
 ) -> None:
+    (tmp_path / "mine.toml").write_bytes(QUICK.read_bytes())
     save(page, tmp_path)
     save(page, tmp_path, "toml")
     if page.stem == "image-folder":
         _make_photographs(tmp_path / "photos")
         (tmp_path / "book.txt").write_text("It was a bright cold day, and the clocks struck. " * 40)
-    assert plan(words[1:])
+    assert plan(words[1:]) or "1/1000" in words, "a thousandth of a small suite is nothing"
 
 
 def _make_photographs(folder: Path) -> None:

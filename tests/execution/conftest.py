@@ -10,6 +10,7 @@ import pytest
 from synflow_bench.execution import Resources
 from synflow_bench.host import Host
 from synflow_bench.records import Store
+from synflow_bench.runs import Runs
 from synflow_bench.suites import Cell, PrunerSpec, Recipe, Setting
 
 MakeCell = Callable[..., Cell]
@@ -38,6 +39,16 @@ def make_cell() -> MakeCell:
         return Cell(setting=setting, pruner=spec, compression=compression, seed=seed)
 
     return make_cell
+
+
+@pytest.fixture
+def epochs_done() -> Callable[[Path], int]:
+    """The epochs of the running cells of a results folder, as their run tells other terminals."""
+
+    def epochs_done(results: Path) -> int:
+        return max((cell.epoch for state in Runs(results).states() for cell in state.running), default=0)
+
+    return epochs_done
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import torch
 
 from synflow_bench.errors import DeviceError, RecordError, UsageError
 from synflow_bench.execution import (
+    DetachedError,
     Executor,
     ExecutorError,
     ExecutorFactory,
@@ -21,8 +22,10 @@ from synflow_bench.execution import (
     SerialExecutor,
     Summary,
     run_plan,
+    shared_cells,
 )
-from synflow_bench.records import Epoch, Record, Store, key_of
+from synflow_bench.records import Epoch, Failure, Record, Store, key_of
+from synflow_bench.signals import SignalInterrupt
 from synflow_bench.suites import Cell
 from synflow_bench.training import MAX_BATCHED
 
@@ -174,7 +177,7 @@ def records(planned: list[Cell], make_record: Callable[..., Record]) -> list[Rec
     """One that is ok, one that failed, one that was skipped."""
     made = zip(planned, ("ok", "failed", "skipped"), strict=True)
     return [
-        make_record(status=status).model_copy(update={"cell": cell, "key": key_of(cell)})
+        make_record(status=status).model_copy(update={"cell": cell, "key": key_of(cell)}).sealed()
         for cell, status in made
     ]
 
@@ -188,6 +191,17 @@ def test_every_missing_cell_is_submitted_and_every_record_is_kept(
     assert executor.closed
     assert [store.get(cell) for cell in planned] == records
     assert summary == Summary(ok=1, failed=1, recorded=0, skipped=1)
+
+
+def test_a_cell_whose_method_is_not_defined_is_no_failure(
+    planned: list[Cell], records: list[Record], store: Store
+) -> None:
+    ok, _, skipped = records
+    failure = Failure(kind="NotDefinedError", message="not defined here: it needs convolutions")
+    ended = [ok, skipped.model_copy(update={"error": failure})]
+    summary = run_plan(Plan(planned, missing=planned), store, Scripted(ended))
+    assert summary == Summary(ok=2, failed=0, recorded=0, skipped=0, not_defined=1)
+    assert summary.exit_code == 0
 
 
 def test_a_record_is_on_disk_before_it_is_reported(
@@ -304,3 +318,47 @@ def test_a_worker_process_that_cannot_start_ends_the_run_in_one_line(
     assert type(error).__name__ in summary.stopped
     assert "\n" not in summary.stopped
     executor.close()
+
+
+def test_a_run_ends_after_as_many_failures_as_are_allowed(
+    planned: list[Cell], records: list[Record], store: Store
+) -> None:
+    executor = Scripted([records[1], records[0]])
+    summary = run_plan(Plan(planned, missing=planned), store, executor, max_failures=1)
+    assert executor.closed
+    assert (summary.ok, summary.failed, summary.exit_code) == (0, 1, 1)
+    assert summary.stopped is not None
+    assert "--max-failures" in summary.stopped
+    assert run_plan(Plan(planned, missing=planned), store, Scripted(records), max_failures=2).stopped is None
+
+
+def test_failures_that_other_runs_record_count_too(
+    planned: list[Cell], records: list[Record], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synflow_bench.execution.executor.POLL", 0.01)
+    with shared_cells(store) as (other, _):
+        assert all(map(other.take, planned))
+
+        class Waiting(Scripted):
+            def finished(self) -> Iterator[Record]:
+                other.keep(records[1])
+                yield from super().finished()
+
+        summary = run_plan(Plan(planned, missing=planned), store, Waiting([]), max_failures=1)
+    assert (summary.ok, summary.failed, summary.exit_code) == (0, 1, 1)
+    assert "--max-failures" in str(summary.stopped)
+
+
+def test_a_run_that_leaves_its_cells_to_jobs_ends_well(planned: list[Cell], store: Store) -> None:
+    summary = run_plan(Plan(planned, missing=planned), store, Scripted([], DetachedError("job 4711")))
+    assert (summary.detached, summary.stopped, summary.exit_code) == ("job 4711", None, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "by"), [(SignalInterrupt("by SIGTERM"), "by SIGTERM"), (KeyboardInterrupt(), None)]
+)
+def test_an_interrupt_by_a_signal_is_named(
+    planned: list[Cell], store: Store, error: BaseException, by: str | None
+) -> None:
+    summary = run_plan(Plan(planned, missing=planned), store, Scripted([], error))
+    assert (summary.interrupted, summary.stopped, summary.exit_code) == (True, by, 130)

@@ -12,7 +12,7 @@ from synflow_bench import __version__
 from synflow_bench.errors import PluginError, UnknownNameError, UsageError
 from synflow_bench.execution import cells_of, installed_pruners, make_plan, resolve_pruners
 from synflow_bench.host import Host
-from synflow_bench.records import Record, Store, key_of
+from synflow_bench.records import Failure, Record, Store, key_of
 from synflow_bench.suites import Cell, PrunerSpec, Suite
 
 SUITE = Suite.model_validate(
@@ -138,6 +138,22 @@ def test_what_is_recorded_needs_no_work(
     plan = make_plan(cells, host, store, tmp_path, **options)
     assert [len(part) for part in (plan.recorded, plan.failed, plan.missing)] == [ok, failed, missing]
     assert plan.recorded == cells[:ok]
+
+
+@pytest.mark.parametrize(("kind", "recorded"), [("NotDefinedError", 1), ("DataMissingError", 0)])
+def test_a_cell_whose_method_is_not_defined_is_not_tried_again(
+    host: Host,
+    store: Store,
+    tmp_path: Path,
+    make_cell: Callable[..., Cell],
+    make_record: Callable[..., Record],
+    kind: str,
+    recorded: int,
+) -> None:
+    cell, failure = make_cell(), Failure(kind=kind, message="none")
+    store.put(record_of(cell, make_record, "skipped").model_copy(update={"error": failure}))
+    plan = make_plan([cell], host, store, tmp_path)
+    assert [len(plan.recorded), len(plan.missing)] == [recorded, 1 - recorded]
 
 
 def test_a_missing_dataset_is_skipped_with_the_command_that_fetches_it(

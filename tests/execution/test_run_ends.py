@@ -139,11 +139,31 @@ def terminate(run: subprocess.Popen[str]) -> None:
     os.kill(run.pid, signal.SIGTERM)
 
 
-@pytest.mark.parametrize(("end", "executor"), [(ctrl_c, "local"), (terminate, "local"), (ctrl_c, "serial")])
+def hang_up(run: subprocess.Popen[str]) -> None:
+    """A terminal that is closed."""
+    os.kill(run.pid, signal.SIGHUP)
+
+
+def warn_first(run: subprocess.Popen[str]) -> None:
+    """A batch system warns that the time of a job is over."""
+    os.kill(run.pid, signal.SIGUSR1)
+
+
+@pytest.mark.parametrize(
+    ("end", "executor", "by"),
+    [
+        (ctrl_c, "local", ""),
+        (terminate, "local", " by SIGTERM"),
+        (hang_up, "local", " by SIGHUP"),
+        (warn_first, "serial", " by SIGUSR1"),
+        (ctrl_c, "serial", ""),
+    ],
+)
 def test_an_interrupt_keeps_what_is_finished(
     runs: SlowRuns,
     end: Callable[[subprocess.Popen[str]], None],
     executor: str,
+    by: str,
     check_the_next_run: Callable[[], None],
 ) -> None:
     run = runs.start("--executor", executor)
@@ -156,7 +176,7 @@ def test_an_interrupt_keeps_what_is_finished(
     assert (outcome["ok"], outcome["interrupted"]) == (len(QUICK), True)
     assert [cell["status"] for cell in outcome["cells"]] == ["ok"] * len(QUICK) + [None] * len(WAITING)
     assert "Traceback" not in err
-    assert "interrupted: " in err
+    assert f"interrupted{by}: " in err
     check_the_next_run()
 
 

@@ -25,7 +25,20 @@ class Base:
 class Mine(Base):
     """Mine: keep something.
 
-    More about it.
+    More about it,
+    in two lines.
+
+    Paper: Somebody, "A title", 2020,
+    arXiv 2001.00001.
+
+    Args:
+        mode: The mode, "fast" or
+            slow: not both.
+        signed: True for signs.
+
+    Example:
+        >>> 1
+        1
     """
     rounds: int = 3
     mode: str = "fast"
@@ -67,8 +80,26 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_reference_is_described_without_importing_it(
     module: str, name: str, line: str, parameters: dict[str, str]
 ) -> None:
-    assert description_of(entry(f"{module}:{name}")) == Description(line, parameters)
+    found = description_of(entry(f"{module}:{name}"))
+    assert (found.line, found.parameters) == (line, parameters)
     assert module not in sys.modules
+
+
+def test_a_docstring_gives_the_text_the_paper_and_the_meanings_of_parameters(module: str) -> None:
+    found = description_of(entry(f"{module}:Mine"))
+    assert found.text == ("More about it, in two lines.",)
+    assert found.paper == 'Somebody, "A title", 2020, arXiv 2001.00001.'
+    assert found.meanings == {
+        "mode": 'The mode, "fast" or slow: not both.',
+        "signed": "True for signs.",
+    }
+
+
+def test_every_pruner_of_a_paper_names_it() -> None:
+    described = {each.name: description_of(each) for each in Host.load().pruners.entries()}
+    without = {name for name, each in described.items() if "arXiv" not in each.paper}
+    assert without == {"random"}
+    assert all(each.text for each in described.values())
 
 
 @pytest.mark.parametrize("reference", ["nowhere_at_all:X", "sys:X", "nowhere.at_all:X", "", object()])

@@ -150,7 +150,7 @@ def test_the_harness_registers_its_names_as_a_plugin(load):
     host = load()
     harness = next(plugin for plugin in host.plugins if plugin.name == "harness")
     assert harness.status == "ok"
-    assert harness.provides["executor"] == ["serial", "local"]
+    assert harness.provides["executor"] == ["serial", "local", "ray", "slurm"]
     presets = Path(sys.modules["synflow_bench.suites"].__file__).parent / "presets"
     assert set(harness.provides["suite"]) == {path.stem for path in presets.glob("*.toml")}
     assert host.suites.get("quick").name == "quick"

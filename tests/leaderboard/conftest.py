@@ -16,11 +16,11 @@ MakeBoard = Callable[..., Board]
 COMPRESSIONS = (2, 5, 10, 20, 50)
 EXAMPLE: Table = {
     "dense": {1: (0.97, 0.96, 0.98)},
-    "snip": {c: (0.90 - c / 200, 0.91 - c / 200, 0.92 - c / 200) for c in COMPRESSIONS},
+    "snip": {c: (0.60 - c / 200, 0.61 - c / 200, 0.62 - c / 200) for c in COMPRESSIONS},
     "synflow": {c: (0.93 - c / 200, 0.94 - c / 200, 0.951 - c / 200) for c in COMPRESSIONS},
     "random": {c: (0.95 - c / 200, 0.91 - c / 200, 0.93 - c / 200) for c in COMPRESSIONS},
 }
-"""synflow is best everywhere, snip is worse by a steady margin, random is tied by its spread."""
+"""synflow is best everywhere, snip is worse by much, and three seeds cannot tell about random."""
 
 
 @pytest.fixture

@@ -133,20 +133,24 @@ def test_a_row_is_intact_up_to_its_first_collapse(make_record: Any) -> None:
     assert row(board, "magnitude").critical_compression is None
 
 
-def test_best_tied_and_worse_rows_are_told_apart(make_board: Any) -> None:
-    assert standings(make_board(), 10) == {"synflow": "best", "random": "tie", "snip": "worse"}
+def test_best_undecided_and_worse_rows_are_told_apart(make_board: Any) -> None:
+    assert standings(make_board(), 10) == {
+        "synflow": "best",
+        "random": "undecided",
+        "snip": "worse",
+    }
     assert standings(make_board(), 1) == {"dense": None}
 
 
 def test_the_dense_row_does_not_compete(make_board: Any) -> None:
     board = make_board({"dense": {1: (0.99, 0.99)}, "snip": {1: (0.5, 0.6)}, "grasp": {1: (0.4, 0.4)}})
-    assert standings(board, 1) == {"dense": None, "snip": "best", "grasp": "tie"}
+    assert standings(board, 1) == {"dense": None, "snip": "best", "grasp": "undecided"}
 
 
 def test_with_one_seed_no_best_is_claimed(make_board: Any) -> None:
     assert standings(make_board({"snip": {10: (0.9,)}, "grasp": {10: (0.1,)}}), 10) == {
-        "snip": None,
-        "grasp": None,
+        "snip": "undecided",
+        "grasp": "undecided",
     }
 
 
@@ -155,20 +159,24 @@ def test_a_lone_row_is_not_called_the_best(make_board: Any) -> None:
 
 
 def test_a_row_with_one_seed_is_neither_best_nor_worse(make_board: Any) -> None:
-    board = make_board({"snip": {10: SEEDS}, "grasp": {10: (0.5, 0.5)}, "lucky": {10: (0.99,)}})
+    board = make_board({"snip": {10: SEEDS}, "grasp": {10: (0.5, 0.5, 0.5)}, "lucky": {10: (0.99,)}})
     assert standings(board, 10) == {"snip": "best", "grasp": "worse", "lucky": "undecided"}
 
 
-def test_a_row_that_is_better_over_the_seeds_in_common_is_not_called_worse(make_board: Any) -> None:
-    """Seeds 2 to 4 are lucky: over seeds 0 and 1, which snip has too, it is better by a steady margin."""
-    board = make_board({"snip": {10: (0.81, 0.82)}, "synflow": {10: (0.80, 0.81, 0.95, 0.96, 0.97)}})
+def test_a_row_that_is_better_over_the_seeds_in_common_is_not_called_worse(
+    make_board: Any, records_of: Any
+) -> None:
+    """Seeds 3 to 5 are lucky: over seeds 0 to 2, which snip has too, it is better by a steady margin."""
+    table = {"snip": {10: (0.81, 0.82, 0.83)}, "synflow": {10: (0.80, 0.81, 0.82, 0.95, 0.96, 0.97)}}
+    assert standings(make_board(table), 10) == {"snip": "best", "synflow": "equivalent"}
+    (board,) = build_boards(records_of(table), margin=0.005)
     assert standings(board, 10) == {"snip": "best", "synflow": "worse"}
 
 
 def test_where_most_rows_have_more_seeds_a_better_row_of_few_is_undecided(make_board: Any) -> None:
     many = (0.80, 0.81, 0.95, 0.96, 0.97)
     board = make_board({"snip": {10: (0.85, 0.86)}, "synflow": {10: many}, "random": {10: many}})
-    assert sorted(map(str, standings(board, 10).values())) == ["best", "tie", "undecided"]
+    assert sorted(map(str, standings(board, 10).values())) == ["best", "equivalent", "undecided"]
     assert standings(board, 10)["snip"] == "undecided"
 
 
@@ -182,7 +190,7 @@ def test_a_poor_row_of_more_seeds_than_all_others_is_not_the_best(make_board: An
 def test_rows_without_two_seeds_in_common_have_no_best(make_record: Any) -> None:
     seeds = {"snip": (0, 1), "random": (2, 3)}
     (board,) = build_boards(make_record(row, seed=seed) for row, own in seeds.items() for seed in own)
-    assert standings(board, 10) == {"snip": None, "random": None}
+    assert standings(board, 10) == {"snip": "undecided", "random": "undecided"}
 
 
 @given(
@@ -205,9 +213,9 @@ def test_no_row_is_worse_whose_difference_from_the_best_is_positive(
     assert all(entry.to_best and entry.to_best.mean < 0 for entry in found if entry.standing == "worse")
 
 
-def test_rows_of_equal_accuracy_tie(make_board: Any) -> None:
+def test_rows_of_equal_accuracy_are_equivalent(make_board: Any) -> None:
     found = standings(make_board({"snip": {10: SEEDS}, "grasp": {10: SEEDS}}), 10)
-    assert sorted(map(str, found.values())) == ["best", "tie"]
+    assert sorted(map(str, found.values())) == ["best", "equivalent"]
 
 
 @pytest.mark.parametrize(
@@ -292,11 +300,11 @@ def test_an_ablation_becomes_a_column_of_its_plain_row(make_record: Any) -> None
 def test_an_ablation_without_its_plain_row_is_a_row_of_its_own_that_does_not_compete(
     make_record: Any,
 ) -> None:
-    ablated = [make_record("grasp", seed=seed, top1=0.99, ablation="shuffle") for seed in range(2)]
-    plain = [make_record(name, seed=seed, top1=0.5) for name in ("snip", "random") for seed in range(2)]
+    ablated = [make_record("grasp", seed=seed, top1=0.99, ablation="shuffle") for seed in range(3)]
+    plain = [make_record(name, seed=seed, top1=0.5) for name in ("snip", "random") for seed in range(3)]
     (board,) = build_boards([*plain, *ablated])
     assert standings(board, 10)["grasp (shuffle)"] is None
-    assert sorted(map(str, standings(board, 10).values())) == ["None", "best", "tie"]
+    assert sorted(map(str, standings(board, 10).values())) == ["None", "best", "equivalent"]
 
 
 def test_revisions_are_never_averaged_and_the_newest_counts(make_record: Any) -> None:
@@ -364,8 +372,17 @@ def test_one_key_in_two_files_is_an_error(make_record: Any) -> None:
 
 
 def test_names_that_a_terminal_would_obey_are_made_harmless(make_record: Any) -> None:
-    (board,) = build_boards([make_record(label="evil\x1b[2J\nname")])
-    assert board.rows[0].label == "evil\N{REPLACEMENT CHARACTER}[2J name"
+    (board,) = build_boards([make_record("snip", parameters={"note": "\x1b[2J\u202e\n"})])
+    assert board.rows[0].label.isprintable()
+
+
+@pytest.mark.parametrize(
+    "label", ["dense", "synflow", "snip[rounds=1]", "evil\x1b[2J", "snip[", "snip[x=1,x=2]"]
+)
+def test_a_row_is_named_by_its_pruner_whatever_its_label_says(make_record: Any, label: str) -> None:
+    record = make_record("snip", parameters={"rounds": 3}, label=label)
+    (board,) = build_boards([make_record("dense"), record])
+    assert {row.label for row in board.rows} == {"dense", "snip[rounds=3]"}
 
 
 def test_no_records_make_no_boards() -> None:

@@ -50,12 +50,20 @@ def test_the_description_names_everything_that_differs_from_a_plain_recipe() -> 
         model=ModelSpec(name="lottery/resnet20", options={"residual": True}),
         recipe=recipe,
         protocol=Singleshot(pre_epochs=2),
-        pruning=PruningOptions(scope="local", prune_bias=True, dense_classifier=True, examples_per_class=1),
+        pruning=PruningOptions(
+            scope="local",
+            prune_bias=True,
+            dense_classifier=True,
+            examples_per_class=1,
+            examples="random",
+            biases="zero",
+        ),
         root_seed=7,
     )
     assert describe_setting(setting) == (
         "160 epochs, momentum 0.9 (Nesterov), lr 0.1, batch 128, step schedule (x 0.1 at 60, 120), "
         "warm-up 1 epoch, weight decay 0.0001, label smoothing 0.1, gradient clip 1, no augmentation, bf16, "
         "channels last, compiled, CUDA graphs, validation 0 % of train, pruned after 2 epochs, local scope, "
-        "1 example per class, biases pruned, dense classifier, model residual True, root seed 7"
+        "1 example per class on average, scored without biases, biases pruned, dense classifier, "
+        "model residual True, root seed 7"
     )

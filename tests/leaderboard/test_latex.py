@@ -15,18 +15,18 @@ from synflow_bench.leaderboard.latex import PACKAGES
 EVIL = "<script>alert(1)</script>|$x_1^2$ & \\foo{%}#~*`[a](b)"
 
 
-def test_latex_has_the_best_in_bold_ties_marked_and_rules_of_booktabs(text_of: Any) -> None:
+def test_latex_has_the_best_in_bold_the_undecided_marked_and_rules_of_booktabs(text_of: Any) -> None:
     text = text_of("latex")
-    assert r"\textbf{89.0$_{\pm 2.6}$}" in text
-    assert r"88.0$_{\pm 5.0}^{\approx}$" in text
+    assert r"\textbf{89.0 {\scriptsize (88.0--90.1)}}" in text
+    assert r"88.0$^{?}$ {\scriptsize (86.0--90.0)}" in text
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
     assert text.count(r"\begin{") == text.count(r"\end{")
 
 
 def test_latex_escapes_what_tex_would_obey(make_board: Any, make_record: Any) -> None:
-    text = render(Leaderboard((make_board(more=[make_record(label=EVIL, pruner="evil")]),)), "latex")
+    text = render(Leaderboard((make_board(more=[make_record("evil", parameters={"note": EVIL})]),)), "latex")
     assert r"\textless{}script\textgreater{}" in text
-    assert r"\$x\_1\textasciicircum{}2\$ \& \textbackslash{}foo\{\%\}\#\textasciitilde{}" in text
+    assert r"\$x\_1\textasciicircum{}2\$ \& \textbackslash{}u005cfoo\{\%\}\#\textasciitilde{}" in text
     assert text.isascii()
 
 
@@ -44,7 +44,8 @@ def typeset(body: str, folder: Path) -> str:
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="no pdflatex on this machine")
 def test_latex_compiles(tmp_path: Path, make_board: Any, make_record: Any) -> None:
     typeset(
-        render(Leaderboard((make_board(more=[make_record(label=EVIL, pruner="evil")]),)), "latex"), tmp_path
+        render(Leaderboard((make_board(more=[make_record("evil", parameters={"note": EVIL})]),)), "latex"),
+        tmp_path,
     )
 
 

@@ -10,27 +10,29 @@ from synflow_bench.leaderboard import Leaderboard, build_leaderboard, render
 EVIL = "<script>alert(1)</script>|$x_1^2$ & \\foo{%}#~*`[a](b)"
 
 
-def test_markdown_has_the_best_in_bold_and_ties_marked(text_of: Any) -> None:
+def test_markdown_has_the_best_in_bold_and_the_undecided_marked(text_of: Any) -> None:
     rows: dict[str, str] = {}
     for line in text_of("markdown").splitlines():
         if line.startswith("|"):
             rows.setdefault(line.split("|")[1].strip(), line)
-    assert "**89.0 ±2.6**" in rows["synflow"]
-    assert "≈" not in rows["synflow"]
-    assert "88.0 ±5.0 ≈" in rows["random"]
-    assert {"≈", "**"}.isdisjoint(rows["snip"])
+    assert "**89.0 (88.0–90.1)**" in rows["synflow"]
+    assert "?" not in rows["synflow"]
+    assert "88.0 (86.0–90.0) ?" in rows["random"]
+    assert {"≈", "**", "?"}.isdisjoint(rows["snip"])
 
 
 def test_markdown_columns_are_the_compressions(text_of: Any) -> None:
     header = next(line for line in text_of("markdown").splitlines() if line.startswith("| pruner"))
     assert [cell.strip() for cell in header.strip("|").split("|")] == [
         "pruner", "1", "2", "5", "10", "20", "50", "rank", "AUC", "AUC to best",
-        "critical compression",
+        "AUC seeds needed", "critical compression",
     ]  # fmt: skip
 
 
 def test_markdown_rows_all_have_as_many_cells_as_their_header(make_board: Any, make_record: Any) -> None:
-    text = render(Leaderboard((make_board(more=[make_record(label=EVIL, pruner="evil")]),)), "markdown")
+    text = render(
+        Leaderboard((make_board(more=[make_record("evil", parameters={"note": EVIL})]),)), "markdown"
+    )
     tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
     assert len(tables) == 2
     for table in tables:
@@ -49,8 +51,8 @@ def test_missing_seeds_and_failures_show_in_the_accuracy_table(make_board: Any, 
 
 
 def test_a_notebook_shows_the_accuracies_and_names_stay_text(make_record: Any, example: list[Any]) -> None:
-    leaderboard = build_leaderboard([*example, make_record(label=EVIL, pruner="evil")])
+    leaderboard = build_leaderboard([*example, make_record("evil", parameters={"note": EVIL})])
     html = leaderboard._repr_html_()
-    assert "89.0 ±2.6 *" in html
+    assert "89.0 (88.0–90.1) *" in html
     assert "<script>" not in html
     assert "&lt;script&gt;" in html

@@ -12,7 +12,7 @@ import torch
 from synflow_bench.host import Host
 from synflow_bench.protocols import WorkerContext, protocol
 from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Setting
-from synflow_bench.training import Trained, Training
+from synflow_bench.training import SnapshotKeeper, Trained, Training
 
 MakeCell = Callable[..., Cell]
 
@@ -61,11 +61,11 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     original = protocol.train_batch
 
-    def spy(trainings: Sequence[Training]) -> list[Trained]:
+    def spy(trainings: Sequence[Training], keeper: SnapshotKeeper | None = None) -> list[Trained]:
         (training,) = trainings
         state = _copied(training.model, "weights", "buffers")
         calls.append({**vars(training), **state, "order": training.streams.data.get_state()})
-        trained = original(trainings)
+        trained = original(trainings, keeper)
         state = _copied(training.model, "final_weights", "final_buffers")
         calls[-1] |= {"trained": trained[0], **state}
         return trained

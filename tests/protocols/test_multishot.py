@@ -52,6 +52,25 @@ def test_every_level_has_its_exact_density_and_keeps_only_what_the_one_before_ke
     assert record.masks == masks[-1].sha256
 
 
+@pytest.mark.parametrize("rewind", ["init", 5, "lr"])
+def test_training_begins_with_its_own_biases_at_every_level_though_scores_have_none(
+    context: WorkerContext, make_cell: MakeCell, seen: Seen, rewind: str | int
+) -> None:
+    protocol = Multishot(levels=2, rewind=rewind)
+    ok(run_cell(make_cell("synflow[rounds=2]", 9.0, protocol=protocol, pruning={"biases": "zero"}), context))
+    assert len(seen) == 3
+    names = [name for name in seen[0]["weights"] if name.endswith("bias")]
+    assert names
+    for before, after in pairwise(seen):
+        for name in names:
+            start = after["weights"][name]
+            assert start.any()
+            if rewind == "init":
+                assert torch.equal(start, before["weights"][name])
+            elif rewind == "lr":
+                assert torch.equal(start, before["final_weights"][name])
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(levels=st.integers(1, 5), compression=st.floats(1.5, 400), rounds=st.integers(1, 4))
 def test_levels_within_rounds_keep_the_exact_density(

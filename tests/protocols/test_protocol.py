@@ -78,6 +78,17 @@ def test_a_missing_dataset_skips_the_cell_and_says_what_fetches_it(
     assert record.error.message.endswith(f"synflow-bench data download cifar10 --data {tmp_path}")
 
 
+def test_a_method_that_is_not_defined_skips_the_cell_and_gives_the_reason(
+    context: WorkerContext, make_cell: MakeCell
+) -> None:
+    record = run_cell(make_cell("smart-ratio"), context)
+    assert record.status == "skipped"
+    assert record.error is not None
+    assert record.error.not_defined
+    assert record.error.message.startswith("not defined here: smart-ratio needs convolutions")
+    assert record.error.traceback is None
+
+
 def test_what_a_dataset_loads_wrongly_names_it_as_the_user_did(
     make_cell: MakeCell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,11 +158,11 @@ def test_where_training_a_batch_fails_each_cell_is_run_by_itself(
 ) -> None:
     original, sizes = protocol.train_batch, []
 
-    def fragile(trainings: list[object]) -> object:
+    def fragile(trainings: list[object], keeper: object) -> object:
         sizes.append(len(trainings))
         if len(trainings) > 1:
             raise MemoryError("too many")
-        return original(trainings)
+        return original(trainings, keeper)
 
     monkeypatch.setattr(protocol, "train_batch", fragile)
     cells = [make_cell(seed=seed) for seed in range(3)]

@@ -11,7 +11,14 @@ import torch
 from torch import nn
 
 from synflow_bench.errors import UsageError
-from synflow_bench.protocols import Network, WorkerContext, network_of, run_cell, singleshot
+from synflow_bench.protocols import (
+    Network,
+    WorkerContext,
+    network_of,
+    run_cell,
+    scoring_data,
+    singleshot,
+)
 from synflow_bench.pruning import Masks, prunable_parameters
 from synflow_bench.records import Record
 from synflow_bench.suites import (
@@ -51,8 +58,8 @@ def test_a_record_has_the_exact_density_and_says_what_was_measured(
     assert record.provenance.threads == 1
     assert set(record.provenance.plugins) == {"dataset", "model", "pruner"}
     # Every weight of a fully connected network is used once for an example.
-    kept = sum(layer.kept for layer in record.layers)
-    assert record.metrics.theoretical_speedup == pytest.approx(size / kept)
+    on_paths = sum(layer.effective_kept or 0 for layer in record.layers)
+    assert record.metrics.theoretical_speedup == pytest.approx(size / on_paths)
 
 
 def test_equal_cells_give_bitwise_equal_records(context: WorkerContext, make_cell: MakeCell) -> None:
@@ -126,6 +133,33 @@ def test_ablations_of_the_data_change_what_a_data_pruner_keeps(
 ) -> None:
     plain, changed = (ok(run_cell(make_cell("snip", ablation=kind), context)) for kind in ("none", ablation))
     assert plain.masks != changed.masks
+
+
+def test_random_examples_are_drawn_without_regard_to_their_classes(
+    context: WorkerContext, make_cell: MakeCell
+) -> None:
+    counts = []
+    for kind, seed in (("balanced", 0), ("random", 0), ("random", 1)):
+        cell = make_cell("snip", seed=seed, pruning={"examples": kind})
+        inputs, labels = scoring_data(cell, context)
+        assert len(inputs) == len(labels) == 100
+        counts.append(torch.bincount(labels, minlength=10).tolist())
+    assert counts[0] == [10] * 10
+    assert counts[0] != counts[1] != counts[2]
+
+
+def test_scores_without_biases_leave_those_of_the_training(
+    context: WorkerContext, make_cell: MakeCell, seen: list[dict[str, Any]]
+) -> None:
+    kept, zero = (
+        ok(run_cell(make_cell("synflow[rounds=3]", 50.0, pruning={"biases": biases}), context))
+        for biases in ("keep", "zero")
+    )
+    assert kept.masks != zero.masks
+    first, second = (call["weights"] for call in seen)
+    biases = [name for name in first if name.endswith("bias")]
+    assert biases
+    assert all(first[name].any() and torch.equal(first[name], second[name]) for name in biases)
 
 
 def test_the_dense_network_keeps_everything(context: WorkerContext, make_cell: MakeCell) -> None:
@@ -322,11 +356,11 @@ def test_a_network_that_has_none_is_one_line(context: WorkerContext, make_cell: 
 
 
 def test_a_model_without_options_says_so(context: WorkerContext, make_cell: MakeCell) -> None:
-    model = ModelSpec(name="lottery/vgg11", options={"residual": True})
+    model = ModelSpec(name="tinyimagenet/vgg11", options={"residual": True})
     record = run_cell(make_cell("synflow", 10.0, model=model), context)
     assert record.error is not None
     assert record.error.kind == UsageError.__name__
-    assert record.error.message == "unknown option of model 'lottery/vgg11': 'residual'; it takes none"
+    assert record.error.message == "unknown option of model 'tinyimagenet/vgg11': 'residual'; it takes none"
 
 
 def test_suites_and_assignments_set_every_option_of_what_is_pruned(tmp_path: Path) -> None:

@@ -684,3 +684,8 @@ def test_recurrent_networks(kind: type[nn.RNNBase]) -> None:
         masks = sfb.prune(net, pruner, compression=3, data=data, input_shape=(5, 4))
         assert list(masks) == ["0.weight_ih_l0", "0.weight_hh_l0", "2.weight"]
         assert masks.kept == round(masks.size / 3)
+
+
+def test_a_method_that_is_not_defined_is_one_line(net: nn.Module) -> None:
+    with pytest.raises(sfb.NotDefinedError, match="not defined here: smart-ratio needs convolutions"):
+        sfb.prune(net, "smart-ratio", compression=2, input_shape=(4,))

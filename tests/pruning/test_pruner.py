@@ -87,6 +87,22 @@ def test_resolution_sets_parameters_and_writes_all_of_them_down() -> None:
     assert spec.label == "tuned[power=3.0,rounds=20,signed=true]"
 
 
+class Extended(Tuned):
+    """A pruner that was recorded before it had its last parameter."""
+
+    newer: ClassVar[frozenset[str]] = frozenset({"centered"})
+    centered: bool = False
+
+
+def test_a_newer_parameter_is_written_down_only_where_it_changes_something() -> None:
+    before = resolved("tuned")[1]
+    assert resolved("tuned", Extended)[1] == before
+    assert resolved("tuned[centered=false]", Extended)[1] == before
+    changed = resolved("tuned[centered=true]", Extended)[1]
+    assert changed.parameters == {**before.parameters, "centered": True}
+    assert changed.label == "tuned[centered=true]"
+
+
 @pytest.mark.parametrize(
     "text", ["tuned", "tuned[rounds=10]", "tuned[norm=l2,power=2]", "tuned[signed=false]"]
 )

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ import pytest
 
 from synflow_bench.cli.options import default_results_root
 from synflow_bench.errors import RecordError
-from synflow_bench.records import Store, read_record
+from synflow_bench.files import replacement
+from synflow_bench.records import Store, compare_records, read_record
 
 
 @pytest.fixture
@@ -76,7 +80,8 @@ def test_an_unreadable_record_is_kept_when_it_is_replaced(store: Store, make_rec
 
 def test_a_record_that_is_set_aside_is_gone_from_its_place_alone(store: Store, make_record: Any) -> None:
     path = store.put(make_record())
-    text = path.read_text()
+    text = path.read_text()[:-2]
+    path.write_text(text)
     assert store.set_aside(path).read_text() == text
     assert list(store) == []
 
@@ -197,3 +202,208 @@ def test_results_are_where_the_environment_says_or_here(monkeypatch: pytest.Monk
         else:
             monkeypatch.setenv("SYNFLOW_BENCH_RESULTS", unset)
         assert default_results_root() == Path("results")
+
+
+def test_a_failed_record_never_replaces_a_good_one(store: Store, make_record: Any) -> None:
+    good = make_record(top1=0.5)
+    store.put(good)
+    for status in ("failed", "skipped"):
+        beside = store.put(make_record(status=status))
+        assert beside.is_relative_to(store.root / "replaced")
+        assert json.loads(beside.read_text())["status"] == status
+    assert list(store) == [good]
+    store.put(make_record(top1=0.6))
+    assert [record.metrics.test_top1 for record in store if record.metrics] == [0.6]
+
+
+@pytest.mark.parametrize("before", ["failed", "skipped"])
+def test_a_failed_record_makes_way_for_any_other(store: Store, make_record: Any, before: str) -> None:
+    for status in (before, "failed", "ok"):
+        store.put(make_record(status=status))
+        assert [record.status for record in store] == [status]
+
+
+def test_a_failed_record_replaces_a_damaged_one(store: Store, make_record: Any) -> None:
+    path = store.put(make_record())
+    path.write_text("{}")
+    assert store.put(make_record(status="failed")) == path
+    assert [kept.read_text() for kept in replaced(store)] == ["{}"]
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from synflow_bench.records import Record, Store
+good, bad = (Record.model_validate_json(Path(name).read_text()) for name in sys.argv[2:])
+store = Store(Path(sys.argv[1]))
+for _ in range(30):
+    store.put(bad)
+    store.put(good)
+    store.put(bad)
+    assert [record.status for record in store] == ["ok"]
+"""
+
+
+def test_processes_that_write_at_the_same_time_keep_the_good_record(
+    store: Store, make_record: Any, tmp_path: Path
+) -> None:
+    names = []
+    for status in ("ok", "failed"):
+        names.append(str(tmp_path / status))
+        Path(names[-1]).write_text(make_record(status=status).to_json())
+    code = WRITER.replace("    store.put(bad)\n", "", 1)  # the first of all is a good one
+    command = [sys.executable, "-c", code, str(store.root), *names]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+    assert [record.status for record in store] == ["ok"]
+    assert [name for name in files(store.root) if name.endswith(".tmp")] == []
+
+
+def test_a_valid_record_is_not_set_aside(store: Store, make_record: Any) -> None:
+    """Another run may have written it since this one found a damaged record in its place."""
+    path = store.put(make_record())
+    store.set_aside(path)
+    assert list(store) == [make_record()]
+    path.unlink()
+    store.set_aside(path)
+    assert not replaced(store)
+
+
+def test_a_record_that_cannot_be_set_aside_is_one_line(
+    store: Store, make_record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = store.put(make_record())
+    path.write_text("{}")
+
+    def refuse(*_: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(RecordError, match=r"cannot move .*Read-only file system") as caught:
+        store.set_aside(path)
+    assert str(path) in str(caught.value)
+
+
+def test_temporary_files_of_killed_processes_are_deleted_before_a_run(store: Store, make_record: Any) -> None:
+    record = make_record()
+    path = store.put(record)
+    store.put(record)
+    stale = [place.with_name(f".{record.key}-1-0.tmp") for place in (path, *replaced(store))]
+    for each in stale:
+        each.write_text("half")
+    with replacement(path) as written:
+        store.check_writable([record.cell])
+        assert written.exists(), "another process is writing it"
+    assert [each.exists() for each in stale] == [False, False]
+    assert files(store.records) == [str(path.relative_to(store.records))]
+
+
+def full(_: int) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_found_before_a_run(
+    store: Store, make_record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RecordError, match="No space left on device"):
+        store.check_writable([make_record().cell])
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_a_run(
+    store: Store, make_record: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = store.put(make_record()).parent
+    monkeypatch.setattr(os, "access", lambda path, _: path != folder)
+    store.check_writable([make_record("grasp").cell])
+    with pytest.raises(RecordError, match="make the folder writable") as caught:
+        store.check_writable([make_record().cell])
+    assert repr(str(folder)) in str(caught.value)
+
+
+def test_a_file_in_the_way_of_a_folder_is_found_before_a_run(store: Store, make_record: Any) -> None:
+    store.put(make_record())
+    (store.records / "digits" / "fc" / "grasp").write_text("")
+    with pytest.raises(RecordError, match="it is no folder"):
+        store.check_writable([make_record("grasp").cell])
+
+
+def test_records_that_are_missing_or_damaged_are_named(store: Store, make_record: Any) -> None:
+    cells = [make_record(seed=seed).cell for seed in range(3)]
+    paths = [store.put(make_record(seed=seed)) for seed in range(3)]
+    assert store.verify(cells) == []
+    paths[0].unlink()
+    paths[1].write_text(paths[1].read_text().replace("0.8", "0.9"))
+    missing, damaged = store.verify(cells)
+    assert str(paths[0]) in missing
+    assert "is missing" in missing
+    assert str(paths[1]) in damaged
+    shutil.rmtree(store.root)
+    assert len(store.verify(cells)) == 3
+
+
+@pytest.fixture
+def closed(store: Store, make_record: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a record that this user may not read; another pruner's record is beside it."""
+    folder = store.put(make_record("grasp")).parent
+    store.put(make_record("snip"))
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:
+        if Path(path) == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    return folder
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_other_records_are_there(
+    store: Store, closed: Path
+) -> None:
+    for read in (store.paths, store.results, lambda lines: list(store.read_all(lines))):
+        lines: list[str] = []
+        assert len(read(lines)) == 1
+        assert [repr(str(closed)) in line for line in lines] == [True]
+    for strict in (store.paths, store.results, lambda: list(store)):
+        with pytest.raises(RecordError, match="cannot read folder"):
+            strict()
+
+
+@pytest.mark.parametrize("words", [("list",), ("list", "--json"), ("export",), ("verify",), ("board",)])
+def test_commands_name_a_folder_that_cannot_be_read_and_exit_with_1(
+    store: Store, closed: Path, invoke: Any, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    command = {"board": ["leaderboard"], "export": ["results", "export", str(tmp_path / "a.tar.gz")]}
+    outcome = invoke(*command.get(words[0], ["results", *words]), "--results", str(store.root))
+    assert outcome.code == 1
+    assert str(closed) in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("words", [("list",), ("list", "--json"), ("export",), ("board",)])
+def test_one_damaged_record_does_not_stop_a_command(
+    store: Store, make_record: Any, invoke: Any, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    for seed in range(3):
+        path = store.put(make_record(seed=seed))
+    path.write_text("{}")
+    archive = tmp_path / "a.tar.gz"
+    command = {"board": ["leaderboard"], "export": ["results", "export", str(archive)]}
+    outcome = invoke(*command.get(words[0], ["results", *words]), "--results", str(store.root))
+    assert outcome.code == 1
+    assert str(path) in outcome.err
+    if words[0] == "export":
+        assert len(compare_records([archive]).new) == 2
+    else:
+        assert "snip" in outcome.out
+
+
+def test_a_pipe_in_place_of_a_record_does_not_stop_the_reader(store: Store, make_record: Any) -> None:
+    path = store.put(make_record())
+    path.unlink()
+    os.mkfifo(path)
+    lines: list[str] = []
+    assert store.results(lines) == []
+    assert "is no file" in lines[0]

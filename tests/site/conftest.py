@@ -13,7 +13,8 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from synflow_bench.leaderboard import build_leaderboard, published_tables
+from synflow_bench.host import Description
+from synflow_bench.leaderboard import Leaderboard, build_leaderboard, published_tables
 from synflow_bench.records import Failure, Record, Result
 from synflow_bench.site import write_site
 from synflow_bench.suites import ModelSpec, Recipe, Setting
@@ -21,6 +22,16 @@ from synflow_bench.suites import ModelSpec, Recipe, Setting
 EVIL = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
 COMPRESSIONS = (2.0, 5.0, 10.0, 20.0, 50.0)
 LAYERS = tuple(f"linear{number}.weight" for number in range(1, 7))
+METHODS = {
+    "snip": Description(
+        line="Keeps what matters",
+        text=("By `rounds` rounds of it.", EVIL),
+        paper='Lee, "SNIP", 2019, arXiv 1810.02340.',
+        parameters={"rounds": "1"},
+        meanings={"rounds": "The number of rounds."},
+    ),
+    "not-on-any-board": Description(line="Nothing"),
+}
 HEIGHTS = {"synflow": 0.9, "snip": 0.8, "random": 0.6, "snip[rounds=2]": 0.7}
 """BoardRow -> its accuracy at compression 1, before a little noise."""
 
@@ -40,12 +51,12 @@ def records(make_record: Callable[..., Record]) -> list[Record]:
         made.append(make_record("dense", top1=0.95 + seed / 100, **where))
         for (row, height), value in product(HEIGHTS.items(), COMPRESSIONS):
             top1 = height - value / 200 + seed * (1 + len(row)) / 1000
-            label = EVIL if row.startswith("snip[") else None
+            parameters = {"note": EVIL} if row.startswith("snip[") else None
             numbers = {
                 "effective_compression": value * 1.5 if row == "snip" else value,
                 "collapsed_layers": LAYERS if row == "random" and value == 50 else (),
             }
-            made.append(make_record(row, value, top1=top1, label=label, **numbers, **where))
+            made.append(make_record(row, value, top1=top1, parameters=parameters, **numbers, **where))
         made.append(make_record("snip", 10, top1=0.7, ablation="shuffle", **where))
     made += [make_record("snip", 5, setting=setting("small"), top1=0.5)]
     failed = make_record("grasp", 5, setting=setting("small"), status="failed", message=EVIL)
@@ -58,8 +69,21 @@ def site(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The folder of the site of `records`."""
     output = tmp_path_factory.mktemp("pages") / "site"
     results = [Result.of(record) for record in records]
-    write_site(output, build_leaderboard(results, published=published_tables()), results, records)
+    leaderboard = build_leaderboard(results, published=published_tables())
+    write_site(output, leaderboard, results, records, methods=METHODS)
     return output
+
+
+@pytest.fixture(scope="session")
+def six_settings(make_record: Callable[..., Record]) -> Leaderboard:
+    """Six settings with ranks: one row is always last, and two take turns to be first."""
+    made = []
+    for number, seed in product(range(6), range(3)):
+        setting = Setting(dataset=f"digits-{number}", model=ModelSpec(name="fc"), recipe=Recipe(epochs=3))
+        heights = {"synflow": 0.8 + number % 2 / 100, "snip": 0.805, "random": 0.2 + number / 20}
+        for (row, height), value in product(heights.items(), COMPRESSIONS):
+            made.append(make_record(row, value, seed=seed, top1=height + seed / 1000, setting=setting))
+    return build_leaderboard([Result.of(record) for record in made])
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +93,7 @@ def page_of(site: Path, records: list[Record]) -> Callable[..., str]:
     paths = {
         "index": "index.html",
         "definitions": "definitions.html",
+        "methods": "methods.html",
         "board": f"boards/{board}.html",
         "row": f"rows/{board}-1.html",
         "record": f"records/{records[1].key}.html",

@@ -10,13 +10,13 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 
 from synflow_bench.charts import chart_bytes
-from synflow_bench.leaderboard import build_leaderboard, render
+from synflow_bench.leaderboard import Leaderboard, build_leaderboard, render
 from synflow_bench.records import Record
 from synflow_bench.site import accuracy_figure
 
 pytestmark = pytest.mark.slow
 
-KINDS = ("index", "definitions", "board", "row", "record", "failed")
+KINDS = ("index", "definitions", "methods", "board", "row", "record", "failed")
 TABLE = "main section:nth-of-type(2) table.accuracies"
 DETAILS = "h2:not([id]) + .filter + .scroll"
 LINES = "figure.chart[data-drawn] .mark-line path[aria-roledescription='line mark']"
@@ -56,7 +56,7 @@ def test_the_rank_stands_beside_the_pruner(browser: Any, page_of: Callable[[str]
     assert headers[:4] == ["pruner", "rank", "1", "2"]
     assert headers[-3:] == ["AUC", "AUC to best", "critical compression"]
     first = browser.texts(".accuracies tbody tr:nth-child(2) > *")
-    assert first[:2] == ["synflow", "1"]
+    assert first[:2] == ["synflow", "1 (1–1)"]
 
 
 def test_a_column_sorts_by_number_up_and_down_with_blanks_last(
@@ -149,6 +149,71 @@ def test_a_point_says_what_it_is_and_its_row_stands_out(browser: Any, page_of: C
         "return [...document.querySelectorAll(arguments[0])].map(each => each.getAttribute('opacity') ?? '1')"
     )
     browser.until(lambda: sorted(browser.run(opacity, LINES)) == ["0.2", "0.2", "0.2", "1"])
+
+
+OPACITY = (
+    "return [...document.querySelectorAll(arguments[0])].map(each => each.getAttribute('opacity') ?? '1')"
+)
+FIRST_PICKED = ["0.2", "0.2", "0.2", "1"]
+
+
+def picked(browser: Any) -> set[str]:
+    return set(browser.run("return [...document.querySelectorAll('tr.picked')].map(row => row.dataset.row)"))
+
+
+def test_a_click_on_a_row_highlights_its_curve_and_stays_in_the_address(
+    browser: Any, page_of: Callable[[str], str]
+) -> None:
+    browser.open(page_of("board"))
+    click = "document.querySelector('.accuracies tr[data-row=snip] td').click()"
+    browser.run(click)
+    browser.until(lambda: sorted(browser.run(OPACITY, LINES)) == FIRST_PICKED)
+    assert picked(browser) == {"snip"}
+    assert browser.texts(".legend .picked") == ["snip"]
+    url = browser.driver.current_url
+    assert url.endswith("#row=snip")
+    browser.open(url)
+    browser.until(lambda: sorted(browser.run(OPACITY, LINES)) == FIRST_PICKED)
+    browser.run(click)
+    browser.until(lambda: set(browser.run(OPACITY, LINES)) == {"1"})
+    assert "#" not in browser.driver.current_url
+
+
+def test_a_click_on_a_curve_highlights_its_row(browser: Any, page_of: Callable[[str], str]) -> None:
+    browser.open(page_of("board"))
+    browser.run("document.querySelector('figure.chart').scrollIntoView()")
+    symbols = browser.all("figure .mark-symbol path[aria-roledescription=point]")
+    ActionChains(browser.driver).move_to_element(symbols[0]).click().perform()
+    browser.until(lambda: picked(browser) == {"synflow"})
+
+
+def test_a_box_highlights_its_row_when_it_is_ticked_and_a_name_with_markup_survives_the_address(
+    browser: Any, page_of: Callable[[str], str]
+) -> None:
+    browser.open(page_of("board"))
+    browser.all(".legend button")[1].click()
+    browser.run(
+        "[...document.querySelectorAll('.legend input')].find(each => each.value.includes('img')).click()"
+    )
+    (label,) = picked(browser)
+    assert label == "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
+    browser.open(browser.driver.current_url)
+    assert picked(browser) == {label}
+
+
+def test_six_settings_have_a_diagram_profiles_and_ranks(
+    browser: Any, six_settings: Leaderboard, tmp_path: Path
+) -> None:
+    file = tmp_path / "board.html"
+    file.write_text(render(six_settings, "html"), encoding="utf-8")
+    for width in (1280, 390):
+        browser.open(file.as_uri(), width=width)
+        assert browser.logs()[0] == []
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        drawn = browser.texts("[data-chart=difference] svg text")
+        assert {"synflow", "snip", "random"} <= set(drawn)
+        assert len(browser.all("[data-chart=ranks][data-drawn]")) == 1
+        assert len(browser.all("[data-chart=profile][data-drawn]")) == 1
 
 
 def test_light_and_dark_follow_the_reader_then_the_button_and_are_remembered(

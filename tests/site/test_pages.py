@@ -59,6 +59,9 @@ def test_every_link_leads_to_a_file_of_the_site_and_a_place_on_it(
         for link in page.links:
             if link == "data:,":
                 continue
+            if link.startswith("https:"):
+                assert link == "https://arxiv.org/abs/1810.02340", "papers alone are elsewhere"
+                continue
             name, _, anchor = unquote(link).partition("#")
             target = (path.parent / name).resolve() if name else path
             assert target.is_relative_to(site), (path, link)
@@ -75,6 +78,29 @@ def test_no_name_becomes_markup(parsed: dict[Path, Page]) -> None:
     assert "img" not in set[str]().union(*(page.tags for page in parsed.values()))
     shown = [page for page in parsed.values() if "<script>alert(1)</script></script><img src=x" in page.text]
     assert len(shown) > 30
+
+
+def test_pruners_are_described_with_paper_and_parameters_on_their_page_and_together(
+    site: Path, parsed: dict[Path, Page], records: list[Record]
+) -> None:
+    methods = parsed[site / "methods.html"]
+    assert "snip" in methods.anchors
+    assert "not-on-any-board" not in methods.anchors
+    board = records[0].cell.setting.id
+    rows = [page for path, page in parsed.items() if path.parent.name == "rows" and board in path.name]
+    described = [page for page in rows if "Keeps what matters" in page.text]
+    assert len(described) == 3, "snip, its ablation, and the row of it that has parameters"
+    for page in (methods, *described):
+        assert ("The number of rounds." in page.text) == ("snip[note=" not in page.text or page is methods)
+        assert "https://arxiv.org/abs/1810.02340" in page.links
+        assert "By rounds rounds of it." in page.text
+
+
+def test_a_site_without_descriptions_has_no_page_of_methods(make_record: Callable[..., Record]) -> None:
+    record = make_record()
+    files = dict(site_files(build_leaderboard([record]), [Result.of(record)], [record]))
+    assert "methods.html" not in files
+    assert "methods.html" not in files["index.html"]
 
 
 def test_a_preliminary_board_is_called_one_and_published_tables_stand_apart(

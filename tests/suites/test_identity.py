@@ -40,6 +40,8 @@ PRUNING: dict[str, Any] = {
     "only": ["fc1"],
     "skip": ["fc2"],
     "examples_per_class": 1,
+    "examples": "random",
+    "biases": "zero",
 }
 CHANGES: list[dict[str, Any]] = [
     {"seed": 1},

@@ -161,20 +161,30 @@ def test_the_presets_are_there(presets: dict[str, Suite]) -> None:
         assert suite.name == name
         assert suite.description
         assert len(suite.seeds) >= (2 if name.endswith("-small") else 3)
-        assert bool(suite.pruners) == name.startswith("synflow-2020"), "but for the paper's, the run chooses"
+        chosen = name == "quick" or name.startswith("synflow-2020")
+        assert bool(suite.pruners) == chosen, "elsewhere the run chooses"
 
 
-def test_quick_is_digits_with_fc(presets: dict[str, Suite]) -> None:
+def test_quick_is_digits_with_fc_and_seeds_enough_for_ranks(presets: dict[str, Suite]) -> None:
     quick = presets["quick"]
     assert [(s.dataset, s.model.name) for s in quick.settings] == [("digits", "fc")]
-    assert quick.compressions == (1, 2, 5, 10, 20, 50, 100)
-    assert quick.seeds == (0, 1, 2)
+    assert [spec.name for spec in quick.pruners] == ["random", "magnitude", "snip", "grasp", "synflow"]
+    assert quick.compressions == (1, 5, 10, 20, 50, 100)
+    assert quick.seeds == tuple(range(10))
 
 
-def test_fashion_has_three_networks(presets: dict[str, Suite]) -> None:
+def test_fashion_has_three_networks_and_seeds_enough_for_intervals(presets: dict[str, Suite]) -> None:
     fashion = presets["fashion"]
     assert [s.model.name for s in fashion.settings] == ["fc", "conv", "lottery/resnet20"]
     assert {s.dataset for s in fashion.settings} == {"fashion-mnist"}
+    assert fashion.seeds == (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("name", ["quick", "fashion"])
+def test_all_pruners_of_the_project_s_own_suites_score_without_biases(
+    presets: dict[str, Suite], name: str
+) -> None:
+    assert {setting.pruning.biases for setting in presets[name].settings} == {"zero"}
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])

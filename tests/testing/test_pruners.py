@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 from faulty_pruners import FAULTY, Greedy, Slow, Sound, WithoutData
+from torch import nn
 
+from synflow_bench.errors import NotDefinedError
 from synflow_bench.host import Host
 from synflow_bench.testing import RULES, check_pruner, pruners
 
@@ -25,6 +27,23 @@ def test_a_faulty_pruner_breaks_its_rule_alone(faulty, broken, monkeypatch) -> N
     report = check_pruner(faulty)
     assert broken(report) == [FAULTY[faulty]]
     assert not report.passed
+
+
+class Choosy(Sound):
+    """Is not defined at high compression, nor with batch norm."""
+
+    def score(self, problem):
+        if problem.density < 0.01 or any(isinstance(m, nn.BatchNorm2d) for m in problem.model.modules()):
+            raise NotDefinedError("too few weights are left")
+        return super().score(problem)
+
+
+def test_a_pruner_may_say_where_it_is_not_defined() -> None:
+    report = check_pruner(Choosy)
+    assert report.passed
+    reasons = {finding.rule: finding.reason for finding in report.findings if finding.verdict == "skip"}
+    assert reasons["batch-norm"] == "not defined here: too few weights are left"
+    assert "exact-density" not in reasons
 
 
 def test_every_rule_has_a_pruner_that_breaks_it() -> None:

@@ -16,9 +16,9 @@ from synflow_bench.training import (
     Batch,
     BatchedNetwork,
     BatchedStep,
-    Checkpoint,
     Normalization,
     ResidentSplit,
+    RewindPoint,
     Streams,
     Trained,
     Training,
@@ -161,10 +161,10 @@ def test_networks_have_parameters_of_their_own_after_training() -> None:
 
 def test_a_checkpoint_can_be_taken_of_a_batched_network() -> None:
     whole = training(0, RECIPES[0])
-    checkpoint = Checkpoint(3)
+    point = RewindPoint(3)
     begun = deepcopy(whole.model.state_dict())
-    train(Training(**{**vars(whole), "checkpoint": checkpoint}))
-    checkpoint.restore(whole.model)
+    train(Training(**{**vars(whole), "rewind": point}))
+    point.restore(whole.model)
     steps = training(0, RECIPES[0])
     step = BatchedStep([steps])
     order = torch.randperm(70, generator=generator(0))

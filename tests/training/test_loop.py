@@ -13,8 +13,8 @@ from torch.nn.functional import cross_entropy
 from synflow_bench.data import Augmentation
 from synflow_bench.suites import Recipe
 from synflow_bench.training import (
-    Checkpoint,
     Precision,
+    RewindPoint,
     Streams,
     Training,
     TrainingData,
@@ -176,10 +176,10 @@ def test_going_on_from_a_checkpoint_ends_where_the_training_ended(
     normed: nn.Module, examples: TrainingData, step: int
 ) -> None:
     """Plain SGD remembers nothing, so a fresh optimizer changes nothing."""
-    checkpoint, start = Checkpoint(step), tensors(normed)
-    whole = train(Training(normed, {}, RECIPE, examples, streams(), checkpoint=checkpoint))
+    point, start = RewindPoint(step), tensors(normed)
+    whole = train(Training(normed, {}, RECIPE, examples, streams(), rewind=point))
     end = tensors(normed)
-    checkpoint.restore(normed)
+    point.restore(normed)
     if step == 0:
         assert all(torch.equal(start[name], tensor) for name, tensor in tensors(normed).items())
     rest = train(Training(normed, {}, RECIPE, examples, streams(), first_step=step))
@@ -190,22 +190,22 @@ def test_going_on_from_a_checkpoint_ends_where_the_training_ended(
 
 def test_asking_for_a_checkpoint_changes_no_training(normed: nn.Module, examples: TrainingData) -> None:
     other = deepcopy(normed)
-    with_one = train(Training(normed, {}, RECIPE, examples, streams(), checkpoint=Checkpoint(7)))
+    with_one = train(Training(normed, {}, RECIPE, examples, streams(), rewind=RewindPoint(7)))
     assert with_one == train(Training(other, {}, RECIPE, examples, streams()))
 
 
 def test_a_checkpoint_is_a_copy(normed: nn.Module, examples: TrainingData) -> None:
-    checkpoint = Checkpoint(0)
-    train(Training(normed, {}, RECIPE, examples, streams(), checkpoint=checkpoint))
-    checkpoint.restore(normed)
+    point = RewindPoint(0)
+    train(Training(normed, {}, RECIPE, examples, streams(), rewind=point))
+    point.restore(normed)
     before = tensors(normed)
     train(Training(normed, {}, RECIPE, examples, streams()))
-    checkpoint.restore(normed)
+    point.restore(normed)
     assert all(torch.equal(before[name], tensor) for name, tensor in tensors(normed).items())
 
 
 def test_a_step_that_no_training_has_passed_is_an_error(normed: nn.Module, examples: TrainingData) -> None:
-    checkpoint = Checkpoint(3 * STEPS)
-    train(Training(normed, {}, RECIPE, examples, streams(), checkpoint=checkpoint))
+    point = RewindPoint(3 * STEPS)
+    train(Training(normed, {}, RECIPE, examples, streams(), rewind=point))
     with pytest.raises(RuntimeError, match="no training has passed step 15"):
-        checkpoint.restore(normed)
+        point.restore(normed)

@@ -15,10 +15,13 @@
   // A single page contains the library.
   const load = () => (library ??= window.vegaEmbed ? Promise.resolve() : Promise.all([script("vega.js"), script("charts.js")]));
 
+  // Charts of rows bring their own specification, others the name of a shared one.
+  const SHARED = new Set(["layers", "accuracies", "losses"]);
+  const hasRows = (figure) => !SHARED.has(figure.dataset.chart);
+
   function specification(figure) {
     const payload = JSON.parse(figure.querySelector("script").textContent);
-    const own = !Array.isArray(payload);
-    const { title, ...spec } = own ? payload : { ...window.synflowBenchCharts[figure.dataset.chart], datasets: { values: payload } };
+    const { title, ...spec } = hasRows(figure) ? payload : { ...window.synflowBenchCharts[figure.dataset.chart], datasets: { values: payload } };
     return { ...spec, background: "transparent", autosize: { type: "fit-x", contains: "padding" } };
   }
 
@@ -30,16 +33,57 @@
     figure.dataset.drawn = "";
   }
 
+  // The rows that the reader has chosen, on the whole page and in its address: #row=snip&row=synflow.
+  const picked = new Set();
+  const listeners = [];
+
+  function tell() {
+    for (const each of document.querySelectorAll("[data-row]")) each.classList.toggle("picked", picked.has(each.dataset.row));
+    for (const listener of listeners) listener();
+  }
+
+  function pick(change) {
+    change();
+    const rows = new URLSearchParams([...picked].map((row) => ["row", row]));
+    history.replaceState(null, "", picked.size ? `#${rows}` : location.pathname + location.search);
+    tell();
+  }
+
+  const turn = (row) => pick(() => { if (!picked.delete(row)) picked.add(row); });
+
+  function read() {
+    picked.clear();
+    if (location.hash.startsWith("#row=")) {
+      for (const row of new URLSearchParams(location.hash.slice(1)).getAll("row")) picked.add(row);
+    }
+    tell();
+  }
+
+  for (const row of document.querySelectorAll("tr[data-row]")) {
+    row.addEventListener("click", (event) => {
+      if (!event.target.closest("a, button") && getSelection().isCollapsed) turn(row.dataset.row);
+    });
+  }
+  addEventListener("hashchange", read);
+  read();
+
   function connect(figure, view) {
     const boxes = [...figure.querySelectorAll(".legend input")];
     const show = () => view.signal("shown", boxes.filter((box) => box.checked).map((box) => box.value)).runAsync();
-    boxes.forEach((box) => box.addEventListener("change", show));
+    boxes.forEach((box) => box.addEventListener("change", () => {
+      pick(() => { if (box.checked) picked.add(box.value); else picked.delete(box.value); });
+      show();
+    }));
     if (boxes.length > 2) {
       for (const [name, checked] of [["all", true], ["none", false]]) {
         const button = document.createElement("button");
         button.type = "button";
         button.textContent = name;
-        button.addEventListener("click", () => { boxes.forEach((box) => { box.checked = checked; }); show(); });
+        button.addEventListener("click", () => {
+          boxes.forEach((box) => { box.checked = checked; });
+          pick(() => picked.clear());
+          show();
+        });
         figure.querySelector(".legend").append(button);
       }
     }
@@ -50,6 +94,11 @@
       if (radio.value !== "compression") axis(radio);
     }
     if (boxes.some((box) => !box.checked)) show();
+    if (!hasRows(figure)) return;
+    const highlight = () => view.signal("picked", [...picked]).runAsync();
+    listeners.push(highlight);
+    if (picked.size) highlight();
+    view.addEventListener("click", (_, item) => { if (item?.datum?.row) turn(item.datum.row); });
   }
 
   const seen = new IntersectionObserver((entries) => {

@@ -5,7 +5,7 @@
 
   const value = (row, column) => {
     const text = row.cells[column].textContent.trim();
-    const number = parseFloat(text);
+    const number = parseFloat(text.replace(/^[≥>]/, ""));
     return { text, number, blank: BLANK.test(text) };
   };
 

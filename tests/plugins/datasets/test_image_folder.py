@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from synflow_bench.suites import dataset_label
 from synflow_bench.training import LoadedData
 from synflow_bench_datasets import image_folder
 from synflow_bench_datasets.image_folder import ImageFolder
+from synflow_bench_datasets.images import decode, open_rgb
 
 HOST = Host.load()
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "cifar10-jpeg.tar.gz"
@@ -394,3 +396,36 @@ def test_a_part_of_cifar10_jpeg(tmp_path: Path, root: Path) -> None:
     assert (dataset.input_shape, dataset.num_classes, dataset.sizes) == ((3, 32, 32), 10, (200, 200))
     assert torch.bincount(splits.train.labels).tolist() == [20] * 10
     assert dataset.mean == pytest.approx((0.4913, 0.4821, 0.4465), abs=0.05)
+
+
+def test_an_image_that_would_fill_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A PNG of one color takes a thousandth of its pixels."""
+    monkeypatch.setattr("synflow_bench_datasets.images.MOST_PIXELS", 2**16)
+    path = save(tmp_path / "big.png", np.zeros((512, 256, 3), np.uint8))
+    assert path.stat().st_size < 2000
+    for read in (open_rgb, lambda each: decode(each.read_bytes(), str(each), (3, 8, 8))):
+        with pytest.raises(DataError, match="256x512 pixels"):
+            read(path)
+
+
+def test_an_image_beyond_the_limit_of_the_library_is_one_line(tmp_path: Path) -> None:
+    path = save(tmp_path / "big.png", np.zeros((8, 8), np.uint8))
+    content = bytearray(path.read_bytes())
+    content[16:24] = (2**20).to_bytes(4, "big") * 2  # width and height
+    content[29:33] = crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+    for read in (open_rgb, lambda each: decode(each.read_bytes(), str(each), (1, 8, 8))):
+        with pytest.raises(DataError, match=path.name):
+            read(path)
+
+
+def test_kept_images_that_were_changed_are_decoded_again(divided: Path, root: Path) -> None:
+    dataset = ImageFolder(path=str(divided)).resolve(root)
+    before = dataset.load(root).train.images.clone()  # the file itself is mapped into memory
+    (kept,) = (root / image_folder.HOME).rglob("*.safetensors")
+    content = bytearray(kept.read_bytes())
+    content[-1] ^= 1
+    kept.write_bytes(content)
+    assert torch.equal(before, dataset.load(root).train.images)

@@ -23,10 +23,12 @@ IMAGES, LABELS = FILES[:2]
 
 class SmallMnist(Mnist):
     sizes = (TRAIN, TEST)
+    checksums = ()
 
 
 class SmallFashionMnist(FashionMnist):
     sizes = (TRAIN, TEST)
+    checksums = ()
     elsewhere: ClassVar[Path | None] = None
 
 
@@ -163,6 +165,33 @@ def test_the_error_for_a_damaged_gzip_file_names_it(content: bytes, tmp_path: Pa
         DataError, match=r"train-images-idx3-ubyte.gz is not (a complete gzip file|an idx file)"
     ):
         SmallMnist().load(tmp_path)
+
+
+def test_a_gzip_file_that_unpacks_to_gigabytes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synflow_bench_datasets.mnist.LARGEST", 2**22)
+    path = write(tmp_path, gzipped=True) / f"{IMAGES}.gz"
+    path.write_bytes(gzip.compress(bytes(2**24)))
+    with pytest.raises(DataError, match="holds more than 4194304 bytes"):
+        SmallMnist().load(tmp_path)
+
+
+@pytest.mark.parametrize("gzipped", [False, True])
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_with_another_sha256_is_not_the_published_one(
+    file: str, gzipped: bool, tmp_path: Path
+) -> None:
+    class Checked(SmallMnist):
+        checksums = tuple(hashlib.sha256(idx(arrays()[name])).hexdigest() for name in FILES)
+
+    folder = write(tmp_path, gzipped=gzipped)
+    check(Checked(), tmp_path)
+    content = idx(np.zeros_like(arrays()[file]))
+    path = folder / (f"{file}.gz" if gzipped else file)
+    path.write_bytes(gzip.compress(content) if gzipped else content)
+    with pytest.raises(DataError, match=f"{path} is not the published file: its sha256 differs; "):
+        Checked().load(tmp_path)
 
 
 def test_a_flipped_bit_in_a_gzip_file_is_detected(tmp_path: Path) -> None:

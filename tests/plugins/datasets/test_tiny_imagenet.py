@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from synflow_bench import Split
 from synflow_bench.errors import DataError, DataMissingError
@@ -117,6 +118,28 @@ def test_the_error_for_an_incomplete_decoded_file_names_it(published: Path, tmp_
     with pytest.raises(
         DataError, match=r"images-1.safetensors is not a complete file of decoded images; delete it"
     ):
+        Small().load(tmp_path)
+
+
+def test_decoded_images_that_were_changed_are_refused(published: Path, tmp_path: Path) -> None:
+    home = tmp_path / "tiny-imagenet"
+    shutil.copytree(published, home / published.name)
+    Small().load(tmp_path)
+    file = home / "images-1.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match="was changed after it was written: its sha256 differs; delete it"):
+        Small().load(tmp_path)
+
+
+def test_decoded_images_without_a_checksum_are_refused(published: Path, tmp_path: Path) -> None:
+    home = tmp_path / "tiny-imagenet"
+    shutil.copytree(published, home / published.name)
+    Small().load(tmp_path)
+    file = home / "images-1.safetensors"
+    save_file(load_file(file), file)
+    with pytest.raises(DataError, match="is from an older version, without a checksum; delete it"):
         Small().load(tmp_path)
 
 
@@ -299,7 +322,7 @@ def test_a_read_only_folder_can_be_read(
         raise OSError(28, "No space left on device")
 
     shutil.copytree(published, tmp_path / "tiny-imagenet" / published.name)
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
     check_all(tmp_path, published)
     assert [path.name for path in (tmp_path / "tiny-imagenet").iterdir()] == [published.name]
 

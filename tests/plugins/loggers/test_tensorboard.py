@@ -64,6 +64,6 @@ def test_missing_values_are_left_out(log: Any, make_record: Any, tmp_path: Path)
 def test_characters_that_are_unsafe_in_file_names_are_replaced(
     log: Any, make_record: Any, tmp_path: Path
 ) -> None:
-    log(f"tensorboard={tmp_path}", make_record(label='snip[note="../\\u002c"] (shuffle)'))
+    log(f"tensorboard={tmp_path}", make_record("snip", parameters={"note": "../,"}, ablation="shuffle"))
     run, _ = read(tmp_path)
     assert run.parts[2] == "snip[note=_.._u002c_]_(shuffle)"

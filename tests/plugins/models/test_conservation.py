@@ -17,7 +17,7 @@ from synflow_bench.suites import PruningOptions
 from synflow_bench_models.imagenet import imagenet_vgg19
 from synflow_bench_models.resnet import BasicBlock, lottery_resnet20, tinyimagenet_resnet18
 from synflow_bench_models.vgg import lottery_vgg16_bn, tinyimagenet_vgg11_bn
-from synflow_bench_pruners.synflow import SynFlow, positive, total_flow
+from synflow_bench_pruners.synflow import SynFlow, total_flow
 
 RELATIVE = 1e-9
 Shape = tuple[int, int, int]
@@ -35,7 +35,7 @@ def scored(
         options=PruningOptions(prune_residual=residual),
     )
     scores = dict(SynFlow().score(problem))
-    return problem, scores, float(total_flow(problem.transformed(positive)).detach())
+    return problem, scores, float(total_flow(problem.transformed(SynFlow().values)).detach())
 
 
 def into(scores: Tensor) -> Tensor:

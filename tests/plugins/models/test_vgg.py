@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import sqrt
 
 import pytest
@@ -86,6 +87,19 @@ def test_lottery_weights_are_kaiming_normal_over_the_fan_in(factory: Factory) ->
         assert abs(weight.mean().item()) < 5 * sqrt(2 / fan_in / n)
 
 
+def test_lottery_weights_are_xavier_normal_on_request() -> None:
+    torch.manual_seed(0)
+    for weight in weights(lottery_vgg16(COLOR, 100, initialization="xavier")).values():
+        n, taps = weight.numel(), weight[0, 0].numel()
+        fans = taps * (weight.shape[0] + weight.shape[1])
+        assert weight.std().item() == pytest.approx(sqrt(2 / fans), rel=5 / sqrt(2 * n))
+
+
+def test_another_initialization_is_refused() -> None:
+    with pytest.raises(ModelError, match="'orthogonal'; choose 'kaiming' or 'xavier'"):
+        lottery_vgg11(COLOR, 10, initialization="orthogonal")
+
+
 def test_tinyimagenet_convolutions_are_kaiming_normal_over_the_fan_out() -> None:
     torch.manual_seed(0)
     for module in tinyimagenet_vgg11_bn(TINY, 200).modules():
@@ -102,7 +116,10 @@ def test_tinyimagenet_linear_layers_are_normal_with_deviation_a_hundredth() -> N
             assert module.weight.std().item() == pytest.approx(0.01, rel=5 / sqrt(2 * n))
 
 
-@pytest.mark.parametrize("factory", [lottery_vgg11, lottery_vgg11_bn, tinyimagenet_vgg11_bn])
+@pytest.mark.parametrize(
+    "factory",
+    [lottery_vgg11, lottery_vgg11_bn, tinyimagenet_vgg11_bn, partial(lottery_vgg11, initialization="xavier")],
+)
 def test_biases_are_zero_and_batch_norms_neutral(factory: Factory) -> None:
     for module in factory(COLOR, 10).modules():
         if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d) and module.bias is not None:

@@ -7,9 +7,10 @@ from importlib import import_module
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from synflow_bench.pruning import Problem, Pruner
+from synflow_bench_pruners.npb import Npb
 from synflow_bench_pruners.plugin import synflow_bench_pruners
 
 
@@ -44,3 +45,22 @@ def pose() -> Callable[..., Problem]:
         )
 
     return pose
+
+
+@pytest.fixture(scope="session")
+def balance_of() -> Callable[[Npb, Tensor, Tensor], float]:
+    """The objective of `npb` for the mask (outputs, inputs, kernel) of a layer and its numbers of paths."""
+
+    def balance_of(pruner: Npb, mask: Tensor, paths: Tensor) -> float:
+        numbers = mask.sum(-1)
+        outputs, inputs = numbers.shape
+        kept, size = int(numbers.sum()), mask[:, 0].numel()
+        reached = int((numbers.sum(0) > 0).sum()) + int((numbers.sum(1) > 0).sum())
+        most = float(paths.repeat_interleave(size).sort(descending=True).values[:kept].sum())
+        return (
+            pruner.alpha * reached / (inputs + outputs)
+            + (1 - pruner.alpha) * float((numbers * paths).sum()) / most
+            + pruner.beta * (kept - int((numbers == 0).sum())) / kept
+        )
+
+    return balance_of

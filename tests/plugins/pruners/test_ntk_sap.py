@@ -77,9 +77,6 @@ def test_weights_are_permuted_inputs_and_perturbations_are_normal(pose: Pose) ->
     problem = pose(model, (200,))
     first, second = (Draw.of(problem, 100, 0.01) for _ in range(2))
     for name, dense in model.named_parameters():
-        if name.endswith("bias"):
-            assert not first.weights[name].any()
-            continue
         assert torch.equal(first.weights[name].reshape(-1).sort()[0], dense.detach().reshape(-1).sort()[0])
     weight = "0.weight"
     assert not torch.equal(first.weights[weight], second.weights[weight])
@@ -90,9 +87,11 @@ def test_weights_are_permuted_inputs_and_perturbations_are_normal(pose: Pose) ->
         assert float(drawn.std()) == pytest.approx(1, abs=4 / (2 * drawn.numel()) ** 0.5)
 
 
-def test_prunable_biases_are_permuted_too(pose: Pose) -> None:
+@pytest.mark.parametrize("prune_bias", [False, True])
+def test_biases_are_permuted_too(pose: Pose, prune_bias: bool) -> None:
     model = nn.Linear(20, 10)
-    drawn = Draw.of(pose(model, (20,), options=PruningOptions(prune_bias=True)), 2, 0.01).weights["bias"]
+    options = PruningOptions(prune_bias=prune_bias)
+    drawn = Draw.of(pose(model, (20,), options=options), 2, 0.01).weights["bias"]
     assert torch.equal(drawn.sort()[0], model.bias.detach().sort()[0])
 
 
@@ -103,11 +102,12 @@ def test_five_draws_for_ten_classes_and_one_for_more(pose: Pose) -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28)], ids=str)
-def test_no_layer_of_a_network_with_biases_empties(pose: Pose, shape: tuple[int, int, int]) -> None:
+def test_no_layer_empties_without_biases(pose: Pose, shape: tuple[int, int, int]) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = fc(shape, 10)
-    problem = pose(model, shape, num_classes=10, options=PruningOptions(examples_per_class=10))
+    options = PruningOptions(examples_per_class=10, biases="zero")
+    problem = pose(model, shape, num_classes=10, options=options)
     assert min(run_pruner(NtkSap(), problem, 0.02).masks.layer_kept.values()) > 0
 
 

@@ -97,6 +97,16 @@ def test_every_kept_weight_lies_on_a_path_from_input_to_output(
     assert on_no_path(problem, masks) == 0
 
 
+def test_walks_take_no_kernel_position_that_meets_only_padding(pose: Pose) -> None:
+    def at_one_pixel() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Flatten())
+
+    problem = pose(seeded(at_one_pixel), (1, 1, 1))
+    masks = run_pruner(Phew(), problem, 10 / problem.masks.size).masks
+    assert masks.kept == 10
+    assert sum(int(mask[..., 1, 1].count_nonzero()) for mask in masks.values()) == 10
+
+
 @pytest.mark.parametrize(
     ("kind", "compression"),
     [*((kind, c) for kind in (conv, Grouped) for c in (1, 1.01, 2, 7, 20, 200)), (fc, 3), (resnet20, 20)],

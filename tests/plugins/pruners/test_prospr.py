@@ -54,7 +54,7 @@ def start_of(net: nn.Module) -> dict[str, Tensor]:
 def test_second_order_is_the_change_of_the_loss_after_training_when_a_mask_entry_changes(
     net: nn.Module, data: Examples, pose: Pose
 ) -> None:
-    scores = ProsPr(second_order=True).score(pose(net, (2, 4), examples=data))
+    scores = ProsPr().score(pose(net, (2, 4), examples=data))
     start, batches, step = start_of(net), [data] * 4, 1e-5
     for name, score in scores.items():
         for place in range(score.numel()):
@@ -73,7 +73,7 @@ def test_second_order_is_the_change_of_the_loss_after_training_when_a_mask_entry
 def test_first_order_is_the_first_weight_times_the_last_gradient(
     net: nn.Module, data: Examples, pose: Pose, steps: int
 ) -> None:
-    scores = ProsPr(inner_steps=steps).score(pose(net, (2, 4), examples=data))
+    scores = ProsPr(inner_steps=steps, second_order=False).score(pose(net, (2, 4), examples=data))
     loss, weights = after_training(net, start_of(net), [data] * (steps + 1))
     loss.backward()
     for name, score in scores.items():
@@ -81,7 +81,7 @@ def test_first_order_is_the_first_weight_times_the_last_gradient(
 
 
 def test_batches_follow_one_another_and_start_again(net: nn.Module, data: Examples, pose: Pose) -> None:
-    scores = ProsPr(batch=15).score(pose(net, (2, 4), examples=data))
+    scores = ProsPr(batch=15, second_order=False).score(pose(net, (2, 4), examples=data))
     halves = [(data[0][:15], data[1][:15]), (data[0][15:], data[1][15:])]
     loss, weights = after_training(net, start_of(net), halves * 2)
     loss.backward()
@@ -131,7 +131,61 @@ def test_dropout_is_drawn_from_the_problems_generator(data: Examples, pose: Pose
     assert masks[0] == masks[1] != masks[2]
 
 
-@pytest.mark.parametrize("wrong", [{"inner_steps": -1}, {"inner_lr": 0.0}, {"batch": 0}], ids=str)
+@pytest.fixture
+def steep(data: Examples) -> tuple[nn.Module, Examples]:
+    """Inputs so large that steps of the published rate overshoot."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Flatten(), nn.Linear(8, 100), nn.ReLU(), nn.Linear(100, 3)).double()
+    return net, (10 * data[0], data[1])
+
+
+def test_a_published_rate_that_diverges_is_divided_and_the_user_told(
+    steep: tuple[nn.Module, Examples], pose: Pose
+) -> None:
+    net, data = steep
+    problem = pose(net, (2, 4), examples=data)
+    found = ProsPr().score(problem)
+    (warning,) = problem.warnings
+    rate = float(warning.rpartition(" ")[2])
+    assert rate in (0.01, 0.001)
+    given = pose(net, (2, 4), examples=data)
+    expected = ProsPr(inner_lr=rate).score(given)
+    assert not given.warnings
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_given_rate_that_diverges_is_kept_and_the_user_told(
+    steep: tuple[nn.Module, Examples], pose: Pose
+) -> None:
+    net, data = steep
+    problem = pose(net, (2, 4), examples=data)
+    ProsPr(inner_lr=0.1).score(problem)
+    assert problem.warnings == ("the loss rises in the inner steps of prospr at learning rate 0.1",)
+
+
+def test_a_last_batch_that_is_harder_than_the_first_is_no_rise_of_the_loss(pose: Pose) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(8, 3, bias=False)).double()
+    with torch.no_grad():
+        net[1].weight.copy_(torch.tensor([1.0, -1.0, -1.0]).view(3, 1).expand(3, 8))
+    easy, hard = 0.1, 0.01  # of one class, recognized with loss 0.34 and 1.05
+    inputs = torch.tensor([easy, easy, hard, hard], dtype=torch.float64).view(4, 1, 1).expand(4, 2, 4)
+    problem = pose(net, (2, 4), examples=(inputs, torch.zeros(4, dtype=torch.int64)))
+    ProsPr(inner_steps=1, batch=2).score(problem)
+    assert not problem.warnings
+
+
+def test_evaluation_mode_uses_the_statistics_of_batch_norm(
+    net: nn.Module, data: Examples, pose: Pose
+) -> None:
+    scores = ProsPr(inner_steps=0, mode="eval").score(pose(net, (2, 4), examples=data))
+    cross_entropy(net.eval()(data[0]), data[1]).backward()
+    for name, score in scores.items():
+        weight = net.get_parameter(name)
+        assert torch.allclose(score, (weight * weight.grad).abs(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("wrong", [{"inner_steps": -1}, {"inner_lr": -0.1}, {"batch": 0}], ids=str)
 def test_refuses_a_loop_that_cannot_be(wrong: dict[str, float]) -> None:
-    with pytest.raises(UsageError, match="inner_steps must be at least 0"):
+    with pytest.raises(UsageError, match="inner_steps and inner_lr must be at least 0"):
         ProsPr(**wrong)  # type: ignore[arg-type]

@@ -15,6 +15,9 @@ from torch.nn.functional import cross_entropy
 from synflow_bench.pruning import Examples, Masks, Problem
 from synflow_bench.suites import PruningOptions
 from synflow_bench_pruners.grasp import Grasp, GraspAbs
+from synflow_bench_pruners.helpers import equal_batches
+from synflow_bench_pruners.iter_snip import Force, IterSnip
+from synflow_bench_pruners.prospr import ProsPr
 from synflow_bench_pruners.snip import Snip
 
 Pose = Callable[..., Problem]
@@ -24,8 +27,7 @@ EVERYTHING = PruningOptions(prune_bias=True, prune_batchnorm=True)
 class Batched(Problem):
     """A problem whose data come seven at a time."""
 
-    def batches(self, size: int = 7):  # type: ignore[no-untyped-def]
-        return super().batches(size)
+    batch_size = 7
 
 
 @pytest.fixture
@@ -99,15 +101,85 @@ def test_grasp_is_the_weight_times_the_hessian_times_the_gradient(
     loss = flat_loss(net, problem.parameters, data, temperature)
     (gradient,) = torch.autograd.grad(loss(weights), weights)
     expected = weights.detach() * (hessian(loss, weights.detach()) @ gradient)
-    scores = flat(Grasp(temperature=temperature).score(problem))
+    scores = flat(Grasp(temperature=temperature, mode="eval").score(problem))
     assert torch.allclose(scores, expected, rtol=1e-9, atol=1e-12 * float(expected.abs().max()))
+
+
+def losses_of_batches(net: nn.Module, weights: Mapping[str, Tensor], data: Examples, size: int) -> Tensor:
+    """The summed loss in training mode, each batch normalized on its own."""
+    batches = zip(data[0].split(size), data[1].split(size), strict=True)
+    buffers = dict(net.named_buffers())
+    total = torch.zeros((), dtype=torch.float64)
+    for inputs, labels in batches:
+        copies = {name: buffer.clone() for name, buffer in buffers.items()}
+        logits = functional_call(net.train(), {**weights, **copies}, (inputs,))
+        total = total + cross_entropy(logits, labels, reduction="sum")
+    return total
+
+
+def test_in_training_mode_each_of_equal_batches_has_its_own_statistics(
+    net: nn.Module, data: Examples, pose: Pose
+) -> None:
+    """600 examples are three batches of 200; dropout would draw."""
+    net[3].p = 0.0
+    problem = pose(net, (2, 4), examples=data, options=EVERYTHING)
+    shapes = problem.parameters
+    weights = flat(shapes).requires_grad_()
+
+    def loss(row: Tensor) -> Tensor:
+        parts = torch.split(row, [p.numel() for p in shapes.values()])
+        named = {n: part.view(p.shape) for (n, p), part in zip(shapes.items(), parts, strict=True)}
+        return losses_of_batches(net, named, data, 200)
+
+    (gradient,) = torch.autograd.grad(loss(weights), weights)
+    of_snip = flat(Snip(mode="train").score(problem))
+    assert torch.allclose(of_snip, (weights * gradient).abs().detach(), rtol=1e-9, atol=1e-12)
+    expected = weights.detach() * (hessian(loss, weights.detach()) @ gradient)
+    scores = flat(Grasp(temperature=1).score(problem))
+    assert torch.allclose(scores, expected, rtol=1e-8, atol=1e-11 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("pruner", [Snip(mode="train"), Grasp(), GraspAbs()], ids=str)
+def test_training_mode_leaves_nothing_behind_and_draws_from_the_problems_generator(
+    net: nn.Module, data: Examples, pose: Pose, pruner: Snip
+) -> None:
+    scores = []
+    for seed in (1, 1, 2):
+        problem = pose(net, (2, 4), examples=data, seed=seed)
+        before = {name: buffer.clone() for name, buffer in problem.model.named_buffers()}
+        torch.manual_seed(len(scores))
+        state = torch.get_rng_state()
+        scores.append(flat(pruner.score(problem)))
+        assert torch.equal(torch.get_rng_state(), state)
+        assert not any(module.training for module in problem.model.modules())
+        assert all(torch.equal(before[name], buffer) for name, buffer in problem.model.named_buffers())
+    assert torch.equal(scores[0], scores[1])
+    assert not torch.equal(scores[0], scores[2])
+
+
+@pytest.mark.parametrize(("number", "size"), [(257, 256), (300, 256), (513, 256), (381, 20), (7, 2), (5, 9)])
+def test_no_batch_of_training_mode_is_smaller_than_another_by_more_than_one(
+    net: nn.Module, data: Examples, pose: Pose, number: int, size: int
+) -> None:
+    inputs, labels = data[0][:number], data[1][:number]
+    batches = [*equal_batches(pose(net, (2, 4), examples=(inputs, labels)), size)]
+    sizes = [len(own) for _, own in batches]
+    assert torch.equal(torch.cat([own for own, _ in batches]), inputs)
+    assert torch.equal(torch.cat([own for _, own in batches]), labels)
+    assert max(sizes) - min(sizes) <= 1
+    assert len(sizes) == -(-number // size)
+
+
+def test_published_modes_are_the_defaults() -> None:
+    modes = (Snip().mode, Grasp().mode, GraspAbs().mode, ProsPr().mode, IterSnip().mode, Force().mode)
+    assert modes == ("eval", "train", "train", "train", "eval", "eval")
 
 
 def test_grasps_temperature_is_the_papers() -> None:
     assert {field.name: field.default for field in fields(Grasp)}["temperature"] == 200.0
 
 
-@pytest.mark.parametrize("pruner", [Snip(), Grasp()], ids=str)
+@pytest.mark.parametrize("pruner", [Snip(), Grasp(mode="eval")], ids=str)
 def test_scores_do_not_depend_on_how_the_data_are_batched(
     net: nn.Module, data: Examples, pose: Pose, pruner: Snip | Grasp
 ) -> None:
@@ -121,10 +193,11 @@ def test_signed_sensitivities_sum_over_the_scoring_set(net: nn.Module, data: Exa
     twice = (data[0].repeat(2, 1, 1), data[1].repeat(2))
     once, double = pose(net, (2, 4), examples=data), pose(net, (2, 4), examples=twice)
     assert torch.allclose(2 * flat(Snip().score(once)), flat(Snip().score(double)), rtol=1e-9)
-    assert torch.allclose(4 * flat(Grasp().score(once)), flat(Grasp().score(double)), rtol=1e-9)
+    pruner = Grasp(mode="eval")
+    assert torch.allclose(4 * flat(pruner.score(once)), flat(pruner.score(double)), rtol=1e-9)
 
 
-@pytest.mark.parametrize("pruner", [Snip(), Grasp()], ids=str)
+@pytest.mark.parametrize("pruner", [Snip(), Grasp(mode="eval")], ids=str)
 def test_float32_gives_the_same_scores_to_its_precision(
     net: nn.Module, data: Examples, pose: Pose, pruner: Snip | Grasp
 ) -> None:

@@ -16,7 +16,7 @@ from synflow_bench.suites import PruningOptions
 from synflow_bench_models.resnet import lottery_resnet20 as resnet20
 from synflow_bench_models.small import fc
 from synflow_bench_models.vgg import lottery_vgg11_bn as vgg11_bn
-from synflow_bench_pruners.synflow import SynFlow, SynFlowL2, positive, total_flow
+from synflow_bench_pruners.synflow import SynFlow, SynFlowL2, total_flow
 
 Pose = Callable[..., Problem]
 RELATIVE = 1e-6
@@ -43,7 +43,7 @@ def half_masked(problem: Problem) -> Problem:
 
 
 def flow(problem: Problem) -> float:
-    return float(total_flow(problem.transformed(positive)).detach())
+    return float(total_flow(problem.transformed(SynFlow().values)).detach())
 
 
 def in_and_out(scores: dict[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -233,7 +233,7 @@ def test_the_squared_formula_with_every_option_and_any_statistics(pose: Pose) ->
 
 
 def test_a_hundred_rounds_on_masked_squares(pose: Pose) -> None:
-    """The rounds by hand, without the network's biases: mask, score, keep the largest of what is left."""
+    """The rounds by hand, without biases: mask, score, keep the largest of what is left."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = fc((1, 4, 4), 3).double()
@@ -251,7 +251,8 @@ def test_a_hundred_rounds_on_masked_squares(pose: Pose) -> None:
         keep[row.argsort(descending=True, stable=True)[: round(size * 0.05 ** (t / 100))]] = 1
         parts = torch.split(keep, [w.numel() for w in weights])
         masks = [part.view(w.shape) for part, w in zip(parts, weights, strict=True)]
-    found = run_pruner(SynFlowL2(), pose(model, (1, 4, 4)), 0.05).masks
+    problem = pose(model, (1, 4, 4), options=PruningOptions(biases="zero"))
+    found = run_pruner(SynFlowL2(), problem, 0.05).masks
     assert [mask.double().tolist() for mask in found.values()] == [mask.tolist() for mask in masks]
 
 

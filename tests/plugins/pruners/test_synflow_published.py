@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 import synflow_bench as sfb
 from synflow_bench.errors import ScoreError
 from synflow_bench.pruning import Masks, Problem, run_pruner
+from synflow_bench.suites import Biases, PruningOptions
 from synflow_bench_pruners.synflow import SynFlow, SynFlowL2
 
 Pose = Callable[..., Problem]
@@ -155,17 +156,16 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def reference(model: nn.Module, names: list[str], power: int) -> dict[str, Tensor]:
+def reference(model: nn.Module, names: list[str], power: int, biases: Biases) -> dict[str, Tensor]:
     """The masks of plain rounds in float64: |v dR/dv| with v = |w| or w^2, and the largest of them kept."""
     model = deepcopy(model).double().eval()
     state = dict(model.named_parameters()) | dict(model.named_buffers())
     for name, tensor in state.items():
         if tensor.is_floating_point():
             bias = name.rpartition(".")[2]
-            unpruned = (
-                power == 2 and name not in names and (bias.startswith("bias") or bias.endswith("_bias"))
-            )
-            tensor.data = torch.zeros_like(tensor) if unpruned else tensor.data.abs() ** power
+            unpruned = name not in names and (bias.startswith("bias") or bias.endswith("_bias"))
+            zero = unpruned and biases == "zero"
+            tensor.data = torch.zeros_like(tensor) if zero else tensor.data.abs() ** power
     weights = {name: state[name] for name in names}
     values = {name: weight.detach().clone() for name, weight in weights.items()}
     masks = {name: torch.ones_like(value) for name, value in values.items()}
@@ -188,15 +188,19 @@ def reference(model: nn.Module, names: list[str], power: int) -> dict[str, Tenso
     return {name: mask.bool() for name, mask in masks.items()}
 
 
-@pytest.mark.parametrize("pruner", [SynFlow(rounds=ROUNDS), SynFlowL2(rounds=ROUNDS)], ids=["abs", "squares"])
+@pytest.mark.parametrize(
+    ("pruner", "biases"),
+    [(SynFlow(rounds=ROUNDS), "keep"), (SynFlowL2(rounds=ROUNDS), "zero")],
+    ids=["abs", "squares"],
+)
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_kept_weights_are_those_of_plain_autograd_in_float64(
-    pose: Pose, kind: str, pruner: SynFlow
+    pose: Pose, kind: str, pruner: SynFlow, biases: Biases
 ) -> None:
     model = seeded(NETWORKS[kind])
-    problem = pose(model, (3, 8, 8), num_classes=5)
+    problem = pose(model, (3, 8, 8), num_classes=5, options=PruningOptions(biases=biases))
     found = run_pruner(pruner, problem, DENSITY).masks
-    expected = reference(model, list(problem.parameters), 2 if isinstance(pruner, SynFlowL2) else 1)
+    expected = reference(model, list(problem.parameters), 2 if isinstance(pruner, SynFlowL2) else 1, biases)
     common = sum(int((found[name] & expected[name]).sum()) for name in expected)
     assert found.kept == sum(int(mask.sum()) for mask in expected.values())
     assert common >= 0.99 * found.kept

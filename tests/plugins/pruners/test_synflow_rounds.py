@@ -15,7 +15,7 @@ from synflow_bench.pruning import Masks, run_pruner
 from synflow_bench.suites import PruningOptions
 from synflow_bench_models.resnet import lottery_resnet20 as resnet20
 from synflow_bench_pruners import synflow_rounds
-from synflow_bench_pruners.synflow import SynFlow, SynFlowL2, positive, total_flow
+from synflow_bench_pruners.synflow import SynFlow, SynFlowL2, total_flow
 
 Pose = Callable[..., Problem]
 SHAPE = (3, 16, 16)
@@ -63,7 +63,7 @@ def plain_rounds(pruner: SynFlow, problem: Problem, density: float) -> Masks:
 
 
 def flow(pose: Pose, model: nn.Module, masks: Masks) -> Tensor:
-    problem = pose(model, SHAPE).transformed(positive)
+    problem = pose(model, SHAPE).transformed(SynFlow().values)
     return total_flow(problem.at(masks, density=masks.density, round=1)).detach()
 
 

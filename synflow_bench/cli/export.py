@@ -1,0 +1,160 @@
+"""`synflow-bench export`: the trained network of a record as a file, smaller where units are dead."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from synflow_bench.cli.app import load_host
+from synflow_bench.cli.options import (
+    data_option,
+    device_option,
+    flag,
+    json_option,
+    plugin_option,
+    results_option,
+)
+from synflow_bench.cli.output import print_table, prints_to_stderr
+from synflow_bench.errors import DataMissingError, UsageError
+from synflow_bench.records import Record, Store
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from synflow_bench.exporting import Exported
+    from synflow_bench.recovery import Recovery
+
+_SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "state-dict": ".safetensors"}
+
+
+@click.command("export")
+@click.argument("key", metavar="KEY")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice([*_SUFFIXES]),
+    default="onnx",
+    show_default=True,
+    help="ONNX, torch.export, or safetensors.",
+)
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file; by default KEY with the suffix of the format, in the working folder.",
+)
+@click.option(
+    "--compact/--no-compact", default=True, show_default=True, help="Leave out units that no kept path reads."
+)
+@flag("--fold", "fold", "Fold batch norm into the convolutions before it.")
+@click.option("--opset", metavar="N", type=click.IntRange(min=1), help="The opset of ONNX.")
+@flag("--latency", "latency", "Measure latencies before and after, on one thread, at batch 1 and 64.")
+@flag("--force", "force", "Overwrite an existing FILE.")
+@results_option
+@data_option
+@device_option
+@plugin_option
+@json_option("Print the outcome as JSON.")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    key: str,
+    format_: str,
+    output: Path | None,
+    compact: bool,
+    fold: bool,
+    opset: int | None,
+    latency: bool,
+    force: bool,
+    results: Path,
+    data: Path,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Export the trained network of a record, smaller where units are dead.
+
+    The weights are those that `run --keep weights` has kept; otherwise the cell is run again. The logits of
+    the file are compared with those of the masked network, on test examples of its dataset if they are there.
+
+    Exit code 0: exported; 1: the logits differ by more than rounding, or the weights are not those of the
+    record; 2: usage error.
+    """
+    record = Store(results).find(key)
+    path = output or Path(f"{record.key}{_SUFFIXES[format_]}")
+    if path.exists() and not force:
+        raise UsageError(f"{str(path)!r} exists; add --force to overwrite it")
+    if opset and format_ != "onnx":
+        raise UsageError(f"--format {format_} has no opset; leave --opset out")
+    with prints_to_stderr():
+        from synflow_bench.exporting import check_format, export
+        from synflow_bench.recovery import Recovery
+
+        check_format(format_)
+        given = ctx.get_parameter_source("device") is ParameterSource.COMMANDLINE
+        place = (load_host(ctx, check=False), Store(results), data, device if given else None)
+        recovery = Recovery(*place, lambda line: click.echo(line, err=True))
+        model, found = recovery.network(record)
+        if found.difference:
+            click.echo(f"warning: {found.difference}", err=True)
+        inputs, origin = _inputs(recovery, record)
+        options: dict[str, Any] = {"compact": compact, "fold": fold, "opset": opset, "latency": latency}
+        exported = export(model, found.masks, path, inputs, format=format_, **options)  # type: ignore[arg-type]
+    if as_json:
+        click.echo(json.dumps(_as_json(exported, origin), indent=1))
+    else:
+        _print(exported, origin)
+    return int(not exported.is_exact or found.difference is not None)
+
+
+def _inputs(recovery: Recovery, record: Record) -> tuple[Tensor, str]:
+    """Return examples of the record's test set, or noise where the dataset is missing, and what they are."""
+    import torch
+
+    from synflow_bench.exporting import BATCHES
+    from synflow_bench.training import LoadedData
+
+    dataset = recovery.host.dataset(record.cell.setting.dataset, recovery.data_root)
+    number = max(BATCHES)
+    try:
+        test = LoadedData.load(dataset, recovery.data_root, torch.device("cpu")).test
+    except DataMissingError:
+        draws = torch.Generator().manual_seed(0)
+        return torch.randn(number, *dataset.input_shape, generator=draws), "noise"
+    return test.inputs(torch.arange(min(number, len(test)))), "test examples"
+
+
+def _as_json(exported: Exported, origin: str) -> dict[str, Any]:
+    latencies = [{**asdict(each), "ratio": each.ratio} for each in exported.latencies]
+    listed = {**asdict(exported), "path": str(exported.path), "latencies": latencies}
+    return {**listed, "compared_on": origin, "is_exact": exported.is_exact}
+
+
+def _print(exported: Exported, origin: str) -> None:
+    size, whole = (bytes / 2**20 for bytes in (exported.size, exported.whole_size))
+    click.echo(
+        f"{exported.path}: {size:.2f} MiB; the whole network has {whole:.2f} MiB of tensors, of which "
+        f"{100 * exported.share:.1f} % are left"
+    )
+    if exported.hindrance:
+        click.echo(f"not as small as its paths: {exported.hindrance}")
+    click.echo(
+        f"largest difference of a logit on {origin}: {exported.difference:.2g}, of logits up to "
+        f"{exported.largest_logit:.3g}"
+    )
+    if exported.latencies:
+        rows = [
+            [
+                each.runtime,
+                str(each.batch),
+                f"{each.before * 1e3:.2f}",
+                f"{each.after * 1e3:.2f}",
+                f"{each.ratio:.1f}",
+            ]
+            for each in exported.latencies
+        ]
+        print_table(["runtime", "batch", "whole, ms", "exported, ms", "faster"], rows)

@@ -1,0 +1,236 @@
+"""Export of masked networks: physically smaller where units are dead, as ONNX, `torch.export` or tensors."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from synflow_bench.compaction import CompactNetwork, compact, same_logits
+from synflow_bench.errors import UsageError, one_line
+from synflow_bench.exporting.formats import (
+    WRITERS,
+    ExportError,
+    Format,
+    Run,
+    check_format,
+    run_network,
+    write_onnx,
+)
+from synflow_bench.exporting.latency import Latency, measure_latencies, one_thread
+from synflow_bench.files import replacement
+from synflow_bench.graph import Graph, Untraceable, reachable, trace
+from synflow_bench.pruning import Masks, allow_removed_units
+
+BATCHES = (1, 64)
+"""The batch sizes at which latencies are measured."""
+
+TOLERANCE = 1e-5
+"""The difference of logits, as a share of the largest one, that rounding explains."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported, and how it compares with the whole masked network.
+
+    Attributes:
+        path: The file.
+        format: Its format.
+        size: The bytes of the file.
+        whole_size: The bytes of the parameters and buffers of the whole network.
+        share: The share of parameters and buffers that is left.
+        hindrance: What keeps dead units in the network; None if nothing does, or if they were to stay.
+        difference: The largest difference of a logit of the file and the masked network.
+        largest_logit: The largest absolute logit of the masked network.
+        latencies: The measured latencies, if they were asked for.
+    """
+
+    path: Path
+    format: Format
+    size: int
+    whole_size: int
+    share: float
+    hindrance: str | None
+    difference: float
+    largest_logit: float
+    latencies: tuple[Latency, ...] = ()
+
+    @property
+    def is_exact(self) -> bool:
+        """True if the logits differ by no more than `TOLERANCE` of the largest one."""
+        return self.difference <= TOLERANCE * self.largest_logit
+
+
+def export(
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    path: str | Path,
+    inputs: Tensor,
+    *,
+    format: Format = "onnx",
+    compact: bool = True,
+    fold: bool = False,
+    opset: int | None = None,
+    latency: bool = False,
+) -> Exported:
+    """Write a masked network to a file, smaller where units are dead; the network itself is left as it is.
+
+    A unit is dead if no path of kept weights leads from it to the output. The file computes what the masked
+    network computes in evaluation mode, except for rounding, for batches of any size.
+
+    Args:
+        model: The network, with trained weights.
+        masks: Bool tensors by parameter name, True for kept weights.
+        path: The file; an existing one is replaced.
+        inputs: Examples (N, ...), best real ones, with which the file is compared and timed.
+        format: "onnx", "pt2" (`torch.export`), or "state-dict" (safetensors; compact tensors are smaller).
+        compact: Leave dead units out.
+        fold: Fold batch norm into the convolutions before it.
+        opset: The opset of ONNX; by default that of torch's exporter.
+        latency: Measure latencies on one thread, in torch and for ONNX in onnxruntime too.
+
+    Raises:
+        UsageError: If an argument cannot be used, or the extra `onnx` is not installed.
+        ModelError: If the network cannot take the inputs.
+        ExportError: If the format cannot hold the network.
+        RecordError: If the file cannot be written.
+
+    Example:
+        >>> import tempfile, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> masks = {"2.weight": torch.arange(8).expand(2, 8) < 3}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     found = export(model, masks, f"{folder}/m.safetensors", torch.ones(2, 4), format="state-dict")
+        >>> round(found.share, 2), found.is_exact
+        (0.4, True)
+    """
+    _check(model, format, inputs, opset)
+    whole = deepcopy(model).cpu().float().eval()
+    allow_removed_units(whole)
+    kept = {name: mask.cpu() for name, mask in masks.items()}
+    Masks(kept).apply_(whole)
+    inputs = inputs.detach().cpu()
+    expected = run_network(whole, inputs)
+    small, share, hindrance = smaller(whole, kept, inputs) if compact else (whole, 1.0, None)
+    if fold:
+        small = fold_batch_norm(small)
+    target = Path(path)
+    with one_thread(), replacement(target) as temporary:
+        run = WRITERS[format](small, temporary, inputs, opset)
+        found = run(inputs)
+        size = temporary.stat().st_size
+        latencies: tuple[Latency, ...] = ()
+        if latency:
+            latencies = _latencies(whole, small, inputs, run if format == "onnx" else None, opset)
+    return Exported(
+        path=target,
+        format=format,
+        size=size,
+        whole_size=_bytes(whole),
+        share=share,
+        hindrance=hindrance,
+        difference=float((found - expected).abs().max()),
+        largest_logit=float(expected.abs().max()),
+        latencies=latencies,
+    )
+
+
+def smaller(
+    whole: nn.Module, masks: Mapping[str, Tensor], inputs: Tensor
+) -> tuple[nn.Module, float, str | None]:
+    """Return a network without dead units, the share that is left, and what keeps dead units in it.
+
+    Args:
+        whole: The network in evaluation mode, with masked weights zero.
+        masks: Its masks.
+        inputs: Examples.
+    """
+    shape = tuple(inputs.shape[1:])
+    graph = trace(whole, inputs[:1])
+    if reason := _hindrance(graph):
+        return whole, 1.0, reason
+    same = partial(same_logits, modes=(False,)) if inputs.is_floating_point() else _not_compared
+    found: CompactNetwork | None = compact(whole, masks, graph, shape, same=same, max_share=1.0)
+    if found is None:
+        return whole, 1.0, "without its dead units the network computes something else, or nothing"
+    small = found.model.eval()
+    bound = _dead(trace(small, inputs[:1]), found.masks)
+    if not bound:
+        return small, found.share, None if found.share < 1 else "no unit is dead"
+    return (
+        small,
+        found.share,
+        (
+            f"{bound} dead channels or features stay: sums, groups of convolutions or shared statistics "
+            "bind them to others"
+        ),
+    )
+
+
+def _dead(graph: Graph | Untraceable, masks: Mapping[str, Tensor]) -> int:
+    """Count the nodes that no path of kept weights leads to the output."""
+    if isinstance(graph, Untraceable):
+        return 0
+    return int(reachable(graph, masks).to_output.logical_not().count_nonzero())
+
+
+def _not_compared(*_: Any) -> bool:
+    return True  # the file is compared
+
+
+def _hindrance(graph: Graph | Untraceable) -> str | None:
+    if isinstance(graph, Untraceable):
+        return graph.reason
+    if graph.opaque:
+        return f"{min(graph.opaque)!r} is not used as it is, but to compute with"
+    return None
+
+
+def fold_batch_norm(model: nn.Module) -> nn.Module:
+    """Return a network in which convolutions have taken over the batch norm that follows them.
+
+    Raises:
+        ExportError: The code of the network cannot be traced by torch.fx.
+    """
+    from torch.fx.experimental.optimization import fuse
+
+    try:
+        folded: nn.Module = fuse(model.eval(), no_trace=False)
+    except Exception as error:  # code of a network may be anything
+        reason = one_line(error, first_line=True)
+        raise ExportError(f"cannot fold batch norm: {reason}; export without folding") from error
+    return folded.eval()
+
+
+def _check(model: Any, format: str, inputs: Any, opset: int | None) -> None:
+    check_format(format)
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
+    if not isinstance(inputs, Tensor) or inputs.dim() < 2 or not len(inputs):
+        raise UsageError("inputs are a batch of examples, a tensor (N, ...)")
+    if opset is not None and format != "onnx":
+        raise UsageError(f"format {format!r} has no opset; leave it out")
+
+
+def _bytes(model: nn.Module) -> int:
+    return sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+
+
+def _latencies(
+    whole: nn.Module, small: nn.Module, inputs: Tensor, run: Run | None, opset: int | None
+) -> tuple[Latency, ...]:
+    pairs: dict[str, tuple[Run, Run]] = {"torch": (partial(run_network, whole), partial(run_network, small))}
+    if run is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            pairs["onnxruntime"] = write_onnx(whole, Path(folder) / "whole.onnx", inputs, opset), run
+    return tuple(
+        latency
+        for runtime, (before, after) in pairs.items()
+        for latency in measure_latencies(runtime, before, after, inputs, BATCHES)
+    )

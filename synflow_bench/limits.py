@@ -1,0 +1,164 @@
+"""Limits of a run: seconds per cell, memory per worker, failures; and the memory of processes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from synflow_bench.errors import UsageError
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_QUANTITY = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]?)(?:i?b)?")
+_PROC = Path("/proc")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits of a run and of its worker processes.
+
+    Attributes:
+        cell_timeout: The most seconds of a cell; None for any time.
+        memory: The most bytes of a worker and the processes that it has started; None for all there is.
+        recycle_after: The number of cells after which a worker is replaced by a new one; None for never.
+        max_failures: The number of failed cells that end the run; None for any number.
+
+    Example:
+        >>> Limits(cell_timeout=1800, memory=4 << 30).need_workers
+        True
+    """
+
+    cell_timeout: float | None = None
+    memory: int | None = None
+    recycle_after: int | None = None
+    max_failures: int | None = None
+
+    @property
+    def need_workers(self) -> bool:
+        """True if only an executor with worker processes can keep to the limits."""
+        return any(each is not None for each in (self.cell_timeout, self.memory, self.recycle_after))
+
+
+def parse_seconds(text: str) -> float:
+    """Return the seconds of a time such as `90`, `30m`, `1.5h` or `2d`.
+
+    Raises:
+        UsageError: The text is no positive time.
+
+    Example:
+        >>> parse_seconds("30m"), parse_seconds("1.5h")
+        (1800.0, 5400.0)
+    """
+    return _quantity(text, _SECONDS, "a time, such as 90s, 30m or 2h")
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes of an amount of memory such as `500M` or `4G`.
+
+    Raises:
+        UsageError: The text is no positive amount.
+
+    Example:
+        >>> parse_bytes("4G"), parse_bytes("500MB")
+        (4294967296, 524288000)
+    """
+    return int(_quantity(text, _BYTES, "an amount of memory, such as 500M or 4G"))
+
+
+def _quantity(text: str, units: dict[str, int], what: str) -> float:
+    found = _QUANTITY.fullmatch(text.strip().lower())
+    value = float(found[1]) * units[found[2]] if found and found[2] in units else 0.0
+    if value <= 0:
+        raise UsageError(f"{text!r} is not {what}")
+    return value
+
+
+def format_bytes(number: int) -> str:
+    """Write an amount of memory.
+
+    Example:
+        >>> format_bytes(4 << 30), format_bytes(524288000)
+        ('4.0G', '500M')
+    """
+    return f"{number / (1 << 30):.1f}G" if number >= 1 << 30 else f"{number / (1 << 20):.0f}M"
+
+
+def can_measure_memory() -> bool:
+    """Return True if this system tells the memory of processes in `/proc`."""
+    return (_PROC / "self" / "statm").exists()
+
+
+def memory_of(pid: int, *, children: bool = False) -> int:
+    """Return the resident bytes of a process, 0 if it is gone.
+
+    Args:
+        pid: The process.
+        children: Add all other processes of its session.
+    """
+    if not children:
+        return _resident(pid)
+    return sum(_resident(each) for each, _, session in processes() if session == pid or each == pid)
+
+
+def _resident(pid: int) -> int:
+    try:
+        return int((_PROC / str(pid) / "statm").read_text().split()[1]) * _PAGE
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def is_stopped(pid: int) -> bool:
+    """Return True if a signal such as SIGSTOP has stopped the process; False where `/proc` does not tell."""
+    try:
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except (OSError, IndexError):
+        return False
+
+
+def processes() -> Iterator[tuple[int, int, int]]:
+    """Yield the number, the parent and the session of every running process that `/proc` shows."""
+    try:
+        names = [name for name in os.listdir(_PROC) if name.isdigit()]  # noqa: PTH208  a Path each costs
+    except OSError:
+        return
+    for name in names:
+        try:
+            state, parent, _, session = (_PROC / name / "stat").read_text().rpartition(")")[2].split()[:4]
+        except (OSError, ValueError):
+            continue
+        if state != "Z":
+            yield int(name), int(parent), int(session)
+
+
+def out_of_memory_kills() -> int | None:
+    """Count the processes that the kernel has killed for memory, in this control group if it can be read.
+
+    Returns:
+        The number since the group, or the system, has started; None if this system does not tell.
+    """
+    for file in (*_group_files(), _PROC / "vmstat"):
+        try:
+            found = re.search(r"^oom_kill (\d+)$", file.read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        if found:
+            return int(found[1])
+    return None
+
+
+def _group_files() -> Iterator[Path]:
+    root = Path("/sys/fs/cgroup")
+    try:
+        lines = (_PROC / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if "memory" in controllers.split(","):  # version 1
+            yield from (root / "memory" / place / "memory.oom_control" for place in (group.strip("/"), ""))
+        elif not controllers and group != "/":  # version 2; its root has no such file
+            yield root / group.strip("/") / "memory.events"
