@@ -102,6 +102,7 @@ class Trial:
         self.token = f"{os.getpid()}-{self.folder.name}-{self.seed}"
         self._seen: dict[Path, tuple[int, int]] = {}
         self._forgotten: set[str] = set()
+        self._forgotten_keys: set[str] = set()
         self.rewritten: set[str] = set()
 
     def start(
@@ -149,7 +150,9 @@ class Trial:
         return len(paths)
 
     def forget(self, *paths: Path) -> None:
-        """Allow that these records are computed again; by default all."""
+        """Allow that these records are computed again; by default all that were ever there."""
+        if not paths:  # some may have gone before anybody saw them
+            self._forgotten_keys.update(self._keys_finished())
         for path in paths or list(self._seen):
             self._forgotten.add(path.name)
             self._seen.pop(path, None)
@@ -203,7 +206,7 @@ class Trial:
         found = {record.key: record for record in Store(self.results).read_all(unreadable)}
         finished = Counter(self._keys_finished())
         forgotten = {name for name in self._forgotten if name}
-        again = {key for key, count in finished.items() if count > 1}
+        again = {key for key, count in finished.items() if count > 1} - self._forgotten_keys
         names = {record.key: Store(self.results).path(record.cell).name for record in found.values()}
         repeated = {names.get(key, key) for key in again & self.reference.keys()} | {
             name for key, name in names.items() if key in self.reference and name in self.rewritten

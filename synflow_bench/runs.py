@@ -153,6 +153,13 @@ class Runs:
         found = [state for path in self.folder.glob("[!.]*.json") if (state := read_run(path))]
         return sorted(found, key=lambda state: (state.started, state.run))
 
+    def remove_ended(self) -> None:
+        """Remove the files of runs whose processes were killed, where the folder can be written."""
+        for state in self.states():
+            if state.is_on_this_machine and not state.process_is_alive:
+                with suppress(OSError):
+                    self.path(state.run).unlink(missing_ok=True)
+
     def is_alive(self, run: str, now: float | None = None, *, otherwise: Path | None = None) -> bool:
         """Return False if the process of a run has ended, or has given no sign for `LEASE` seconds.
 

@@ -92,6 +92,16 @@ def test_a_run_on_this_machine_is_alive_exactly_as_long_as_its_process(
     process.communicate()
 
 
+def test_files_of_killed_runs_on_this_machine_can_be_removed(
+    runs: Runs, make_run: Callable[..., str]
+) -> None:
+    make_run("killed", pid=2**22 + 1)
+    make_run("alive")
+    make_run("elsewhere", pid=2**22 + 1, machine=ELSEWHERE)
+    runs.remove_ended()
+    assert {state.run for state in runs.states()} == {"alive", "elsewhere"}
+
+
 def test_a_later_process_of_the_same_number_is_another_one(runs: Runs, make_run: Callable[..., str]) -> None:
     assert not runs.is_alive(make_run(process_started=1))
 

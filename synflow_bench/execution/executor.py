@@ -31,6 +31,7 @@ from synflow_bench.protocols import (
     run_cell,
 )
 from synflow_bench.records import Kind, Record, Store
+from synflow_bench.runs import Runs
 from synflow_bench.signals import SignalInterrupt
 from synflow_bench.suites import Cell
 from synflow_bench.training import process_restored, resolve_devices, set_up_process
@@ -193,7 +194,9 @@ def run_plan(
     checkpoints = Checkpoints.of(store.root)
     with ExitStack() as cleanup:
         cleanup.callback(executor.close)
-        if shared is None and plan.missing:
+        if not plan.missing:
+            Runs(store.root).remove_ended()
+        elif shared is None:
             shared, _ = cleanup.enter_context(shared_cells(store, forced=plan.forced))
             cleanup.callback(executor.close)  # before the cells are released
         try:
