@@ -207,7 +207,7 @@ def _torch_settings() -> dict[str, _Setting]:
         "torch.set_float32_matmul_precision": _Setting(
             torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
         ),
-        "torch.set_flush_denormal": _Setting(_flushes_subnormal, torch.set_flush_denormal),
+        "torch.set_flush_denormal": _Setting(flushes_subnormal, torch.set_flush_denormal),
         "anomaly detection": _Setting(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
         "hooks of all modules or optimizers": _Setting(lambda: [dict(each) for each in hooks], set_hooks),
     }
@@ -229,7 +229,8 @@ def _pop_modes(before: int) -> None:
         torch._C._pop_torch_function_stack()
 
 
-def _flushes_subnormal() -> bool:
+def flushes_subnormal() -> bool:
+    """Return True if torch takes subnormal numbers for zero in this thread."""
     torch: Any = sys.modules["torch"]
     smallest = torch.tensor(torch.finfo(torch.float32).tiny, dtype=torch.float32, device="cpu")
     return not (smallest / 2).item()

@@ -154,10 +154,10 @@ class Runs:
         return sorted(found, key=lambda state: (state.started, state.run))
 
     def remove_ended(self) -> None:
-        """Remove the files of runs whose processes were killed, where the folder can be written."""
-        for state in self.states():
-            if state.is_on_this_machine and not state.process_is_alive:
-                with suppress(OSError):
+        """Remove the files that runs have left which have ended, where the folder can be written."""
+        with suppress(OSError):
+            for state in self.states():
+                if not self.is_alive(state.run):
                     self.path(state.run).unlink(missing_ok=True)
 
     def is_alive(self, run: str, now: float | None = None, *, otherwise: Path | None = None) -> bool:

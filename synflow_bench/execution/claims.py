@@ -231,9 +231,7 @@ class SharedCells(CellClaims):
     def close(self) -> None:
         """Release all cells, and remove what runs have left behind that have ended."""
         self._claims.close()
-        for state in self._runs.states():
-            if not self._is_alive(state.run, self._runs.path(state.run)):
-                self._runs.path(state.run).unlink(missing_ok=True)
+        self._runs.remove_ended()
 
     def _done_elsewhere(self, cell: Cell) -> Record | None:
         """Return the record that another run has written since the plan was made, if it counts."""

@@ -192,6 +192,13 @@ def run_plan(
     ended, elsewhere = Counter[str](), Counter[str]()
     interrupted, stopped, detached = False, None, None
     checkpoints = Checkpoints.of(store.root)
+
+    def count(record: Record, counts: Counter[str], report: OnRecord) -> None:
+        counts[record.outcome] += 1
+        report(record)
+        if record.status == "ok":
+            checkpoints.discard(record.key)
+
     with ExitStack() as cleanup:
         cleanup.callback(executor.close)
         if not plan.missing:
@@ -202,10 +209,10 @@ def run_plan(
         try:
             if shared is not None:
                 for record, is_own in _records(plan.missing, executor, shared):
-                    (ended if is_own else elsewhere)[record.outcome] += 1
-                    (on_record if is_own else shared.on_found)(record)
-                    if record.status == "ok":
-                        checkpoints.discard(record.key)
+                    if is_own:
+                        count(record, ended, on_record)
+                    else:
+                        count(record, elsewhere, shared.on_found)
                     failed = ended["failed"] + elsewhere["failed"]
                     if max_failures is not None and failed >= max_failures:
                         stopped = f"{failed} cells failed, as many as --max-failures allows"
@@ -214,10 +221,7 @@ def run_plan(
             is_signal = isinstance(error, SignalInterrupt)
             interrupted, stopped = True, str(error) if is_signal else None
             for record in _last_records(executor, shared, STOP_SECONDS if is_signal else CTRL_C_SECONDS):
-                ended[record.outcome] += 1
-                on_record(record)
-                if record.status == "ok":
-                    checkpoints.discard(record.key)
+                count(record, ended, on_record)
         except DetachedError as error:
             detached = str(error)
         except ExecutorError as error:

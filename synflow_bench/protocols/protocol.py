@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
@@ -72,7 +73,7 @@ def run_cells(cells: Sequence[Cell], context: WorkerContext, on_epoch: OnCellEpo
     Raises:
         CellInterrupted: A stop was requested; the cells have checkpoints, if the context has any.
     """
-    with torch.random.fork_rng(devices=[context.device] if context.device.type == "cuda" else []):
+    with _own_draws(context.device):
         runs = [RunningCell(cell, context, partial(on_epoch, cell)) for cell in cells]
         keeper = CellKeeper(runs, context)
         waiting = [run for run in runs if run.advance(None)]
@@ -106,7 +107,7 @@ def prune_cell(cell: Cell, context: WorkerContext) -> PrunedNetwork:
     Raises:
         HandledError: The dataset, the network or the pruner cannot be used.
     """
-    with torch.random.fork_rng(devices=[context.device] if context.device.type == "cuda" else []):
+    with _own_draws(context.device):
         steps = PRUNINGS[cell.setting.protocol.name](cell, context, Journal())
         trained: Trained | None = None
         while True:
@@ -293,6 +294,11 @@ class RunningCell:
 
     def _add_seconds(self, trained: Trained | None, started: float) -> None:
         self._seconds += time.perf_counter() - started + (trained.seconds if trained else 0.0)
+
+
+def _own_draws(device: torch.device) -> AbstractContextManager[None]:
+    """Leave torch's global generators, also that of a CUDA device, as they were before."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
 def _ends_the_process(error: BaseException) -> bool:

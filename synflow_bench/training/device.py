@@ -14,6 +14,7 @@ from types import ModuleType
 import torch
 
 from synflow_bench.errors import DeviceError
+from synflow_bench.process import flushes_subnormal
 
 
 def resolve_device(name: str) -> torch.device:
@@ -112,7 +113,7 @@ def process_restored() -> Iterator[None]:
 
     These are the default type and device, the recording of gradients, and all that `make_repeatable` sets.
     """
-    threads, flushed = torch.get_num_threads(), _flushes_subnormal()
+    threads, flushed = torch.get_num_threads(), flushes_subnormal()
     dtype, cudnn = torch.get_default_dtype(), torch.backends.cudnn
     flags = cudnn.benchmark, cudnn.deterministic
     deterministic, warn_only = _deterministic()
@@ -139,11 +140,6 @@ def process_restored() -> Iterator[None]:
 def _deterministic() -> tuple[bool, bool]:
     enabled = torch.are_deterministic_algorithms_enabled()
     return enabled, torch.is_deterministic_algorithms_warn_only_enabled()
-
-
-def _flushes_subnormal() -> bool:
-    smallest = torch.tensor(torch.finfo(torch.float32).tiny, dtype=torch.float32, device="cpu")
-    return not (smallest / 2).item()
 
 
 def set_up_process(device: torch.device, threads: int) -> None:
