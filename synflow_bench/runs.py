@@ -158,6 +158,8 @@ class Runs:
         with suppress(OSError):
             for state in self.states():
                 if not self.is_alive(state.run):
+                    for unfinished in self.folder.glob(f".{state.run}-*.tmp"):
+                        unfinished.unlink(missing_ok=True)
                     self.path(state.run).unlink(missing_ok=True)
 
     def is_alive(self, run: str, now: float | None = None, *, otherwise: Path | None = None) -> bool:
