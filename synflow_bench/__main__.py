@@ -1,7 +1,26 @@
-"""`python -m synflow_bench`: the command line without its script."""
+"""The command line as a script, and as `python -m synflow_bench`."""
 
+from __future__ import annotations
+
+import signal
 import sys
 
-from synflow_bench.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Import and run the command line; Ctrl-C ends the import without a traceback.
+
+    Returns:
+        The exit code.
+    """
+    is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_default:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from synflow_bench.cli import main as run
+
+    if is_default:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -14,6 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -303,3 +304,19 @@ def _is_of_torch(value: Any) -> bool:
     if code is None or torch is None or torch.__file__ is None:
         return False
     return str(code.co_filename).startswith(f"{Path(torch.__file__).parent}{os.sep}")
+
+
+def call_in_environment(variables: Mapping[str, str], module: str, function: str, *args: object) -> None:
+    """Call a function of a module, which is imported with these environment variables.
+
+    It is the first function of a new process: numeric libraries read their number of threads when they are
+    loaded, and the environment of the process that starts it is shared by its threads.
+
+    Args:
+        variables: Environment variables to set.
+        module: The module.
+        function: The function.
+        *args: Its arguments.
+    """
+    os.environ.update(variables)
+    getattr(import_module(module), function)(*args)

@@ -52,5 +52,5 @@ def test_the_wheel_is_complete(tmp_path: Path) -> None:
     assert any(name.endswith("presets/quick.toml") for name in sources)
     assert "synflow_bench/py.typed" in names
     assert set(sources) <= names
-    assert "synflow-bench = synflow_bench.cli:main" in entry_points
+    assert "synflow-bench = synflow_bench.__main__:main" in entry_points
     assert not any(name.startswith(("tests/", "benchmarks/")) for name in names)

@@ -29,6 +29,7 @@ from multiprocessing.process import BaseProcess
 from synflow_bench.errors import HandledError, one_line
 from synflow_bench.execution.worker import WorkerSetup, work
 from synflow_bench.limits import out_of_memory_kills, processes
+from synflow_bench.process import call_in_environment
 from synflow_bench.training import main_module_hidden, thread_environment
 
 FORKS = sys.platform == "linux"
@@ -105,13 +106,9 @@ class ForkServer:
         self._numbers = iter(range(1, 1 << 62))
         try:
             self.channel, remote = _CONTEXT.Pipe()
-            with (
-                remote,
-                _signals_ignored(),
-                main_module_hidden(),
-                _environment(thread_environment(threads)),
-            ):
-                process = _CONTEXT.Process(target=serve, args=(remote,), daemon=True)
+            place = thread_environment(threads), serve.__module__, serve.__name__
+            with remote, _signals_ignored(), main_module_hidden():
+                process = _CONTEXT.Process(target=call_in_environment, args=(*place, remote), daemon=True)
                 process.start()
         except Exception as error:
             raise ForkServerError(f"cannot start a worker process: {one_line(error)}") from error
@@ -341,18 +338,3 @@ def _signals_ignored() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for processes that start here; one thread at a time may do so."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -74,7 +74,8 @@ def test_first_party_networks_are_traced(name: str) -> None:
 )
 def test_networks_of_torchvision_are_traced(name: str, options: dict[str, object]) -> None:
     model = getattr(torchvision.models, name)(weights=None, num_classes=10, **options)
-    assert all_effective(model, 3, 64, 64)
+    # On smaller images some taps of the last kernels see only padding.
+    assert all_effective(model, 3, 224, 224)
 
 
 @pytest.mark.parametrize(

@@ -196,7 +196,7 @@ def test_a_box_highlights_its_row_when_it_is_ticked_and_a_name_with_markup_survi
         "[...document.querySelectorAll('.legend input')].find(each => each.value.includes('img')).click()"
     )
     (label,) = picked(browser)
-    assert label == "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
+    assert label == "snip[note=<script>alert(1)</script></script><img src=x onerror=alert(2)>]"
     browser.open(browser.driver.current_url)
     assert picked(browser) == {label}
 
@@ -315,5 +315,5 @@ def test_a_chart_is_drawn_offline_and_a_label_of_markup_is_text(browser: Any, ch
     assert [url for url in asked if not url.startswith(("file://", "data:"))] == []
     # A dialog would have made every command above fail.
     assert browser.run("return document.querySelectorAll('script, img').length") == 3
-    assert any(text.startswith("<script>alert(1)") for text in browser.texts("svg text"))
+    assert any(text.startswith("snip[note=<script>alert(1)") for text in browser.texts("svg text"))
     assert browser.texts(".vega-actions a") == ["Save as SVG", "Save as PNG"]
