@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast lint audit advisories docs reference leaderboard leaderboard-check fashion-board site bench bench-gpu bench-smoke bench-check scaling example plugin
+.PHONY: run test test-fast lint audit advisories docs reference leaderboard leaderboard-check fashion-board site bench bench-gpu bench-smoke bench-check bundle scaling example plugin
 .PHONY: fashion-mnist browser slurm faults clean help
 
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite (RUN are more options), print the leaderboard
@@ -53,12 +53,15 @@ leaderboard-check: $(VENV)/.installed-dev ## check the committed boards against 
 	$(BIN)/python -m pytest tests/docs/test_smoke_board.py
 	$(BIN)/synflow-bench results verify $(FASHION)/records.tar.gz
 	$(BIN)/synflow-bench results verify $(FASHION)/earlier.tar.gz
+	$(BIN)/synflow-bench results verify $(FASHION)/conv.tar.gz
+	$(BIN)/synflow-bench results verify leaderboard/scoring-mode/records.tar.gz
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench leaderboard --results build/fashion --check $(FASHION)/board.md
 
 # Fashion-MNIST, every pruner: hours on two cores. Cells in the archive are not run again.
 fashion-board: $(VENV)/.installed ## run the missing cells of the project's own board, write its records and board
 	[ ! -e $(FASHION)/records.tar.gz ] || $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
+	[ ! -e $(FASHION)/conv.tar.gz ] || $(BIN)/synflow-bench results import $(FASHION)/conv.tar.gz --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/fc.toml --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/fc-ablations.toml --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/conv.toml --results build/fashion
@@ -74,8 +77,13 @@ site: docs ## build the documentation with both boards, as it is published
 bench: $(VENV)/.installed-dev ## the benchmarks, as ratios within one run
 	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
 
-bench-gpu: $(VENV)/.installed-dev ## benchmarks on a CUDA device, beside conventional code
-	$(BIN)/python benchmarks/bench_gpu.py $(GPU)
+bench-gpu: $(VENV)/.installed-dev ## check and measure on a CUDA device, beside conventional code (GPU are more options)
+	$(BIN)/python benchmarks/bundle/run.py --output build/gpu-report $(GPU)
+
+BUNDLE_PYTHON ?= 3.12
+
+bundle: $(VENV)/.installed-dev ## build build/bundle, which does that without a network on another machine
+	$(BIN)/python benchmarks/bundle/build.py --python $(BUNDLE_PYTHON) $(BUNDLE)
 
 bench-smoke: $(VENV)/.installed-dev ## run every benchmark once, untimed
 	$(BIN)/python -m pytest benchmarks

@@ -79,6 +79,7 @@ PRINTED = PrintedSeconds()
     [
         ("synflow", "lottery/vgg16-bn"),
         ("synflow", "tinyimagenet/resnet18"),
+        ("synflow", "lottery/resnet20"),
         ("snip", "lottery/vgg16-bn"),
         ("grasp", "lottery/vgg16-bn"),
     ],

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from bench_harness import COMPRESSIONS, cells_for, recorded_run, suite_of
+from bench_pruning import Pruning
 from bench_selection import ours as with_ours
 from bench_selection import scores, with_kthvalue
 from bench_training_step import NETWORKS, RECIPE, SHAPE, batch_of, masked_step, trainings
@@ -91,6 +92,11 @@ def synflow(_: Path) -> Pair:
     return Pair(ours, partial(synflow_masks, model, names, shape, 10, 20), times=3)
 
 
+def synflow_of_images(_: Path) -> Pair:
+    pruning = Pruning("synflow", "lottery/resnet20", rounds=50)
+    return Pair(pruning.by_the_harness, pruning.by_the_formula, turns=2)
+
+
 def planning(root: Path) -> Pair:
     host, suite, store = Host.load(), suite_of(2000), Store(root)
     (setting,), pruners = suite.settings, {c.pruner.label: c.pruner for c in cells_for(suite, host)}
@@ -134,6 +140,7 @@ LIMITS = {
     "step of eight networks in one batch / one by one": (networks_in_one_batch, 0.95),
     "k largest of 1.4 million / kthvalue": (largest, 0.37),
     "synflow, 20 rounds, fc / the formula": (synflow, 2.1),
+    "synflow, 50 rounds, lottery/resnet20 / the formula": (synflow_of_images, 1.0),
     "planning a cell / building it and looking for its file": (planning, 0.38),
     "writing a record / write and fsync": (writing, 7.6),
     "reading results / whole records": (reading, 0.46),

@@ -1,7 +1,7 @@
 """Training steps: masks and ways to apply them, several networks in one batch, and pruned networks compacted.
 
-`python benchmarks/bench_training_step.py` takes steps of dense, masked and compacted networks in turn and
-prints ratios, which are the same on a busy machine.
+`python benchmarks/bench_training_step.py` takes steps of dense, masked and compacted networks in turn, and of
+convolutional networks as one and one by one, and prints ratios of processor time.
 """
 
 from __future__ import annotations
@@ -35,13 +35,16 @@ from synflow_bench.training import (
     Training,
     TrainingData,
     TrainingStep,
+    VmappedStep,
 )
 
 RECIPE = Recipe(epochs=1, optimizer="adam", lr=1e-3, batch_size=64)
 MOMENTUM = Recipe(epochs=1, optimizer="momentum", lr=0.01, weight_decay=1e-4, batch_size=32)
 SHAPE = (1, 28, 28)
 NETWORKS = 8
-SHAPES = {"lottery/vgg16-bn": (3, 32, 32), "conv": SHAPE}
+SHAPES = {"lottery/vgg16-bn": (3, 32, 32), "lottery/resnet20": (3, 32, 32), "conv": SHAPE}
+CONVOLUTIONAL = ("conv", "lottery/resnet20")
+GROUPED = 4
 CASES = [("lottery/vgg16-bn", 100), ("lottery/vgg16-bn", 1000), ("conv", 100)]
 KINDS = ("dense", "masked", "compacted")
 
@@ -117,6 +120,27 @@ def bench_networks_one_by_one(benchmark: BenchmarkFixture, one_thread: None) -> 
     benchmark.pedantic(lambda: [step([batch]) for step in steps], rounds=60, warmup_rounds=10)
 
 
+def convolutional_step(name: str, *, vmapped: bool) -> Callable[[], object]:
+    """Return a step of `GROUPED` networks with masks of their own, as one by `vmap` or one by one."""
+    models = [Host.load().models.get(name)(SHAPES[name], 10).train() for _ in range(GROUPED)]
+    made = [training_of(model, random_masks(model), RECIPE, SHAPES[name]) for model in models]
+    batch = batch_of(RECIPE, SHAPES[name])
+    if vmapped:
+        step = VmappedStep(made)
+        return lambda: step([batch] * GROUPED)
+    steps = [TrainingStep.of(training) for training in made]
+    return lambda: [step([batch]) for step in steps]
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONAL)
+@pytest.mark.parametrize("vmapped", [True, False], ids=["as one", "one by one"])
+def bench_convolutional_networks(
+    benchmark: BenchmarkFixture, one_thread: None, name: str, vmapped: bool
+) -> None:
+    benchmark.group = f"a step of {GROUPED} {name}, one thread"
+    benchmark.pedantic(convolutional_step(name, vmapped=vmapped), rounds=5, warmup_rounds=1)
+
+
 @cache
 def network(name: str) -> nn.Module:
     torch.manual_seed(0)
@@ -151,22 +175,31 @@ def bench_pruned_networks(
     benchmark.pedantic(pruned_step(kind, name, compression), rounds=10, warmup_rounds=2)
 
 
-def ratios(name: str, compression: int, rounds: int = 15) -> dict[str, float]:
-    """Return the median time of each kind of step, taken in turns, as a share of the dense one."""
-    steps = {kind: pruned_step(kind, name, compression) for kind in KINDS}
-    seconds: dict[str, list[float]] = {kind: [] for kind in KINDS}
+def ratios(steps: Mapping[str, Callable[[], object]], rounds: int = 15) -> dict[str, float]:
+    """Return the median processor time of each kind of step, taken in turns, as a share of the first."""
+    seconds: dict[str, list[float]] = {kind: [] for kind in steps}
     for turn in range(rounds + 2):
         for kind, step in steps.items():
-            started = time.perf_counter()
+            started = time.process_time()
             step()
             if turn >= 2:
-                seconds[kind].append(time.perf_counter() - started)
-    dense = median(seconds["dense"])
-    return {kind: median(taken) / dense for kind, taken in seconds.items()}
+                seconds[kind].append(time.process_time() - started)
+    first, *_ = (median(taken) for taken in seconds.values())
+    return {kind: median(taken) / first for kind, taken in seconds.items()}
+
+
+def main() -> None:
+    """Print the ratios."""
+    torch.set_num_threads(1)
+    for name, compression in CASES:
+        steps = {kind: pruned_step(kind, name, compression) for kind in KINDS}
+        shares = ", ".join(f"{kind} {share:.2f}" for kind, share in ratios(steps).items())
+        print(f"{name}, compression {compression}: {shares}")
+    for name in CONVOLUTIONAL:
+        ways = {"one by one": False, "as one": True}
+        steps = {way: convolutional_step(name, vmapped=vmapped) for way, vmapped in ways.items()}
+        print(f"{GROUPED} {name}: as one {ratios(steps, rounds=5)['as one']:.2f} of one by one")
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for name, compression in CASES:
-        shares = ", ".join(f"{kind} {share:.2f}" for kind, share in ratios(name, compression).items())
-        print(f"{name}, compression {compression}: {shares}")
+    main()

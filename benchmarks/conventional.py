@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import FashionMNIST
 
@@ -96,9 +97,29 @@ def small_convolutions() -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(32 * 28 * 28, 10))
 
 
+class Pictures(Dataset[tuple[Tensor, int]]):
+    """Images (N, C, H, W) uint8 that become pictures and then tensors one by one, as torchvision's do."""
+
+    def __init__(self, images: Tensor, labels: Tensor, change: Callable[[Image.Image], Tensor]) -> None:
+        self.images, self.labels, self.change = images, labels, change
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        array = self.images[index].permute(1, 2, 0).squeeze(2).numpy()
+        return self.change(Image.fromarray(array)), int(self.labels[index])
+
+
+def transform(mean: tuple[float, ...], std: tuple[float, ...], side: int | None = None) -> transforms.Compose:
+    """Normalize; with `side`, first crop at random after padding by 4, and flip half of the images."""
+    changes = [] if side is None else [transforms.RandomCrop(side, 4), transforms.RandomHorizontalFlip()]
+    return transforms.Compose([*changes, transforms.ToTensor(), transforms.Normalize(mean, std)])
+
+
 def loaders(root: Path) -> Iterator[DataLoader[tuple[Tensor, Tensor]]]:
     """Training batches of 64 and test batches of 256."""
-    change = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.286,), (0.353,))])
+    change = transform((0.286,), (0.353,))
     for train in (True, False):
         data = FashionMNIST(str(root), train=train, transform=change)
         yield DataLoader(data, batch_size=64 if train else 256, shuffle=train)
@@ -111,26 +132,46 @@ def masked_forward(model: nn.Module, masks: dict[str, Tensor], inputs: Tensor) -
     return output
 
 
-def run_cell(root: Path, model: nn.Module) -> float:
-    """Prune to compression 10 in 100 rounds, train one epoch with Adam, return the test accuracy."""
-    training, test = loaders(root)
-    names = [name for name, _ in model.named_parameters() if name.endswith("weight")]
-    masks = synflow_masks(model, names, (1, 28, 28), 10, 100)
+def train_epoch(
+    model: nn.Module,
+    masks: dict[str, Tensor],
+    batches: DataLoader[tuple[Tensor, Tensor]],
+    optimizer: torch.optim.Optimizer,
+) -> float:
+    """Train one epoch on the device of the model, and return the sum of the losses."""
+    device, total = next(model.parameters()).device, 0.0
     model.train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    total = 0.0
-    for inputs, labels in training:
+    for inputs, labels in batches:
+        inputs, labels = inputs.to(device), labels.to(device)
         optimizer.zero_grad()
         loss = cross_entropy(masked_forward(model, masks, inputs), labels)
         total += loss.item() * len(labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    correct = 0
+    return total
+
+
+def accuracy_of(
+    model: nn.Module, masks: dict[str, Tensor], batches: DataLoader[tuple[Tensor, Tensor]]
+) -> float:
+    """Return the share of examples that the network classifies as labeled."""
+    device, correct, seen = next(model.parameters()).device, 0, 0
     model.eval()
     with torch.no_grad():
-        for inputs, labels in test:
-            correct += int((masked_forward(model, masks, inputs).argmax(1) == labels).sum().item())
-    return correct / 10_000
+        for inputs, labels in batches:
+            found = masked_forward(model, masks, inputs.to(device)).argmax(1)
+            correct += int((found == labels.to(device)).sum().item())
+            seen += len(labels)
+    return correct / seen
+
+
+def run_cell(root: Path, model: nn.Module) -> float:
+    """Prune to compression 10 in 100 rounds, train one epoch with Adam, return the test accuracy."""
+    training, test = loaders(root)
+    names = [name for name, _ in model.named_parameters() if name.endswith("weight")]
+    masks = synflow_masks(model, names, (1, 28, 28), 10, 100)
+    train_epoch(model, masks, training, torch.optim.Adam(model.parameters(), lr=1e-3))
+    return accuracy_of(model, masks, test)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A plugin with datasets of noise, as large as Fashion-MNIST or tiny, for benchmarks on any machine."""
+"""A plugin with datasets of noise, as large as Fashion-MNIST or CIFAR-10, or tiny, for any machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from synflow_bench import Dataset, Split, Splits, hookimpl
+from synflow_bench import Augmentation, Dataset, Split, Splits, hookimpl
 
 
 class MadeUp(Dataset):
@@ -40,6 +40,27 @@ class FewMadeUp(MadeUp):
     sizes = (240, 40)
 
 
+class MadeUpColor(MadeUp):
+    """Noise of CIFAR-10's form and size."""
+
+    input_shape = (3, 32, 32)
+    sizes = (50_000, 10_000)
+    mean = (0.5, 0.5, 0.5)
+    std = (0.25, 0.25, 0.25)
+    augmentation = Augmentation(crop_padding=4, flip=True)
+
+
+class FewMadeUpColor(MadeUpColor):
+    """A few color images."""
+
+    sizes = (240, 40)
+
+
 @hookimpl
 def synflow_bench_datasets() -> dict[str, type[Dataset]]:
-    return {"made-up-large": MadeUp, "made-up-small": FewMadeUp}
+    return {
+        "made-up-large": MadeUp,
+        "made-up-small": FewMadeUp,
+        "made-up-color": MadeUpColor,
+        "made-up-few-color": FewMadeUpColor,
+    }

@@ -29,6 +29,7 @@ from torchvision.models import get_model
 from synflow_bench import PruningOptions, prune
 from synflow_bench.errors import HandledError, one_line
 from synflow_bench.host import Host
+from synflow_bench.pruning import TrainingPruner
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "reference" / "networks-and-pruners.md"
@@ -143,9 +144,13 @@ def of_torchvision() -> Iterator[Network]:
 
 
 def all_pruners() -> list[str]:
-    """Name the pruners of this distribution, and the variants."""
-    entries = Host.load().pruners.entries()
-    names = [entry.name for entry in entries if entry.distribution == "synflow-bench"]
+    """Name the pruners of this distribution that prune a network once, and the variants."""
+    pruners = Host.load().pruners
+    names = [
+        entry.name
+        for entry in pruners.entries()
+        if entry.distribution == "synflow-bench" and not issubclass(pruners.get(entry.name), TrainingPruner)
+    ]
     return [*(FEWER_ROUNDS.get(name, name) for name in names), *VARIANTS]
 
 

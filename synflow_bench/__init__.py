@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from synflow_bench.leaderboard import Leaderboard as Leaderboard
     from synflow_bench.limits import Limits as Limits
     from synflow_bench.pruning import Masks as Masks
+    from synflow_bench.pruning import MaskUpdate as MaskUpdate
     from synflow_bench.pruning import Problem as Problem
     from synflow_bench.pruning import Pruner as Pruner
     from synflow_bench.pruning import ResidualScale as ResidualScale
+    from synflow_bench.pruning import TrainingPruner as TrainingPruner
     from synflow_bench.pruning import prune as prune
     from synflow_bench.results import Results as Results
     from synflow_bench.results import load_results as load_results
@@ -39,6 +41,7 @@ _HOMES = {
     "HandledError": "synflow_bench.errors",
     "Leaderboard": "synflow_bench.leaderboard",
     "Limits": "synflow_bench.limits",
+    "MaskUpdate": "synflow_bench.pruning",
     "Masks": "synflow_bench.pruning",
     "NotDefinedError": "synflow_bench.errors",
     "Problem": "synflow_bench.pruning",
@@ -49,6 +52,7 @@ _HOMES = {
     "Split": "synflow_bench.data",
     "Splits": "synflow_bench.data",
     "StreamedSplit": "synflow_bench.data",
+    "TrainingPruner": "synflow_bench.pruning",
     "export": "synflow_bench.exporting",
     "hookimpl": "synflow_bench.host",
     "load_results": "synflow_bench.results",

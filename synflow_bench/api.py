@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from synflow_bench.arguments import (
     check_executor_options,
     compressions_of,
-    pruner_specs,
+    pruner_rows,
     read_argument,
     unregistered_classes,
     with_epochs,
 )
 from synflow_bench.data import default_data_root
+from synflow_bench.errors import count
 from synflow_bench.host import Host, PluginClass, PluginFile
 from synflow_bench.limits import Limits
 from synflow_bench.process import ProcessState
@@ -25,6 +26,7 @@ from synflow_bench.records import Store, key_of, read_kinds
 from synflow_bench.results import Results
 from synflow_bench.suites import (
     Suite,
+    Tuning,
     load_suite,
     override,
     validate,
@@ -50,6 +52,7 @@ def run(
     epochs: int | None = None,
     ablations: str | Iterable[str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    tune: str | Mapping[str, Iterable[float]] | None = None,
     plugins: str | Path | Iterable[str | Path] = (),
     device: str = "auto",
     workers: int | None = None,
@@ -83,6 +86,8 @@ def run(
         epochs: The epochs of every recipe.
         ablations: "none", "shuffle", "reinit", "invert", "random-labels" or "random-inputs".
         overrides: Changes of every setting by path, such as `{"recipe.lr": 0.01}`.
+        tune: A field of the recipe and values to choose from for every pruner by validation accuracy, such
+            as `"lr=0.001|0.003|0.01"` or `{"lr": [0.001, 0.003, 0.01]}`: each value is a training more.
         plugins: Python files that are plugins for this run.
         device: "auto", "cpu", "cuda", "cuda:1" or "mps".
         workers: The number of cells that run at the same time, at least 1; by default as many as fit.
@@ -133,6 +138,7 @@ def run(
             seeds=seeds,
             ablations=ablations,
             overrides=changes,
+            tune=tune,
             plugins=plugins,
             device=device,
             workers=workers,
@@ -173,6 +179,7 @@ class PreparedRun:
         factory: The executor to make.
         resources: The data folder, the device, the workers and their threads.
         warnings: Lines that the user should read before the run.
+        tuning: The field of the recipe that is tuned for every pruner, if there is one.
     """
 
     host: Host
@@ -181,6 +188,7 @@ class PreparedRun:
     factory: ExecutorFactory
     resources: Resources
     warnings: list[str] = field(default_factory=list)
+    tuning: Tuning | None = None
 
     def run(self, *, progress: bool = True, log: Path | None = None) -> Results:
         """Run the missing cells, and read the records of all cells.
@@ -217,7 +225,7 @@ class PreparedRun:
         )
         skipped = {cell.setting.dataset for cell in self.plan.skipped}
         reasons = {name: line for name, line in self.plan.unavailable.items() if name in skipped}
-        return Results(self.store.root, found, summary, unreadable, reasons)
+        return Results(self.store.root, found, summary, unreadable, reasons, self.tuning)
 
 
 def prepare(
@@ -231,6 +239,7 @@ def prepare(
     ablations: str | Iterable[str] | None = None,
     protocol: Mapping[str, Any] | None = None,
     overrides: Mapping[str, Any] | list[str] | None = None,
+    tune: str | Mapping[str, Iterable[float]] | None = None,
     plugins: str | Path | Iterable[str | Path] = (),
     device: str = "auto",
     workers: int | None = None,
@@ -278,6 +287,7 @@ def prepare(
         "ablations": ablations,
         "protocol": protocol,
         "overrides": overrides,
+        "tune": tune,
         "plugins": plugins,
         "device": device,
         "workers": workers,
@@ -302,7 +312,7 @@ def prepare(
         if classes := unregistered_classes(wanted, host):
             host = Host.load(report=lambda _: None, files=[*files, *classes])
         host.check()
-    specs = pruner_specs(wanted, host)
+    specs = pruner_rows(wanted, host)
     for dataset in given["datasets"] or ():
         host.dataset_class(dataset)
     for model in given["models"] or ():
@@ -316,6 +326,7 @@ def prepare(
         ablations=given["ablations"] or (),
         protocol=given["protocol"] or {},
         assignments=given["overrides"],
+        tune=given["tune"],
     )
     chosen = resolve_datasets(chosen, host, given["data"])
     everything = given["pruners"] == [ALL]
@@ -349,7 +360,8 @@ def prepare(
     )
     with ProcessState.kept():
         check_settings(plan, host)
-    return PreparedRun(host, store, plan, factory, resources, [*notes, *_warnings(plan, host, store)])
+    lines = [*notes, *_warnings(plan, host, store)]
+    return PreparedRun(host, store, plan, factory, resources, lines, chosen.tune)
 
 
 def _warnings(plan: Plan, host: Host, store: Store) -> Iterator[str]:
@@ -362,7 +374,7 @@ def _warnings(plan: Plan, host: Host, store: Store) -> Iterator[str]:
     yield from plan.unavailable.values()
     for name, cells in changed_files(plan, host, store).items():
         again = "to run them again, use --force (force=True), or raise its `revision`"
-        yield f"{cells} recorded cell{'s' * (cells > 1)} used another version of {name!r}; {again}"
+        yield f"{count(cells, 'recorded cell')} used another version of {name!r}; {again}"
 
 
 def find_suite(suite: str | Path | Suite | Mapping[str, Any], host: Host) -> Suite:

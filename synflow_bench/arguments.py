@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from synflow_bench.errors import UsageError
 from synflow_bench.host import Host, PluginClass, pruner_name
-from synflow_bench.suites import PrunerSpec, Suite, compression_of_sparsity, expand_pruners, validate
+from synflow_bench.suites import (
+    PrunerRow,
+    PrunerSpec,
+    Suite,
+    compression_of_sparsity,
+    expand_pruners,
+    validate,
+)
 
 if TYPE_CHECKING:
     from synflow_bench.pruning import Pruner
@@ -176,6 +183,7 @@ _ARGUMENTS: dict[str, tuple[Reader, str, bool]] = {
     "ablations": (_list_of(_NAME), 'names, such as ["none", "shuffle"]', True),
     "protocol": (_of_type(Mapping), 'a mapping, such as {"name": "multishot"}', True),
     "overrides": (_overrides, 'a mapping of paths, such as {"recipe.lr": 0.01}', False),
+    "tune": (_of_type(str, Mapping), 'text such as "lr=0.001|0.01", or {"lr": [0.001, 0.01]}', True),
     "plugins": (_list_of(_path), 'paths of Python files, such as ["mine.py"]', False),
     "device": (_NAME, 'a name, such as "cpu"', False),
     "workers": (_positive, "a whole number from 1 on, or leave it out for as many as fit", True),
@@ -264,26 +272,26 @@ def _registered(kind: type, host: Host) -> str | None:
     return next((entry.name for entry in host.pruners.entries() if entry.where == where), None)
 
 
-def pruner_specs(pruners: Iterable[PrunerLike], host: Host) -> list[PrunerSpec]:
-    """Return the specs of names, classes and instances; a sweep is several.
+def pruner_rows(pruners: Iterable[PrunerLike], host: Host) -> list[PrunerRow]:
+    """Return the rows of names, specs, classes and instances; a sweep is several.
 
     Raises:
         SuiteError: If a name cannot be read.
         UsageError: If something is not a pruner, or a parameter is not a finite number.
     """
-    specs: list[PrunerSpec] = []
+    rows: list[PrunerRow] = []
     for pruner in pruners:
         if isinstance(pruner, PrunerSpec):
-            specs.append(pruner)
+            rows.append(PrunerRow.model_validate(pruner))
         elif isinstance(pruner, str):
-            specs += [validate(PrunerSpec, each, "pruner") for each in expand_pruners([pruner])]
+            rows += [validate(PrunerRow, each, "pruner") for each in expand_pruners([pruner])]
         else:
             kind = _kind(pruner)
             parameters = {} if isinstance(pruner, type) else asdict(pruner)
             name = _registered(kind, host) or pruner_name(kind)
             _check_finite(name, parameters)
-            specs.append(PrunerSpec(name=name, parameters=parameters))
-    return specs
+            rows.append(PrunerRow(name=name, parameters=parameters))
+    return rows
 
 
 def compressions_of(compressions: Sequence[float], sparsities: Sequence[float]) -> list[float]:

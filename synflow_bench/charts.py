@@ -14,9 +14,12 @@ from synflow_bench.errors import UsageError
 
 INK, SOFT, FAINT = "#1d2329", "#59636e", "#e3e7eb"
 
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b4b8a", "#7f7f7f")
+PALETTE = (
+    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b4b8a", "#7f7f7f"),
+    *("#b2182b", "#8c510a", "#66a61e", "#a45bd6", "#9c8f2e", "#1b9e9e", "#e0569b", "#44607f"),
+)
 """Okabe & Ito's colors, distinguishable with every common color vision, without the yellow that fades on
-white, and with a darker violet and a gray."""
+white, and with a darker violet and a gray; then eight more for boards of many rows."""
 
 SHAPES = (
     "circle",
@@ -42,7 +45,32 @@ _FONT = "DejaVu Sans, Verdana, sans-serif"
 _PIXELS = 2.0
 """Pixels of a PNG per pixel of the chart."""
 _SALT = b"synflow-bench 288697"
-"""Key of the hash that gives a name its color, chosen so that well-known methods have different ones."""
+"""Key of the hash that gives a name its shape and dashes, and its color if it is not well known."""
+_COLORS = {
+    name: color
+    for color, names in enumerate(
+        (
+            ("synflow", "synflow-l2"),
+            ("random", "balanced"),
+            ("rigl",),
+            ("grasp", "grasp-abs"),
+            ("snip", "iter-snip"),
+            ("magnitude", "lamp"),
+            ("sampled",),
+            ("uniform", "uniform-plus"),
+            ("set", "hts"),
+            ("phew", "force"),
+            ("gmp",),
+            ("px", "smart-ratio"),
+            ("ntk-sap", "igq"),
+            ("npb",),
+            ("edge-popup", "fts"),
+            ("erk", "prospr"),
+        )
+    )
+    for name in names
+}
+"""Well-known method -> its place in `PALETTE`: boards of many rows hardly repeat a color."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +88,15 @@ class MarkStyle:
     dash: tuple[int, ...]
 
 
-def mark_styles(names: Iterable[str]) -> dict[str, MarkStyle]:
+def mark_styles(names: Iterable[str] | Mapping[str, str]) -> dict[str, MarkStyle]:
     """Return the style of each name.
 
     The color depends on the name alone, so that a pruner has the same color in every chart. So does the
     shape, unless two names of one color would have the same: then the later one in alphabetical order takes
     the next shape.
+
+    Args:
+        names: The names; or each name with the one that gives it its color, such as the pruner of a row.
 
     Example:
         >>> mark_styles(["snip"])["snip"] == mark_styles(["grasp", "snip", "synflow"])["snip"]
@@ -73,15 +104,19 @@ def mark_styles(names: Iterable[str]) -> dict[str, MarkStyle]:
     """
     found: dict[str, MarkStyle] = {}
     taken: set[tuple[int, int]] = set()
-    for name in sorted(set(names)):
-        number = int.from_bytes(blake2b(name.encode(), digest_size=8, key=_SALT).digest(), "big")
-        number, color = divmod(number, len(PALETTE))
-        number, first = divmod(number, len(SHAPES))
+    colored = names if isinstance(names, Mapping) else {name: name for name in names}
+    for name in sorted(colored):
+        color = _COLORS.get(colored[name], _hashed(colored[name]) % len(PALETTE))
+        number, first = divmod(_hashed(name) // len(PALETTE), len(SHAPES))
         shapes = ((first + step) % len(SHAPES) for step in range(len(SHAPES)))
         shape = next((each for each in shapes if (color, each) not in taken), first)
         taken.add((color, shape))
         found[name] = MarkStyle(PALETTE[color], SHAPES[shape], _DASHES[number % len(_DASHES)])
     return found
+
+
+def _hashed(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode(), digest_size=8, key=_SALT).digest(), "big")
 
 
 def titled(chart: Any, title: str, lines: Sequence[str] = ()) -> Any:

@@ -19,7 +19,16 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 
-from synflow_bench.graph import CONSTANT, Graph, LayerEdges, Untraceable, View, in_mode, reachable
+from synflow_bench.graph import (
+    CONSTANT,
+    Graph,
+    LayerEdges,
+    Untraceable,
+    View,
+    call_with,
+    in_mode,
+    reachable,
+)
 
 MAX_SHARE = 0.9
 """The share of a network above which compaction saves too little to be worth it."""
@@ -325,11 +334,11 @@ def _cut(model: nn.Module, slices: Slices) -> nn.Module:
             memo[id(tensor)] = nn.Parameter(small, tensor.requires_grad) if parameter else small
     copy = deepcopy(model, memo)
     for module in copy.modules():
-        _update_sizes(module)
+        update_sizes(module)
     return copy
 
 
-def _update_sizes(module: nn.Module) -> None:
+def update_sizes(module: nn.Module) -> None:
     """Set the sizes that a layer states to those of its tensors."""
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
@@ -398,7 +407,7 @@ def _logits(masked: MaskedNetwork, inputs: Tensor, *, training: bool) -> Tensor:
     for name, tensor in model.named_buffers():
         state[name] = tensor.to(inputs.dtype if tensor.is_floating_point() else tensor.dtype, copy=True)
     with in_mode(model, training=training):
-        logits: Tensor = torch.func.functional_call(model, state, (inputs,))
+        logits: Tensor = call_with(model, state, inputs)
     return logits
 
 

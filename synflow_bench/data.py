@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shlex
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from hashlib import sha256
 from pathlib import Path, PurePath
@@ -164,6 +164,10 @@ class Dataset(ABC):
             DataError: Files are missing or damaged.
         """
         return self
+
+    def known(self, root: Path) -> Iterable[Dataset]:  # noqa: ARG002  for those that override it
+        """Return the datasets with options that the data folder knows, such as folders that were measured."""
+        return ()
 
     def place(self, root: Path) -> str | None:  # noqa: ARG002  for those that override it
         """Say where below `root` files that somebody has already are found; None if none are needed."""

@@ -61,10 +61,16 @@ class UnknownNameError(UsageError):
         name: The unknown name.
         known: The names that there are.
         otherwise: The advice if no known name is close; by default a list of `known`.
+
+    Attributes:
+        kind: The kind of thing.
+        is_guessed: True if the message names the known name that is closest.
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], otherwise: str = "") -> None:
-        super().__init__(f"unknown {kind} {name!r}; {did_you_mean(name, known, otherwise)}")
+        advice = did_you_mean(name, known, otherwise)
+        super().__init__(f"unknown {kind} {name!r}; {advice}")
+        self.kind, self.is_guessed = kind, advice.startswith(GUESS)
 
 
 class SuiteError(UsageError):
@@ -112,6 +118,10 @@ class RecordError(HandledError):
     """A record, a results folder or another file of results that cannot be read or written."""
 
 
+GUESS = "did you mean"
+"""How advice begins that names one thing which may be meant."""
+
+
 def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Suggest the known name that is closest to `name`, else `otherwise`, else list all known names.
 
@@ -124,7 +134,7 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
     choices = sorted(known)
     close = get_close_matches(name, choices, n=1, cutoff=0.6)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"{GUESS} {close[0]!r}?"
     if otherwise:
         return otherwise
     return f"known: {', '.join(choices)}" if choices else "none is installed"
@@ -203,6 +213,16 @@ def printable(text: str) -> str:
         'two lines'
     """
     return _replaced(" ".join(text.split()))
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things.
+
+    Example:
+        >>> count(1, "seed"), count(3, "seed")
+        ('1 seed', '3 seeds')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def without_formula(text: str) -> str:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 
 from synflow_bench.errors import RecordError
 
@@ -71,11 +71,32 @@ def replacement(path: Path) -> Iterator[Path]:
         RecordError: The file cannot be written; the old one, if any, is unchanged.
     """
     try:
-        is_special = path.exists() and not (path.is_file() or path.is_dir())
-        with _copied_to(path) if is_special else _renamed_to(Path(os.path.realpath(path))) as temporary:
+        with _copied_to(path) if is_special(path) else _renamed_to(Path(os.path.realpath(path))) as temporary:
             yield temporary
     except OSError as error:
         raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before hours are spent on its content; nothing is left behind.
+
+    Raises:
+        RecordError: The file, or a folder in which it would be made, does not allow it.
+    """
+    try:
+        if is_special(path):
+            path.open("wb").close()
+        else:
+            place = Path(os.path.realpath(path)).parent
+            with TemporaryFile(dir=next(each for each in (place, *place.parents) if each.exists())):
+                pass
+    except OSError as error:
+        raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def is_special(path: Path) -> bool:
+    """Return True for a device or a pipe, into which one writes without replacing it."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 @contextmanager

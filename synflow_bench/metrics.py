@@ -34,6 +34,8 @@ class Size:
             by them.
         collapsed_layers: The layers without effective weights, or without kept weights where effective ones
             are not known.
+        macs: The MACs of one example by the masked network, as the speedup counts them; 0 without a path.
+        dense_macs: The same of the dense network.
         effective_compression: Prunable over effective weights: those on a path of kept weights from input to
             output. None where there are none, or where `not_followed` says why they are not known.
         not_followed: The reason why effective weights are not known, one line.
@@ -46,6 +48,8 @@ class Size:
     compression_all: float
     theoretical_speedup: float | None
     collapsed_layers: tuple[str, ...]
+    macs: int
+    dense_macs: int
     effective_compression: float | None = None
     not_followed: str | None = None
     left_out: tuple[str, ...] = ()
@@ -76,30 +80,62 @@ def measure_size(
         (1.1111111111111112, 2.0)
     """
     parameters = dict(model.named_parameters())
-    dense = {name: torch.ones_like(parameters[name], dtype=torch.bool) for name in uses if name in parameters}
-    left = {**dense, **masks}
-    if (unknown := _unknown(graph, masks)) is None and isinstance(graph, Graph):
-        followed = masks.keys() | (graph.names - graph.opaque)
-        for each in (dense, left):
-            each |= effective_masks(graph, {name: each[name] for name in followed & each.keys()})
+    unknown = _unknown(graph, masks)
+    dense, left = (_acting(model, kept, uses, graph, masks) for kept in ({}, masks))
     effective = {name: None if unknown else int(left[name].count_nonzero()) for name in masks}
     layers = tuple(_layer(name, mask, uses, effective[name]) for name, mask in masks.items())
     size, kept = sum(layer.size for layer in layers), sum(layer.kept for layer in layers)
     on_a_path = sum(filter(None, effective.values()))
     total = sum(parameter.numel() for parameter in parameters.values())
     has_path = bool(unknown or on_a_path) or _joins(graph, left)
-    dense_macs, kept_macs = count_macs(model, uses, dense), count_macs(model, uses, left)
+    whole_macs, kept_macs = count_macs(model, uses, dense), count_macs(model, uses, left)
     return Size(
         layers=layers,
         density=kept / size,
         compression=size / kept,
         compression_all=total / (total - size + kept),
-        theoretical_speedup=dense_macs / kept_macs if kept_macs and has_path else None,
+        theoretical_speedup=whole_macs / kept_macs if kept_macs and has_path else None,
         collapsed_layers=tuple(layer.name for layer in layers if _has_collapsed(layer, graph)),
+        macs=kept_macs if has_path else 0,
+        dense_macs=whole_macs,
         effective_compression=size / on_a_path if on_a_path else None,
         not_followed=unknown,
         left_out=left_out(model, masks),
     )
+
+
+def dense_macs(
+    model: nn.Module, masks: Mapping[str, Tensor], uses: Uses, graph: Graph | Untraceable | None = None
+) -> dict[str, int]:
+    """Count the multiply-accumulates of one example by each weight tensor of the dense network.
+
+    Their sum is the `dense_macs` of `measure_size`.
+
+    Args:
+        model: The network.
+        masks: The tensors that are pruned, by name; what they keep has no effect.
+        uses: The number of uses of each weight tensor, from `uses_of_weights`.
+        graph: The outcome of `trace`.
+    """
+    acting = _acting(model, {}, uses, graph, masks)
+    return {name: count_macs(model, {name: count}, acting) for name, count in uses.items()}
+
+
+def _acting(
+    model: nn.Module,
+    masks: Mapping[str, Tensor],
+    uses: Uses,
+    graph: Graph | Untraceable | None,
+    pruned: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Return the entries that can act under `masks`, or all kept ones where paths of `pruned` are unknown."""
+    parameters = dict(model.named_parameters())
+    dense = {name: torch.ones_like(parameters[name], dtype=torch.bool) for name in uses if name in parameters}
+    left = {**dense, **masks}
+    if isinstance(graph, Graph) and _unknown(graph, pruned) is None:
+        followed = pruned.keys() | (graph.names - graph.opaque)
+        left |= effective_masks(graph, {name: left[name] for name in followed & left.keys()})
+    return left
 
 
 def _unknown(graph: Graph | Untraceable | None, masks: Mapping[str, Tensor]) -> str | None:
@@ -231,7 +267,7 @@ def _keeps_zeros(module: nn.Module, tensor: str, original: Tensor) -> bool:
 
 def _counter(uses: dict[str, int | Tensor], names: _Names, path: str) -> Any:
     def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
-        for tensor, count in _uses_in(module, inputs, named, output):
+        for tensor, count in uses_in_call(module, inputs, named, output):
             *inner, last = tensor.split(".")
             layer = module.get_submodule(".".join(inner))
             name = names.of(".".join(filter(None, [path, *inner])), layer, last)
@@ -240,24 +276,25 @@ def _counter(uses: dict[str, int | Tensor], names: _Names, path: str) -> Any:
     return hook
 
 
-def _uses_in(
+def uses_in_call(
     module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
 ) -> Iterator[tuple[str, int | Tensor]]:
     """Yield the weight tensors of a layer with their uses in one call."""
     given = (*inputs, *named.values())
     if isinstance(module, LINEAR):
-        yield "weight", output[..., 0].numel()
+        yield "weight", output.shape[:-1].numel()
     elif isinstance(module, ATTENTION):
         yield from _uses_in_attention(module, _named(("query", "key", "value"), inputs) | named)
     elif isinstance(module, RECURRENT):
         first = given[0].data if isinstance(given[0], PackedSequence) else given[0]
         layer = tensors_of(module)
-        yield from ((name, first[..., 0].numel()) for name in (layer.weights if layer else ()))
+        yield from ((name, first.shape[:-1].numel()) for name in (layer.weights if layer else ()))
     else:
         # A transposed convolution spreads every input position; others gather for every output position.
         gathered = given[0] if isinstance(module, _ConvTransposeNd) else output
         spatial = module.weight.dim() - 2  # type: ignore[operator]
-        yield "weight", gathered.select(-spatial - 1, 0).numel()
+        # Of shapes alone: an operation on an activation would be followed where the network is traced.
+        yield "weight", torch.Size([*gathered.shape[: -spatial - 1], *gathered.shape[-spatial:]]).numel()
 
 
 def _named(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
@@ -265,7 +302,7 @@ def _named(names: tuple[str, ...], values: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _uses_in_attention(module: nn.Module, given: Mapping[str, Tensor]) -> Iterator[tuple[str, int | Tensor]]:
-    tokens = {name: given[name][..., 0].numel() for name in ("query", "key", "value")}
+    tokens = {name: given[name].shape[:-1].numel() for name in ("query", "key", "value")}
     whole = module.in_proj_weight
     if whole is None:
         yield from ((f"{name[0]}_proj_weight", count) for name, count in tokens.items())

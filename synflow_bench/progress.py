@@ -23,14 +23,14 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
-from synflow_bench.errors import printable
+from synflow_bench.errors import count, printable
 from synflow_bench.events import HostWatcher, Watcher
 from synflow_bench.execution import ExecutorFactory, Plan, Resources, Summary, run_plan, shared_cells
 from synflow_bench.host import Host, RunFinished, RunStarted
 from synflow_bench.records import Epoch, Failure, Record, Store, key_of
 from synflow_bench.runs import CellProgress, RunState, clock
 from synflow_bench.signals import interrupted_by_signals
-from synflow_bench.suites import Cell
+from synflow_bench.suites import Cell, CellTitles
 
 LINE_INTERVAL = 10.0
 """The least seconds between plain lines while cells finish."""
@@ -137,6 +137,7 @@ class Progress(Watcher):
         self._results = results
         self._console = Console(file=stream, quiet=not show)
         self._plan = plan
+        self._titles = CellTitles(plan.cells)
         self._total, self._done, self._failed, self._found = len(plan.missing), 0, 0, 0
         self._left = TimeLeft(plan.missing)
         self._started = self._last_line = time.monotonic()
@@ -164,7 +165,7 @@ class Progress(Watcher):
                 yield
         else:
             before = f"{len(self._plan.recorded) + len(self._plan.failed)} recorded before"
-            self._print(f"run: {_count(self._total, 'cell')}, {before}, {_count(workers, 'worker')}")
+            self._print(f"run: {count(self._total, 'cell')}, {before}, {count(workers, 'worker')}")
             threading.Thread(target=self._tick_in_silence, daemon=True).start()
             try:
                 yield
@@ -198,7 +199,7 @@ class Progress(Watcher):
         """Count a cell, and print its failure if few had the same message."""
         if record.timing and record.status == "ok":
             self._ok += 1
-            self._slowest.append((record.timing.total_seconds, record.key, record.cell.title))
+            self._slowest.append((record.timing.total_seconds, record.key, self._titles.of(record.cell)))
             self._slowest = nlargest(PRINTED_SLOWEST, self._slowest)
         for line in record.provenance.warnings:
             self._print_warning(record, line)
@@ -211,7 +212,7 @@ class Progress(Watcher):
         if record.error:
             if not record.error.not_defined:
                 self._failed += 1
-                self._failures.append((record.key, f"{record.cell.title}: {record.error.kind}"))
+                self._failures.append((record.key, f"{self._titles.of(record.cell)}: {record.error.kind}"))
             self._print_failure(record, record.error)
         since = time.monotonic() - self._last_line
         if not self._console.is_terminal and (since >= LINE_INTERVAL or self._done == self._total):
@@ -227,13 +228,22 @@ class Progress(Watcher):
                 "failed": self._failed,
                 "elsewhere": self._found,
                 "seconds_left": self._seconds_left(),
-                "running": tuple(_running(*each) for each in list(self._running.items())),
+                "running": tuple(self._state_of(*each) for each in list(self._running.items())),
             }
+        )
+
+    def _state_of(self, key: str, running: tuple[Cell, Epoch | None]) -> CellProgress:
+        cell, point = running
+        title, epochs = printable(self._titles.of(cell)), cell.setting.recipe.epochs
+        if point is None:
+            return CellProgress(key=key, title=title, epochs=epochs)
+        return CellProgress(
+            key=key, title=title, epochs=epochs, epoch=point.epoch, test_top1=round(point.test_top1, 4)
         )
 
     def print_end(self) -> None:
         """Print the slowest cells and all failures, each as the command that shows its record."""
-        failures = [*self._failures, *((key_of(cell), cell.title) for cell in self._plan.failed)]
+        failures = [*self._failures, *((key_of(cell), self._titles.of(cell)) for cell in self._plan.failed)]
         if self._ok > PRINTED_SLOWEST:
             slowest = [(key, f"{title}: {clock(seconds)}") for seconds, key, title in self._slowest]
             self._print_commands("slowest cells:", slowest)
@@ -263,7 +273,7 @@ class Progress(Watcher):
         if self._messages[message] > PRINTED_FAILURES:
             return
         place = f" ({error.raised_at})" if error.raised_at else ""
-        parts = [f"{record.status}: {record.cell.title}: {message}{place}"]
+        parts = [f"{record.status}: {self._titles.of(record.cell)}: {message}{place}"]
         if error.traceback:
             parts.append(f"`{show_command(record.key, self._results)}` prints the traceback")
         if self._messages[message] == PRINTED_FAILURES:
@@ -274,7 +284,7 @@ class Progress(Watcher):
         pruner = record.cell.pruner.label
         self._messages[f"{pruner}: {line}"] += 1
         if self._messages[f"{pruner}: {line}"] == 1:  # the same masks have the same cause at every seed
-            text = f"warning: {record.cell.title}: {line}; more of the same are not printed"
+            text = f"warning: {self._titles.of(record.cell)}: {line}; more of the same are not printed"
             self._console.print(Text(printable(text), "yellow"), soft_wrap=True)
 
     def _print_counts(self) -> None:
@@ -311,7 +321,7 @@ class Progress(Watcher):
         for keeps_its_width in (False, True, True):
             table.add_column(no_wrap=keeps_its_width)
         for cell, epoch in list(self._running.values()):
-            title = Text(f"  {cell.title}", overflow="ellipsis", no_wrap=True)
+            title = Text(f"  {self._titles.of(cell)}", overflow="ellipsis", no_wrap=True)
             state = f"epoch {epoch.epoch}/{cell.setting.recipe.epochs}" if epoch else "started"
             table.add_row(title, state, f"test {epoch.test_top1:.1%}" if epoch else "", style="dim")
         return table
@@ -393,16 +403,3 @@ def show_command(key: str, results: Path) -> str:
     if results != Path("results"):
         command += ["--results", str(results)]
     return shlex.join(command)
-
-
-def _running(key: str, cell: tuple[Cell, Epoch | None]) -> CellProgress:
-    title, epochs, point = printable(cell[0].title), cell[0].setting.recipe.epochs, cell[1]
-    if point is None:
-        return CellProgress(key=key, title=title, epochs=epochs)
-    return CellProgress(
-        key=key, title=title, epochs=epochs, epoch=point.epoch, test_top1=round(point.test_top1, 4)
-    )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"

@@ -6,7 +6,7 @@ what differs elsewhere is described, never hidden.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from synflow_bench.errors import RecordError, UsageError
+from synflow_bench.errors import RecordError, UsageError, count, one_line
 from synflow_bench.files import write_atomically
 from synflow_bench.host import Host
 from synflow_bench.protocols import (
@@ -29,9 +29,10 @@ from synflow_bench.protocols import (
     run_cell,
     weights_of,
 )
-from synflow_bench.pruning import Masks
+from synflow_bench.pruning import Masks, TrainingPruner
 from synflow_bench.records import Record, Store, content_digest, read_kept
 from synflow_bench.records.mask_files import unpack_masks
+from synflow_bench.suites import seed_of
 from synflow_bench.training import (
     LoadedData,
     ResidentSplit,
@@ -71,6 +72,7 @@ class Recovery:
         data_root: The data folder.
         device: A device, or `auto`; by default the CPU for records that were made on one.
         report: Called with a line before something is run again.
+        may_train: Run the trainings too that a pruning needs which does not come first.
     """
 
     host: Host
@@ -78,6 +80,7 @@ class Recovery:
     data_root: Path
     device: str | None = None
     report: Callable[[str], None] = lambda _: None
+    may_train: bool = True
 
     def recover(self, record: Record, *, weights: bool = False, again: bool = False) -> Recovered:
         """Return the masks of a record, and its weights if they are wanted.
@@ -94,15 +97,20 @@ class Recovery:
             UnknownNameError: A plugin that made it is not installed.
             HandledError: The cell cannot be run here, such as a `DataMissingError`.
         """
-        if record.status != "ok" or record.masks is None:
-            raise RecordError(f"record {record.key} is of a cell that has {record.status}; it has no masks")
+        if record.status != "ok":
+            happened = "has failed" if record.status == "failed" else "was skipped"
+            raise RecordError(f"record {record.key} is of a cell that {happened}; it has no masks")
+        if record.masks is None:
+            raise RecordError(
+                f"record {record.key} has no hash of masks to compare with; `run --force` makes a new one"
+            )
         path = self.store.path(record.cell)
         kept_masks = read_kept(record, path, "masks")
         kept_weights = read_kept(record, path, "weights") if weights else None
         if kept_masks and bool(kept_weights) == weights and not again:
             return Recovered(_masks_in(kept_masks), _weights_in(kept_weights), "kept by the run")
         check_repeatable(record, self.host)
-        found = self._run(record) if weights else self._prune(record)
+        found = self._run(record) if weights or self._changes_in_training(record) else self._prune(record)
         difference = _difference(found, record, _masks_in(kept_masks) if kept_masks else None)
         if difference is None and weights and kept_weights and again:
             difference = _difference_of_weights(found.weights or {}, _weights_in(kept_weights) or {})
@@ -115,20 +123,47 @@ class Recovery:
             record: As for `recover`, like `again` and the errors.
         """
         found = self.recover(record, weights=True, again=again)
+        check_repeatable(record, self.host, ("dataset", "model"))
         setting = record.cell.setting
         dataset = self.host.dataset(setting.dataset, self.data_root)
         factory = self.host.models.get(setting.model.name)
         size = dataset.input_shape, dataset.num_classes
-        model = build_network(factory, setting.model, *size, 0, torch.device("cpu")).model
-        model.load_state_dict(found.weights or {})
+        # What a network draws and its state does not hold is that of the cell.
+        seed = seed_of(record.cell, "ablation" if record.cell.ablation == "reinit" else "init")
+        model = build_network(factory, setting.model, *size, seed, torch.device("cpu")).model
+        try:
+            model.load_state_dict(found.weights or {})
+        except RuntimeError as error:
+            raise RecordError(
+                f"the weights of record {record.key} do not fit model {setting.model.name!r}: "
+                f"{one_line(error, with_type=False)}"
+            ) from error
         return model.eval(), found
+
+    def _changes_in_training(self, record: Record) -> bool:
+        """Return True if the masks of a record are those at the end of its training.
+
+        Raises:
+            RecordError: They are, and nothing may be trained.
+        """
+        cell = record.cell
+        if cell.is_dense or not issubclass(self.host.pruners.get(cell.pruner.name), TrainingPruner):
+            return False
+        if not self.may_train:
+            raise RecordError("its masks change in training; keep them with `run --keep masks`")
+        return True
 
     def _prune(self, record: Record) -> Recovered:
         cell = record.cell
         earlier = cell.setting.protocol.trainings(cell.setting.recipe.epochs)[:-1]
+        if sum(earlier) and not self.may_train:
+            trained = count(sum(earlier), "epoch")
+            raise RecordError(f"its masks come after a training of {trained}; keep them: `run --keep masks`")
         with self._context(record) as context:
             if earlier:
-                self.report(f"training {sum(earlier)} epochs, because the cell is pruned after training")
+                self.report(
+                    f"training {count(sum(earlier), 'epoch')}, because the cell is pruned after training"
+                )
             elif cell.is_dense or not context.host.pruners.get(cell.pruner.name).needs_data:
                 context = _without_examples(record, context)
             masks = prune_cell(cell, context).masks
@@ -137,7 +172,7 @@ class Recovery:
     def _run(self, record: Record) -> Recovered:
         """Run the cell again; its new record is compared with the old one."""
         ends: list[tuple[Record, Outcome]] = []
-        self.report(f"training {record.cell.setting.total_epochs} epochs again")
+        self.report(f"training {count(record.cell.setting.total_epochs, 'epoch')} again")
         with self._context(record) as context:
             new = run_cell(record.cell, replace(context, on_outcome=lambda *end: ends.append(end)))
         if new.error or not ends:
@@ -165,39 +200,52 @@ class Recovery:
                 context.close()
 
 
-def check_repeatable(record: Record, host: Host) -> None:
+KINDS = ("dataset", "model", "pruner")
+"""The kinds of plugins that make a record."""
+
+
+def check_repeatable(record: Record, host: Host, kinds: Iterable[str] = KINDS) -> None:
     """Check that the plugins that made a record are installed, in the revisions that made it.
+
+    Args:
+        record: The record.
+        host: The plugins.
+        kinds: The kinds of plugins that are needed.
 
     Raises:
         UnknownNameError: One is not installed.
         RecordError: One has another revision, or another content.
     """
     cell, made_by = record.cell, record.provenance.plugins
-    names = {
+    every = {
         "dataset": cell.setting.dataset_name,
         "model": cell.setting.model.name,
         "pruner": cell.pruner.name,
     }
+    names = {kind: every[kind] for kind in kinds if not (kind == "pruner" and cell.is_dense)}
     for kind, name in names.items():
-        if name not in host.registry(kind) and not (kind == "pruner" and cell.is_dense):
+        if name not in host.registry(kind):
             origin = made_by.get(kind, "a plugin that is not known")
             raise UsageError(
                 f"{kind} {name!r} of record {record.key} is not installed; it came from {origin}"
             )
-    now = revisions_of(cell.setting, None if cell.is_dense else cell.pruner.name, host)
-    for kind, revision in cell.revisions.identity.items():
-        if revision != now.identity[kind]:
+    now = revisions_of(cell.setting, names.get("pruner"), host)
+    for kind, name in names.items():
+        before, here = cell.revisions.identity[kind], now.identity[kind]
+        if before != here:
             raise RecordError(
-                f"record {record.key} was made by revision {revision} of {kind} {names[kind]!r}, here is "
-                f"revision {now.identity[kind]}; run its cell again, or install "
+                f"record {record.key} was made by revision {before} of {kind} {name!r}, here is "
+                f"revision {here}; run its cell again, or install "
                 f"{made_by.get(kind) or 'the version that made it'}"
             )
     hashed = {f"{file.distribution} {file.version}" for file in host.files}
-    for kind, plugin in plugins_of(cell, host).items():
-        before = made_by.get(kind, plugin)
-        if plugin != before and (plugin in hashed or "sha256:" in before):
+    present = plugins_of(cell, host)
+    for kind, name in names.items():
+        plugin = present[kind]
+        made = made_by.get(kind, plugin)
+        if plugin != made and (plugin in hashed or "sha256:" in made):
             raise RecordError(
-                f"record {record.key} was made by another version of {kind} {names[kind]!r} ({before}), "
+                f"record {record.key} was made by another version of {kind} {name!r} ({made}), "
                 f"here is {plugin}; give the file or class that made it"
             )
 
@@ -246,7 +294,7 @@ def _difference(found: Recovered, record: Record, kept: Masks | None) -> str | N
     made = record.provenance
     return (
         f"the masks {found.origin} are not those of record {record.key}: {number}; it was made on "
-        f"{made.device} with torch {made.torch} and {made.threads} thread{'s' * (made.threads != 1)}"
+        f"{made.device} with torch {made.torch} and {count(made.threads, 'thread')}"
     )
 
 

@@ -15,6 +15,7 @@ from synflow_bench.data import default_data_root
 from synflow_bench.errors import RecordError, UsageError
 from synflow_bench.host import Host, PluginClass, PluginFile
 from synflow_bench.records import Metrics, Record, Result, Store, Timing
+from synflow_bench.suites import Tuning, read_tuning
 
 if TYPE_CHECKING:
     import pandas
@@ -34,6 +35,7 @@ class Results(Sequence[Result]):
         summary: The counts of the run, and whether it ended early; None if the results were loaded.
         unreadable: One line per record that cannot be read, or that a run should have left and did not.
         skipped: The datasets that were missing, each with the reason; their cells have no records.
+        tuning: The field of the recipe that the run tunes for every pruner; None for one recipe for all.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Results(Sequence[Result]):
         summary: Summary | None = None,
         unreadable: Sequence[str] = (),
         skipped: Mapping[str, str] | None = None,
+        tuning: Tuning | None = None,
     ) -> None:
         self.path = path
         self.summary = summary
         self.unreadable = tuple(unreadable)
         self.skipped = dict(skipped or {})
+        self.tuning = tuning
         self._results = tuple(results)
 
     def __len__(self) -> int:
@@ -56,7 +60,8 @@ class Results(Sequence[Result]):
     def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, slice):
             return self._results[index]
-        return Results(self.path, self._results[index], self.summary, self.unreadable, self.skipped)
+        kept = self._results[index]
+        return Results(self.path, kept, self.summary, self.unreadable, self.skipped, self.tuning)
 
     def __iter__(self) -> Iterator[Result]:
         return iter(self._results)
@@ -91,7 +96,8 @@ class Results(Sequence[Result]):
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return one row per cell: the cell, its metrics and its timing.
 
-        Accuracies are shares from 0 to 1, and times are in seconds. A value that a cell lacks is None.
+        Accuracies are shares from 0 to 1, times are in seconds, and costs in dense trainings. A value that a
+        cell lacks is None.
         """
         return [_row(result) for result in self]
 
@@ -192,25 +198,38 @@ class Results(Sequence[Result]):
             warnings.warn(found.difference, stacklevel=3)
         return found
 
-    def leaderboard(self, baseline: str | None = None, *, margin: float = 0.01) -> Leaderboard:
-        """Aggregate the cells over their seeds, one board per setting.
+    def leaderboard(
+        self,
+        baseline: str | None = None,
+        *,
+        margin: float = 0.01,
+        tune: str | Mapping[str, Sequence[float]] | None = None,
+    ) -> Leaderboard:
+        """Aggregate the cells over their seeds; settings that differ only in their protocol share a board.
 
         Args:
             baseline: The row that all others are compared with, paired by seed; by default none.
             margin: The difference of accuracies, as a share, up to which rows count as equivalent.
+            tune: Settings that differ only in this field, such as `"lr=0.001|0.01"`, share a board, on which
+                every pruner has its best value by validation accuracy; by default as the run was tuned,
+                unless it ended with cells of one value alone.
 
         Raises:
             RecordError: If no cell has succeeded.
             UnknownNameError: If no row is called `baseline`.
-            UsageError: If `baseline` is not a name.
+            UsageError: If `baseline` is not a name, or nothing can be tuned.
         """
         from synflow_bench.leaderboard import build_leaderboard
+        from synflow_bench.leaderboard.tuning import can_tune
 
         baseline = read_argument("baseline", baseline)
         if not any(result.status == "ok" for result in self):
             reason = "; ".join(self.skipped.values()) or "`failed` has the errors"
             raise RecordError(f"no cell in {str(self.path)!r} has succeeded; {reason}")
-        return build_leaderboard(self._results, baseline=baseline, margin=margin)
+        tuning = self.tuning if tune is None else read_tuning(tune)
+        if tune is None and tuning and not can_tune(self._results, tuning):
+            tuning = None
+        return build_leaderboard(self._results, baseline=baseline, margin=margin, tuning=tuning)
 
 
 def load_results(path: str | Path = "results") -> Results:
@@ -251,17 +270,18 @@ _CELL_COLUMNS = (
     *("key", "status", "dataset", "model", "protocol", "setting"),
     *("pruner", "ablation", "target_compression", "seed"),
 )
-_COLUMNS = (*_CELL_COLUMNS, *Metrics.model_fields, *Timing.model_fields, "error")
+_COLUMNS = (*_CELL_COLUMNS, *Metrics.model_fields, "cost", *Timing.model_fields, "error")
 
 
 def _row(result: Result) -> dict[str, Any]:
     cell, setting = result.cell, result.cell.setting
-    place = (setting.dataset_label, setting.model.name, setting.protocol.name, setting.id)
+    place = (setting.dataset_label, setting.model.name, setting.protocol.label, setting.id)
     values = (result.key, result.status, *place, cell.row, cell.ablation, cell.compression, cell.seed)
     return {
         **dict.fromkeys(_COLUMNS),
         **dict(zip(_CELL_COLUMNS, values, strict=True)),
         **(result.metrics.model_dump() if result.metrics else {}),
+        "cost": result.cost.total if result.cost else None,
         **(result.timing.model_dump() if result.timing else {}),
         "error": str(result.error) if result.error else None,
     }

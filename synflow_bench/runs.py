@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from synflow_bench.errors import RecordError
-from synflow_bench.files import write_atomically
+from synflow_bench.files import remove_stale, write_atomically
 
 RENEWAL = 30.0
 """The seconds after which a run renews its file, even if nothing has changed."""
@@ -158,9 +158,8 @@ class Runs:
         with suppress(OSError):
             for state in self.states():
                 if not self.is_alive(state.run):
-                    for unfinished in self.folder.glob(f".{state.run}-*.tmp"):
-                        unfinished.unlink(missing_ok=True)
                     self.path(state.run).unlink(missing_ok=True)
+            remove_stale(self.folder)  # one that was killed at its first write has no other file
 
     def is_alive(self, run: str, now: float | None = None, *, otherwise: Path | None = None) -> bool:
         """Return False if the process of a run has ended, or has given no sign for `LEASE` seconds.

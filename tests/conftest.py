@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from synflow_bench.records import Epoch, Failure, Layer, Metrics, Provenance, Record, Timing, key_of
+from synflow_bench.records import Cost, Epoch, Failure, Layer, Metrics, Provenance, Record, Timing, key_of
 from synflow_bench.suites import DENSE, Cell, ModelSpec, PrunerSpec, Recipe, Revisions, Setting, label_of
 
 MakeRecord = Callable[..., Record]
@@ -46,6 +46,7 @@ def _record(
     revisions: Revisions | None = None,
     message: str = "scores of 'fc1' are constant",
     prune_seconds: float = 0.5,
+    cost: float | None = None,
     **metrics: Any,
 ) -> Record:
     name = pruner.partition("[")[0]
@@ -72,9 +73,14 @@ def _record(
         layers=(layer,) if ok else (),
         curve=(curve_point(0, 0.1), curve_point(1, top1)) if ok else (),
         timing=Timing(prune_seconds=prune_seconds, train_seconds=1.0, total_seconds=1.5) if ok else None,
+        cost=cost_of_training(cost) if ok and cost is not None else None,
         provenance=provenance(),
         error=None if ok else Failure(kind="ScoreError", message=message),
     ).sealed()
+
+
+def cost_of_training(total: float) -> Cost:
+    return Cost(training=total, pruning=0.0, total=total, dense_macs=1000, examples=500)
 
 
 def digits(**recipe: Any) -> Setting:

@@ -20,8 +20,8 @@ import torch
 
 import synflow_bench as sfb
 from synflow_bench.errors import PluginError, RecordError, SuiteError, UnknownNameError, UsageError
-from synflow_bench.records import Store
-from synflow_bench.suites import PrunerSpec
+from synflow_bench.records import Result, Store
+from synflow_bench.suites import ModelSpec, PrunerSpec, Recipe, Setting, read_tuning
 
 pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
@@ -176,6 +176,55 @@ def test_suites_and_overrides(results: Path, tmp_path: Path) -> None:
         executor="serial", progress=False,
     )  # fmt: skip
     assert {record.cell.setting.recipe.epochs for record in found.records()} == {0}
+
+
+def test_a_run_that_is_tuned_has_a_board_with_the_value_of_every_pruner(results: Path) -> None:
+    small = {**SMALL, "compressions": [4], "seeds": 1, "epochs": 0}
+    found = sfb.run(pruners=["random"], tune={"lr": [0.001, 0.003]}, results=results, **small)
+    assert len(found) == 2 * (1 + 1)
+    (board,) = found.leaderboard().boards
+    assert [row.tuned for row in board.rows] == [0.001, 0.001]
+    assert len(sfb.load_results(results).leaderboard().boards) == 2
+    (again,) = sfb.load_results(results).leaderboard(tune="lr=0.001|0.003").boards
+    assert again == board
+    with pytest.raises(SuiteError, match="cannot be tuned"):
+        found.leaderboard(tune="seeds=1|2")
+    with pytest.raises(UsageError, match="tune=3"):
+        sfb.run(tune=3, results=results, **small)
+
+
+def test_a_tuned_run_that_ended_early_has_a_board_all_the_same(results: Path, make_record: Any) -> None:
+    def of(rate: float, **fields: Any) -> Result:
+        recipe = Recipe(epochs=5, optimizer="adam", lr=rate)
+        setting = Setting(dataset="digits", model=ModelSpec(name="fc"), recipe=recipe)
+        return Result.of(make_record("snip", 10, setting=setting, **fields))
+
+    tuning = read_tuning("lr=0.001|0.01")
+    one = sfb.Results(results, [of(0.001, seed=0), of(0.001, seed=1)], tuning=tuning)
+    (board,) = one.leaderboard().boards
+    assert board.tuned is None
+    with pytest.raises(UsageError, match="no two settings differ only in lr"):
+        one.leaderboard(tune="lr=0.001|0.01")
+    both = sfb.Results(results, [of(0.001, seed=0), of(0.01, seed=0, top1=0.9)], tuning=tuning)
+    (board,) = both.leaderboard().boards
+    assert [row.tuned for row in board.rows] == [0.01]
+
+
+def test_rows_have_the_cost_and_the_protocol_with_its_fields(results: Path, make_record: Any) -> None:
+    def of(cost: float | None, **protocol: Any) -> Result:
+        setting = Setting.model_validate(
+            {"dataset": "digits", "model": "fc", "recipe": {"epochs": 5}, "protocol": protocol}
+        )
+        return Result.of(make_record("magnitude", 10, setting=setting, cost=cost))
+
+    plain = {"name": "singleshot"}
+    found = [of(None, **plain), *(of(n, name="multishot", levels=n) for n in (3, 5))]
+    rows = sfb.Results(results, found).to_dicts()
+    assert [(row["protocol"], row["cost"]) for row in rows] == [
+        ("singleshot", None),
+        ("multishot[levels=3]", 3),
+        ("multishot[levels=5]", 5),
+    ]
 
 
 def test_a_pruner_that_fails_is_among_the_failed(results: Path) -> None:

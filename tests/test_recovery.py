@@ -15,10 +15,10 @@ import synflow_bench as sfb
 from synflow_bench import recovery
 from synflow_bench.errors import DataMissingError, HandledError, RecordError, UsageError
 from synflow_bench.host import Host
-from synflow_bench.protocols import protocol
+from synflow_bench.protocols import Network, protocol
 from synflow_bench.records import Record, Store, kept_path, read_kept
 from synflow_bench.recovery import Recovery, check_repeatable
-from synflow_bench.suites import Revisions
+from synflow_bench.suites import Revisions, seed_of
 
 pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
@@ -186,6 +186,15 @@ def test_what_is_pruned_after_training_is_trained_again(tmp_path: Path) -> None:
     assert "1 epoch" in lines[0]
 
 
+def test_masks_that_change_in_training_are_those_of_the_whole_cell_run_again(tmp_path: Path) -> None:
+    results = sfb.run("quick", pruners=["rigl[every=2]"], results=tmp_path, **SMALL)
+    record = of(results, "rigl")
+    found = Recovery(Host.load(), Store(tmp_path), tmp_path).recover(record)
+    assert found.masks.sha256 == record.masks
+    with pytest.raises(RecordError, match="change in training; keep them"):
+        Recovery(Host.load(), Store(tmp_path), tmp_path, may_train=False).recover(record)
+
+
 def test_kept_files_of_a_record_that_was_replaced_are_not_used(
     kept: sfb.Results, plain: sfb.Results, tmp_path: Path
 ) -> None:
@@ -295,6 +304,8 @@ def test_show_says_a_difference(
     [
         (["snip", "--masks", "m"], "installed pruner"),
         (["KEY", "--masks", "m", "--weights", "m"], "name two"),
+        (["KEY", "--masks", "m", "--weights", "./m"], "name two"),
+        (["KEY", "--masks", "/proc/m"], "/proc/m"),
         (["KEY", "--again"], "--again"),
         (["KEY", "--masks", "m", "--device", "cuda:77"], "cuda:77"),
         (["ffff", "--masks", "m"], "ffff"),
@@ -313,6 +324,57 @@ def test_show_refuses_what_cannot_be(
     given = [key if each == "KEY" else each for each in arguments]
     invoke("show", *given, "--results", str(plain.path)).assert_refused(fact)
     assert [*tmp_path.iterdir()] == []
+
+
+def test_links_to_one_file_are_one_file(plain: sfb.Results, invoke: Any, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("m")
+    given = ("--masks", str(tmp_path / "m"), "--weights", str(tmp_path / "link"))
+    invoke("show", of(plain, "snip").key, *given, "--results", str(plain.path)).assert_refused("name two")
+
+
+def test_show_writes_to_devices(kept: sfb.Results, invoke: Any) -> None:
+    place = (of(kept, "snip").key, "--results", str(kept.path))
+    assert invoke("show", *place, "--masks", "/dev/null").code == 0
+    if Path("/dev/full").exists():
+        invoke("show", *place, "--masks", "/dev/full").assert_refused("No space left")
+
+
+def test_what_a_network_draws_and_does_not_save_is_that_of_the_cell(
+    kept: sfb.Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds: list[int] = []
+    original = recovery.build_network
+
+    def build_network(factory: Any, spec: Any, shape: Any, classes: int, seed: int, device: Any) -> Any:
+        seeds.append(seed)
+        return original(factory, spec, shape, classes, seed, device)
+
+    monkeypatch.setattr(recovery, "build_network", build_network)
+    record = of(kept, "snip")
+    Recovery(Host.load(), Store(kept.path), kept.path).network(record)
+    assert seeds == [seed_of(record.cell, "init")]
+
+
+def test_kept_weights_of_another_model_are_one_line(
+    kept: sfb.Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, record = Host.load(), of(kept, "snip")
+    monkeypatch.setattr(recovery, "build_network", lambda *_: Network(torch.nn.Linear(2, 2), {}, None))
+    with pytest.raises(RecordError, match="do not fit model 'fc'") as raised:
+        Recovery(host, Store(kept.path), kept.path).network(record)
+    assert "\n" not in str(raised.value)
+
+
+def test_kept_weights_of_another_revision_of_the_model_make_no_network(
+    kept: sfb.Results, tmp_path: Path
+) -> None:
+    record = of(kept, "snip")
+    changed = record.model_copy(
+        update={"cell": record.cell.model_copy(update={"revisions": Revisions(model=77)})}
+    )
+    with pytest.raises(RecordError, match="revision 77 of model"):
+        check_repeatable(changed, Host.load(), ("dataset", "model"))
+    check_repeatable(changed, Host.load(), ("dataset", "pruner"))
 
 
 def test_run_refuses_to_keep_other_things(invoke: Any) -> None:

@@ -9,7 +9,7 @@ from prose import code, docstring, table
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from synflow_bench.suites import Multishot, PruningOptions, Recipe, Setting, Singleshot, Suite
+from synflow_bench.suites import Finetune, Multishot, PruningOptions, Recipe, Setting, Singleshot, Suite
 
 HEAD = """# Suites
 
@@ -22,13 +22,14 @@ A suite is a TOML file; `synflow-bench run --suite my-suite.toml` runs it.
 
 [Write a suite](../how-to/write-a-suite.md) has an example.
 """
-VALUES = (Suite, Setting, Recipe, PruningOptions, Singleshot, Multishot)
+VALUES = (Suite, Setting, Recipe, PruningOptions, Singleshot, Multishot, Finetune)
 WIDEST = 2**63 - 1
 """The limit of all integers, which is no property of a field and is not shown."""
 WORDS = {"Suite": "the file", "Setting": "`[[settings]]`", "Recipe": "`[settings.recipe]`"}
 WORDS |= {"PruningOptions": "`[settings.pruning]`"}
 WORDS |= {
-    name: f'`[settings.protocol]` with `name = "{name.lower()}"`' for name in ("Singleshot", "Multishot")
+    name: f'`[settings.protocol]` with `name = "{name.lower()}"`'
+    for name in ("Singleshot", "Multishot", "Finetune")
 }
 
 

@@ -26,6 +26,7 @@ from synflow_bench_datasets.image_tree import (
     fingerprint_of,
     list_images,
     listing_of,
+    unused_folders,
 )
 from synflow_bench_datasets.images import ImageFacts, InvalidFileError, decode, image_facts
 
@@ -101,8 +102,9 @@ class ImageFolder(Dataset):
         if not self.path and not self.fingerprint:
             raise UsageError(f"dataset 'image-folder' needs a folder: {EXAMPLE} with {LAYOUT}")
         facts = self._measured(root) if self.path else self._kept(root)
-        if facts is None:
-            return self
+        return self if facts is None else self._with(facts)
+
+    def _with(self, facts: Facts) -> ImageFolder:
         if self.fingerprint not in ("", facts.fingerprint):
             raise DataError(
                 f"{self.path} has fingerprint {facts.fingerprint} instead of {self.fingerprint}: its files "
@@ -131,9 +133,21 @@ class ImageFolder(Dataset):
             object.__setattr__(resolved, name, value)
         return resolved
 
+    def known(self, root: Path) -> Iterator[ImageFolder]:
+        """Yield the folders that were measured."""
+        for entry in sorted((root / HOME).glob("*.json")):
+            if facts := _read_facts(entry):
+                yield ImageFolder(**facts.resolved)._with(facts)
+
+    def place(self, root: Path) -> str | None:  # noqa: ARG002  a folder may be anywhere
+        """Return the folder, if it was measured."""
+        facts: Facts | None = getattr(self, "facts", None)
+        return facts.path if facts else None
+
     def present(self, root: Path) -> bool:
         """Return True if the folder was found, as it was measured."""
-        return hasattr(self, "facts") or self._kept(root) is not None
+        facts: Facts | None = getattr(self, "facts", None)
+        return Path(facts.path).is_dir() if facts else self._kept(root) is not None
 
     def by_hand(self, root: Path) -> str:
         """Describe how to name a folder."""
@@ -184,6 +198,11 @@ class ImageFolder(Dataset):
             found = "is no folder; unpack it, and name the folder" if folder.exists() else "is not there"
             raise DataMissingError(f"{folder} {found}; {EXAMPLE} needs {LAYOUT}")
         files = list_images(folder)
+        for name in unused_folders(folder, files):
+            print(
+                f"image-folder: {name!r} in {folder} is not used; others are for training and testing",
+                file=sys.stderr,
+            )
         listed = listing_of(files)
         entry = root / HOME / f"{digest([str(folder), self._given])}.json"
         facts = _read_facts(entry)

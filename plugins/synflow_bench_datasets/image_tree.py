@@ -52,6 +52,12 @@ def list_images(folder: Path) -> list[ImageFile]:
         raise DataError(f"{folder} {error}") from error
 
 
+def unused_folders(folder: Path, files: Iterable[ImageFile]) -> list[str]:
+    """List the folders beside those for training and testing, such as a third one for validation."""
+    used = {Path(each.path).relative_to(folder).parts[0] for each in files}
+    return [name for name in subfolders(folder) if name not in used]
+
+
 def _listed(folder: Path) -> list[ImageFile]:
     names = {name.lower(): name for name in reversed(subfolders(folder))}
     train = next((names[name] for name in TRAIN if name in names), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -84,6 +85,15 @@ class Text(Dataset):
         for name, value in declared.items():
             object.__setattr__(resolved, name, value)
         return resolved
+
+    def known(self, root: Path) -> Iterator[Text]:
+        """Yield the texts of which the data folder has a copy; sizes depend on the length of sequences."""
+        for copy in sorted(self._place(root, "*").parent.glob("*.txt")):
+            yield Text(fingerprint=copy.stem)
+
+    def place(self, root: Path) -> str | None:
+        """Return the copy of the file."""
+        return str(self._place(root)) if self.fingerprint else None
 
     def present(self, root: Path) -> bool:
         """Return True if the file is where it is named, or its copy in the data folder."""

@@ -33,4 +33,8 @@ def synflow_bench_pruners() -> dict[str, str]:
         "hts": "synflow_bench_pruners.taylor:Hts",
         "npb": "synflow_bench_pruners.npb:Npb",
         "sampled": "synflow_bench_pruners.sampled:Sampled",
+        "gmp": "synflow_bench_pruners.gmp:Gmp",
+        "set": "synflow_bench_pruners.sparse_training:Set",
+        "rigl": "synflow_bench_pruners.sparse_training:Rigl",
+        "edge-popup": "synflow_bench_pruners.edge_popup:EdgePopup",
     }

@@ -54,7 +54,7 @@ class RepeatingImages(TorchFunctionMode):
         return function(*args, **(kwargs or {}))
 
 
-class _Axis(NamedTuple):
+class Axis(NamedTuple):
     """One dimension of a convolution: the sizes of image and kernel, and the moves of the kernel."""
 
     size: int
@@ -86,11 +86,11 @@ def _convolve(
     if not _fit(image, weight, bias) or _is_transformed():
         return None
     sizes = zip(image.shape[2:], weight.shape[2:], steps, borders, gaps, strict=True)
-    rows, columns = (_Axis(*each) for each in sizes)
+    rows, columns = (Axis(*each) for each in sizes)
     windows = max(0, rows.windows) * max(0, columns.windows)
     if windows == 0 or windows * weight.numel() < WORTH:
         return None
-    cover = _cover(rows, columns, *_runs(_pixels(image.detach())))
+    cover = cover_of(rows, columns, *_runs(_pixels(image.detach())))
     if len(cover.taps) > MANY:
         return None
     convolved: Tensor = _Convolution.apply(image, weight, cover, (rows, columns))
@@ -135,7 +135,7 @@ def _is_transformed() -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class _Cover:
+class Cover:
     """The part of an image with runs of equal rows and columns that the windows (h, w) of a kernel cover.
 
     Attributes:
@@ -143,39 +143,47 @@ class _Cover:
         taps: (m, h * w) int64, for each of the m different windows the entries of `pixels` that it covers; n
             for padding.
         window: (H' * W',) int64, for every window its equal among the m; None where all differ.
+        starts: The starts of runs of equal rows and of equal columns of windows.
     """
 
     pixels: Tensor
     taps: Tensor
     window: Tensor | None
+    starts: tuple[Starts, Starts]
 
 
 @lru_cache(maxsize=256)
-def _cover(rows: _Axis, columns: _Axis, row_starts: Starts, column_starts: Starts) -> _Cover:
+def cover_of(rows: Axis, columns: Axis, row_starts: Starts, column_starts: Starts) -> Cover:
     """Return the cover of the windows that move along `rows` and `columns` where runs start as given."""
-    (row_taps, row), (column_taps, column) = _distinct(rows, row_starts), _distinct(columns, column_starts)
+    row_taps, row_windows = _distinct(rows, row_starts)
+    column_taps, column_windows = _distinct(columns, column_starts)
+    row, column = (
+        labels(row_windows, np.arange(rows.windows)),
+        labels(column_windows, np.arange(columns.windows)),
+    )
     padding, width = len(row_starts) * len(column_starts), len(column_starts)
     above, beside = row_taps[:, None, :, None], column_taps[None, :, None, :]
     taps = np.where((above < 0) | (beside < 0), padding, above * width + beside)
     window = _crossings(row, column, len(column_taps))
     taps = taps.reshape(len(row_taps) * len(column_taps), -1)
-    return _Cover(
+    return Cover(
         pixels=_crossings(np.asarray(row_starts), np.asarray(column_starts), columns.size),
         taps=torch.from_numpy(taps),
         window=window if len(taps) < len(window) else None,
+        starts=(row_windows, column_windows),
     )
 
 
-def _distinct(axis: _Axis, starts: Starts) -> tuple[Ints, Ints]:
-    """Return the runs that the different windows of an axis cover (-1: padding), and each window's equal."""
+def _distinct(axis: Axis, starts: Starts) -> tuple[Ints, Starts]:
+    """Return the runs that the different windows of an axis cover (-1: padding), and where these start."""
     first_line = axis.stride * np.arange(axis.windows) - axis.padding
     line = first_line[:, None] + axis.dilation * np.arange(axis.kernel)
-    taps = np.where((line >= 0) & (line < axis.size), _labels(starts, line), -1)
-    first = _starts(taps)
-    return taps[list(first)], _labels(first, np.arange(len(taps)))
+    taps = np.where((line >= 0) & (line < axis.size), labels(starts, line), -1)
+    first = starts_of(taps)
+    return taps[list(first)], first
 
 
-def _labels(starts: Starts, lines: Ints) -> Ints:
+def labels(starts: Starts, lines: Ints) -> Ints:
     """Return the runs that contain `lines`."""
     return np.searchsorted(np.asarray(starts), lines, side="right") - 1
 
@@ -185,7 +193,7 @@ def _crossings(rows: Ints, columns: Ints, width: int) -> Tensor:
     return torch.from_numpy((rows[:, None] * width + columns).reshape(-1))
 
 
-def _starts(lines: np.ndarray[Any, Any]) -> Starts:
+def starts_of(lines: np.ndarray[Any, Any]) -> Starts:
     """Return the starts of runs of equal lines (n, ...)."""
     flat = lines.reshape(len(lines), -1)
     changes = (flat[1:] != flat[:-1]).any(axis=1)
@@ -195,15 +203,15 @@ def _starts(lines: np.ndarray[Any, Any]) -> Starts:
 def _runs(pixels: Tensor) -> tuple[Starts, Starts]:
     """Return the starts of runs of equal rows and of equal columns of an image (H, W, C)."""
     values = pixels.numpy()
-    rows = _starts(values)
-    return rows, _starts(values[list(rows)].swapaxes(0, 1))
+    rows = starts_of(values)
+    return rows, starts_of(values[list(rows)].swapaxes(0, 1))
 
 
 class _Convolution(torch.autograd.Function):
     """y (1, O, H', W') of an image (1, C, H, W) and a weight (O, C, h, w)."""
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, weight: Tensor, cover: _Cover, axes: tuple[_Axis, _Axis]) -> Tensor:
+    def forward(ctx: Any, image: Tensor, weight: Tensor, cover: Cover, axes: tuple[Axis, Axis]) -> Tensor:
         """Multiply the different windows by the weights; a caller may write into the result."""
         windows = _windows(_pixels(image), cover)
         outputs = multiply_by_columns(windows, _matrix(weight).t())
@@ -227,7 +235,7 @@ class _Convolution(torch.autograd.Function):
         image, weight, windows = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative
             return *_plain_backward(ctx, gradient, image, weight), None, None
-        cover: _Cover = ctx.cover
+        cover: Cover = ctx.cover
         outer, same = _pixels(gradient), None
         if cover.window is not None:
             outer = _summed(outer.flatten(0, 1), cover.window, len(windows))
@@ -271,7 +279,7 @@ def _has_channels_last(tensor: Tensor) -> bool:
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
-def _windows(pixels: Tensor, cover: _Cover) -> Tensor:
+def _windows(pixels: Tensor, cover: Cover) -> Tensor:
     """Return the different windows of an image (H, W, C), as rows (m, h * w * C)."""
     seen = pixels.flatten(0, 1).index_select(0, cover.pixels)
     padded = torch.cat([seen, seen.new_zeros(1, seen.shape[1])])
@@ -286,7 +294,7 @@ def _differing(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
     if len(rows) * len(columns) == height * width:
         return every, None
     first = _crossings(np.asarray(rows), np.asarray(columns), width)
-    row, column = _labels(rows, np.arange(height)), _labels(columns, np.arange(width))
+    row, column = labels(rows, np.arange(height)), labels(columns, np.arange(width))
     return every.index_select(0, first), _crossings(row, column, len(columns))
 
 

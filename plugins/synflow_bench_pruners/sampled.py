@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from synflow_bench import Masks, Problem, Pruner
+from synflow_bench import Masks, Problem, Pruner, TrainingPruner
 from synflow_bench.errors import UsageError
 from synflow_bench.host import Host
 from synflow_bench.pruning import Score, resolve_pruner
@@ -50,6 +50,10 @@ class Sampled(Pruner):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.other, TrainingPruner):
+            raise UsageError(
+                f"of={self.of}: this pruner changes its masks in training; name one that prunes once"
+            )
         if type(self.other).score is Pruner.score:
             raise UsageError(
                 f"of={self.of}: this pruner makes masks without scores; name one that has scores"

@@ -207,6 +207,8 @@ class _Flow:
         try:
             posed, lay_out = problem.transformed(change), channels_last
             flow, plain = _flow_from_input(posed, 1.0)
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError:  # perhaps from `view`, which depends on the memory layout
             posed, lay_out = problem.transformed(lambda n, t: change(n, t).contiguous()), unchanged
             flow, plain = _flow_from_input(posed, 1.0)

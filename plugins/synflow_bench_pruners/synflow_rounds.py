@@ -12,6 +12,8 @@ from synflow_bench import Masks, Problem
 from synflow_bench.compaction import CompactNetwork, MaskedNetwork, compact
 from synflow_bench.graph import Graph, Untraceable, trace
 from synflow_bench.pruning import kept_count
+from synflow_bench_pruners.helpers import channels_last
+from synflow_bench_pruners.replayed_flow import ReplayedFlow
 
 LARGE = 1 << 20
 """The number of weights from which the remaining rounds cost more than the search for dead units."""
@@ -24,6 +26,9 @@ WORTH = 0.7
 
 ROUNDS = 20
 """The smallest number of remaining rounds for a search."""
+
+REPLAYED = 10
+"""The number of rounds above which a small network is recorded, which takes as long as three of them."""
 
 
 def in_compacted_rounds(
@@ -58,14 +63,24 @@ class _Rounds:
         self._size, self._kept_at_search = problem.masks.size, problem.masks.kept
         self._parts: list[CompactNetwork] = []
         self._graph: Graph | Untraceable | None = None
+        self._scores: Mapping[str, Tensor] = {}
 
     def run(self, targets: list[float]) -> Masks:
         whole = self._problem
         masks = whole.masks
         wanted = [kept_count(target, self._size) for target in targets]
-        for round, k in enumerate(wanted, start=1):
+        round = 0
+        while round < len(wanted):
+            k, round = wanted[round], round + 1
             here = self._problem.narrowed(masks, density=k / masks.size, round=round)
-            self._problem, masks = here.keep(self._score)
+            self._problem, kept = here.keep(self._noted)
+            if round == 1 and len(wanted) > REPLAYED and self._can_be_replayed():
+                flow = ReplayedFlow.of(self._problem, self._level, self._scores, masks)
+                if flow is not None:
+                    kept, replayed = flow.keep(kept, wanted[1:])
+                    self._problem.count_passes(3 * replayed)
+                    round += replayed
+            masks = kept
             if len(wanted) - round >= ROUNDS and self._is_worth_a_search(k, masks.size):
                 masks = self._compacted(masks, at_least=wanted[round])
         whole.model.to(self._problem.dtype)
@@ -73,10 +88,24 @@ class _Rounds:
             masks = Masks(part.expand_masks(masks))
         return masks
 
+    def _noted(self, problem: Problem) -> Mapping[str, Tensor]:
+        self._scores = self._score(problem)
+        return self._scores
+
+    @property
+    def _is_plain(self) -> bool:
+        """True if single weights of the whole network are ranked by the flow of an image."""
+        problem, options = self._problem, self._problem.options
+        ranks = options.scope == "global" and options.granularity == "weight" and not problem.invert
+        return ranks and problem.example_inputs is None
+
+    def _can_be_replayed(self) -> bool:
+        problem = self._problem
+        images = len(problem.input_shape) == 3 and self._lay_out is channels_last
+        return self._is_plain and images and problem.device.type == "cpu" and self._size < LARGE
+
     def _is_worth_a_search(self, kept: int, size: int) -> bool:
-        plain = self._problem.options.scope == "global" and not self._problem.invert
-        plain = plain and self._problem.example_inputs is None
-        return plain and size >= LARGE and kept < FALL * self._kept_at_search
+        return self._is_plain and size >= LARGE and kept < FALL * self._kept_at_search
 
     def _compacted(self, masks: Masks, *, at_least: int) -> Masks:
         """Go on with a smaller problem if there is one that has the weights of the next round.

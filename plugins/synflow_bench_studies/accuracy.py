@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from synflow_bench.charts import HEIGHT, PALETTE, SHAPES, WIDTH, mark_styles
+from synflow_bench.errors import count
 from synflow_bench.leaderboard import published_tables
 from synflow_bench.records import Metrics, Record
 from synflow_bench.suites import DENSE
@@ -48,7 +49,7 @@ def accuracy_lines(rows: Sequence[Row]) -> list[str]:
     seeds = len({row["seed"] for row in ours})
     settings = dict.fromkeys((row["dataset"], row["model"]) for row in ours)
     return [
-        f"ours: final-epoch accuracy, mean of {seeds} seed{'s' * (seeds != 1)}; dotted line: dense network",
+        f"ours: final-epoch accuracy, mean of {count(seeds, 'seed')}; dotted line: dense network",
         *(CITATION if has_published(rows) else ()),
         *dict.fromkeys(line for setting in settings if (line := _misnamed(*setting))),
     ]
@@ -185,8 +186,7 @@ def _misnamed(dataset: str, model: str) -> str | None:
 def _series(row: Row, by_levels: bool) -> str:
     if not by_levels:
         return str(row["pruner"])
-    count = row["levels"]
-    return f"{count} level{'s' * (count > 1)}" if count else "at initialization"
+    return count(row["levels"], "level") if row["levels"] else "at initialization"
 
 
 def _panel(rows: Sequence[Row], dense: Sequence[Row], everything: Sequence[Row]) -> Any:

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from synflow_bench.errors import UnknownNameError
+from synflow_bench.errors import UnknownNameError, UsageError
 from synflow_bench_studies.table import Columns, Row, check_columns, read_table
 
 if TYPE_CHECKING:
@@ -51,10 +51,16 @@ class Study:
         """Yield the table row by row.
 
         Raises:
-            HandledError: The request cannot be studied.
+            HandledError: The request cannot be studied, or nothing that it asks for is defined.
         """
-        rows: Iterator[Row] = _function(self.make)(request)
-        return rows
+        has_rows = False
+        for row in _function(self.make)(request):
+            has_rows = True
+            yield row
+        if not has_rows:
+            raise UsageError(
+                f"{self.name} has no row for this request; choose other networks, pruners or compressions"
+            )
 
     def read(self, path: Path) -> list[Row]:
         """Read an earlier table of this study.

@@ -8,8 +8,9 @@ a global ranking prunes the largest layers first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from itertools import groupby, product
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,10 @@ def unit_rows(request: Request) -> Iterator[Row]:
     """
     for subject in (each.in_double() for each in request.subjects()):
         graph = _graph(subject)
-        for variant, compression in product(request.variants(), request.compressions):
-            _, scores = subject.scores(variant, compression)
-            shared = {**subject.row, **variant.columns, "compression": compression}
+        for found in request.defined(subject, subject.scores):
+            _, scores = found.result
             for row in _units(graph, scores):
-                yield {**shared, **row}
+                yield {**found.row, **row}
 
 
 def layer_rows(request: Request) -> Iterator[Row]:
@@ -57,14 +57,13 @@ def layer_rows(request: Request) -> Iterator[Row]:
     Scores are computed in float64. `relative_error` is `score_sum / total_flow - 1`.
     """
     for subject in (each.in_double() for each in request.subjects()):
-        for variant, compression in product(request.variants(), request.compressions):
-            problem, scores = subject.scores(variant, compression)
-            shared = {**subject.row, **variant.columns, "compression": compression}
-            flow = total_flow(variant.pruner, problem, scores)
+        for found in request.defined(subject, subject.scores):
+            problem, scores = found.result
+            flow = total_flow(found.variant.pruner, problem, scores)
             for index, (layer, score) in enumerate(scores.items(), start=1):
                 size, whole = score.numel(), score_sum(score)
                 yield {
-                    **shared,
+                    **found.row,
                     "index": index,
                     "layer": layer,
                     "size": size,
@@ -85,10 +84,11 @@ def training_rows(request: Request) -> Iterator[Row]:
     """
     if request.input:
         raise UsageError("imp-conservation trains; name a dataset with --dataset")
-    for subject in request.subjects():
+    unpruned = replace(request, compressions=(1,))
+    for subject in unpruned.subjects():
         found: list[Row] = []
         examples = examples_of(subject.cell, subject.context)
-        on_epoch = partial(_score_epoch, request, subject, found)
+        on_epoch = partial(_score_epoch, unpruned, subject, found)
         train(training_of(subject.cell, subject.network, {}, examples, on_epoch))
         yield from found
 
@@ -215,10 +215,10 @@ def _view(view: View, scores: Tensor) -> Tensor:
 
 
 def _score_epoch(request: Request, subject: Subject, found: list[Row], epoch: Epoch) -> None:
-    for variant in request.variants():
-        _, scores = subject.scores(variant, 1)
-        shared = {**subject.row, **variant.columns, "epoch": epoch.epoch, "test_top1": epoch.test_top1}
-        for layer, score in scores.items():
+    for scored in request.defined(subject, subject.scores):
+        names = {name: value for name, value in scored.row.items() if name != "compression"}
+        shared = {**names, "epoch": epoch.epoch, "test_top1": epoch.test_top1}
+        for layer, score in scored.result[1].items():
             size = score.numel()
             means = {
                 "mean_score": score_sum(score) / size,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import product
 from typing import Any
 
 from torch import Tensor
@@ -29,10 +28,9 @@ Score = Callable[[Problem], Mapping[str, Tensor]]
 def cut_rows(request: Request) -> Iterator[Row]:
     """Yield one row per pruning: `cut_ratio` is the largest of its rounds, None where no round had flow."""
     for subject in request.subjects():
-        for variant, compression in product(request.variants(), request.compressions):
-            ratios = _ratios(subject, variant, compression)
-            shared = {**subject.row, **variant.columns, "compression": compression}
-            yield {**shared, "cut_ratio": max(ratios, default=None), "rounds_with_flow": len(ratios)}
+        for found in request.defined(subject, partial(_ratios, subject)):
+            ratios = found.result
+            yield {**found.row, "cut_ratio": max(ratios, default=None), "rounds_with_flow": len(ratios)}
 
 
 def _ratios(subject: Subject, variant: Variant, compression: float) -> list[float]:

@@ -11,9 +11,8 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-import click
-
 from synflow_bench.charts import titled
+from synflow_bench.cli import say
 from synflow_bench.cli.forecast import Forecast, forecast
 from synflow_bench.errors import DataMissingError, RecordError
 from synflow_bench.execution import Plan, Resources, cells_of, make_plan, resolve_pruners
@@ -167,4 +166,4 @@ def _absent(plan: Plan, records: Sequence[Record]) -> list[str]:
 
 
 def _warn(line: str) -> None:
-    click.echo(f"warning: {line}", err=True)
+    say(f"warning: {line}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,12 @@ _FILE = Path(__file__).parent / "published" / "layer_density.csv"
 def density_rows(request: Request) -> Iterator[Row]:
     """Yield one row per layer: `size` weights, `kept` of them, and `density` = kept / size."""
     for subject in request.subjects():
-        for variant, compression in product(request.variants(), request.compressions):
-            masks = subject.prune(variant, compression)
-            shared = {**subject.row, **variant.columns, "compression": compression}
+        for found in request.defined(subject, subject.prune):
+            masks = found.result
             for index, (layer, kept) in enumerate(masks.layer_kept.items(), start=1):
                 size = masks[layer].numel()
                 counts = {"size": size, "kept": kept, "density": kept / size}
-                yield {**shared, "index": index, "layer": layer, **counts}
+                yield {**found.row, "index": index, "layer": layer, **counts}
 
 
 def published_densities() -> Iterator[Row]:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from math import inf
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from synflow_bench.api import find_suite
+from synflow_bench.cli import say
 from synflow_bench.data import default_data_root
-from synflow_bench.errors import UsageError
+from synflow_bench.errors import NotDefinedError, UsageError
 from synflow_bench.execution import resolve_datasets, resolve_pruners
 from synflow_bench.host import Host
 from synflow_bench.protocols import Network, WorkerContext, build_network, generator, scoring_data
-from synflow_bench.pruning import Masks, Problem, Pruner, resolve_pruner, run_pruner
+from synflow_bench.pruning import Masks, Problem, Pruner, TrainingPruner, resolve_pruner, run_pruner
 from synflow_bench.suites import (
     Cell,
     PrunerSpec,
@@ -36,6 +37,7 @@ from synflow_bench_studies.catalogue import Study
 from synflow_bench_studies.table import Row
 
 P = TypeVar("P", bound=Problem)
+T = TypeVar("T")
 
 _NO_DATASET = "none"
 """Stands for a dataset in the seeds of a network that has none."""
@@ -150,6 +152,7 @@ class Request:
     schedules: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
     input: Input | None = None
+    _left_out: set[str] = field(default_factory=set, init=False, compare=False)
 
     def subjects(self) -> Iterator[Subject]:
         """Yield every network.
@@ -171,6 +174,26 @@ class Request:
             for rounds, schedule in product(self.rounds or (None,), self.schedules or (None,))
             for given in [{"rounds": rounds, "schedule": schedule}]
         ]
+
+    def defined(self, subject: Subject, compute: Callable[[Variant, float], T]) -> Iterator[Computed[T]]:
+        """Yield what `compute` gives for each variant and compression at which the method is defined.
+
+        Each of the others is left out, with a line on stderr that says why.
+        """
+        for variant, compression in product(self.variants(), self.compressions):
+            try:
+                variant.check_prunes_once()
+                found = compute(variant, compression)
+            except NotDefinedError as error:
+                self._leave_out(f"{variant.label} at compression {compression:g}: {error}")
+                continue
+            row = {**subject.row, **variant.columns, "compression": compression}
+            yield Computed(row, variant, found)
+
+    def _leave_out(self, line: str) -> None:
+        if line not in self._left_out:
+            self._left_out.add(line)
+            say(f"left out: {line}")
 
     def _variant(self, spec: PrunerSpec, given: dict[str, int | str]) -> Variant:
         kind = self.context.host.pruners.get(spec.name)
@@ -199,6 +222,24 @@ class Variant:
     def columns(self) -> Row:
         """The columns that name the variant in a table."""
         return {"pruner": self.label, "rounds": self.pruner.rounds, "schedule": self.pruner.schedule}
+
+    def check_prunes_once(self) -> None:
+        """Check that the masks of the pruner are those of the method.
+
+        Raises:
+            NotDefinedError: It begins with these masks and changes them in training.
+        """
+        if isinstance(self.pruner, TrainingPruner):
+            raise NotDefinedError("it changes its masks in training; a study prunes once, before training")
+
+
+@dataclass(frozen=True)
+class Computed(Generic[T]):
+    """The result of one pruning of a network, and the columns that name them in a table."""
+
+    row: Row
+    variant: Variant
+    result: T
 
 
 @dataclass(frozen=True)

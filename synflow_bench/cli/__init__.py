@@ -17,7 +17,7 @@ from synflow_bench.cli.options import (
     threads_option,
     workers_option,
 )
-from synflow_bench.cli.output import print_table, prints_to_stderr
+from synflow_bench.cli.output import print_table, prints_to_stderr, say
 
 __all__ = [
     "LazyCommand",
@@ -34,6 +34,7 @@ __all__ = [
     "refuse",
     "repeatable",
     "results_option",
+    "say",
     "threads_option",
     "workers_option",
 ]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synflow_bench import __version__
-from synflow_bench.cli.output import any_encoding, prints_to_stderr
-from synflow_bench.errors import HandledError, UnknownNameError, printable, printable_lines
+from synflow_bench.cli.output import any_encoding, prints_to_stderr, say
+from synflow_bench.errors import HandledError, UnknownNameError, printable_lines
 from synflow_bench.signals import interrupted_by_signals
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _run(given: list[str]) -> int:
     except HandledError as error:
         if DEBUG in given:
             click.echo(printable_lines("".join(traceback.format_exception(error))), err=True)
-        return _fail(str(error), error.exit_code)
+        return _fail(f"{error}{_way_out(error)}", error.exit_code)
     return result if type(result) is int else 0
 
 
@@ -211,6 +211,15 @@ def _message(error: click.ClickException) -> str:
     return f"{message[:1].lower()}{message[1:]}{hint}"
 
 
+def _way_out(error: HandledError) -> str:
+    """Return how to add a name that may be one of a file of the user's own."""
+    from synflow_bench.host import KINDS
+
+    if isinstance(error, UnknownNameError) and error.kind in KINDS and not error.is_guessed:
+        return "; those of a file of your own need --plugin FILE"
+    return ""
+
+
 def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {printable(message)}", err=True)
+    say(f"error: {message}")
     return code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import data_option, json_option
-from synflow_bench.cli.output import print_table, prints_to_stderr, warn, wrapped
+from synflow_bench.cli.output import print_table, prints_to_stderr, say, warn, wrapped
 from synflow_bench.data import Dataset, download_command, make_dataset
 from synflow_bench.errors import DataError, HandledError, one_line, printable
 from synflow_bench.host import Host
+from synflow_bench.suites import label_of
 
 
 @dataclass(frozen=True)
@@ -91,11 +92,19 @@ def _rows(host: Host, root: Path) -> Iterator[DatasetStatus]:
     for name in host.datasets.names():
         title = host.datasets.entry(name).title
         try:
-            yield _status(name, make_dataset(host.datasets.get(name), {}, title), root)
+            dataset = make_dataset(host.datasets.get(name), {}, title)
+            yield _status(name, dataset, root)
+            yield from (_status(_spec(name, each), each, root) for each in dataset.known(root))
         except HandledError as error:
             warn([str(error)])
         except Exception as error:
             warn([f"{title} raises {one_line(error)}; it is left out"])
+
+
+def _spec(name: str, dataset: Any) -> str:
+    """Return the text that names a dataset with the options that are not the defaults."""
+    values = ((field, getattr(dataset, field.name)) for field in fields(dataset))
+    return label_of(name, {field.name: value for field, value in values if value != field.default})
 
 
 def _status(name: str, dataset: Dataset, root: Path) -> DatasetStatus:
@@ -114,7 +123,7 @@ def _downloaded(name: str, dataset: Dataset, root: Path) -> bool:
 
             splits = check_splits(dataset.load(root, download=True), dataset)
     except DataError as error:
-        click.echo(f"error: {printable(str(error))}", err=True)
+        say(f"error: {error}")
         return False
     click.echo(f"{name}: present, {len(splits.train)} training and {len(splits.test)} test images")
     return True
@@ -126,6 +135,9 @@ def _print(rows: list[DatasetStatus], root: Path) -> None:
     for row in rows:
         if row.remedy and row.name not in downloads:
             click.echo("\n" + wrapped(printable(f"{row.name}: {row.remedy}"), later="  "))
+    for row in rows:
+        if row.place and row.present and "[" in row.name:
+            click.echo("\n" + wrapped(printable(f"{row.name}: {row.place}"), later="  "))
     places = [(row.name, row.place) for row in rows if row.place and row.name in downloads]
     if places:
         click.echo("\npublished files that you have go into")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,9 @@ from synflow_bench.cli.options import (
     plugin_option,
     results_option,
 )
-from synflow_bench.cli.output import print_table, prints_to_stderr
+from synflow_bench.cli.output import print_table, prints_to_stderr, say
 from synflow_bench.errors import DataMissingError, UsageError
+from synflow_bench.files import check_writable, is_special
 from synflow_bench.records import Record, Store
 
 if TYPE_CHECKING:
@@ -86,8 +88,9 @@ def command(
     """
     record = Store(results).find(key)
     path = output or Path(f"{record.key}{_SUFFIXES[format_]}")
-    if path.exists() and not force:
+    if path.exists() and not (force or is_special(path)):
         raise UsageError(f"{str(path)!r} exists; add --force to overwrite it")
+    check_writable(path)
     if opset and format_ != "onnx":
         raise UsageError(f"--format {format_} has no opset; leave --opset out")
     with prints_to_stderr():
@@ -100,7 +103,7 @@ def command(
         recovery = Recovery(*place, lambda line: click.echo(line, err=True))
         model, found = recovery.network(record)
         if found.difference:
-            click.echo(f"warning: {found.difference}", err=True)
+            say(f"warning: {found.difference}")
         inputs, origin = _inputs(recovery, record)
         options: dict[str, Any] = {"compact": compact, "fold": fold, "opset": opset, "latency": latency}
         exported = export(model, found.masks, path, inputs, format=format_, **options)  # type: ignore[arg-type]
@@ -115,7 +118,7 @@ def _inputs(recovery: Recovery, record: Record) -> tuple[Tensor, str]:
     """Return examples of the record's test set, or noise where the dataset is missing, and what they are."""
     import torch
 
-    from synflow_bench.exporting import BATCHES
+    from synflow_bench.exporting import BATCHES, stand_in
     from synflow_bench.training import LoadedData
 
     dataset = recovery.host.dataset(record.cell.setting.dataset, recovery.data_root)
@@ -123,14 +126,15 @@ def _inputs(recovery: Recovery, record: Record) -> tuple[Tensor, str]:
     try:
         test = LoadedData.load(dataset, recovery.data_root, torch.device("cpu")).test
     except DataMissingError:
-        draws = torch.Generator().manual_seed(0)
-        return torch.randn(number, *dataset.input_shape, generator=draws), "noise"
+        return stand_in(dataset.input_shape, number), "noise"
     return test.inputs(torch.arange(min(number, len(test)))), "test examples"
 
 
 def _as_json(exported: Exported, origin: str) -> dict[str, Any]:
     latencies = [{**asdict(each), "ratio": each.ratio} for each in exported.latencies]
     listed = {**asdict(exported), "path": str(exported.path), "latencies": latencies}
+    if not isfinite(exported.difference):
+        listed["difference"] = None
     return {**listed, "compared_on": origin, "is_exact": exported.is_exact}
 
 

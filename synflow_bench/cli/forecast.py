@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from synflow_bench.errors import printable
+from synflow_bench.errors import count, printable
 from synflow_bench.execution import ExecutorFactory, Plan, Resources, TimeEstimate, estimate
 from synflow_bench.records import Store, key_of
 from synflow_bench.runs import clock
+from synflow_bench.suites import CellTitles
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Forecast:
     def _time(self) -> str:
         if not self.estimates:
             return ""
-        workers = f"with {self.workers} worker{'s' * (self.workers != 1)}"
+        workers = f"with {count(self.workers, 'worker')}"
         if self.seconds is None:
             return f"; to run for an unknown time {workers}"
         start = f", {self.start:.0f} s of it their start" if self.start else ""
@@ -106,7 +107,8 @@ def _rows(plan: Plan) -> list[tuple[str, str, str]]:
     """Return the key, status and title of every cell; one with status `ok` or `failed` is recorded."""
     lists = {"ok": plan.recorded, "failed": plan.failed, "skipped": plan.skipped}
     states = {key_of(cell): status for status, cells in lists.items() for cell in cells}
-    keyed = ((key_of(cell), cell.title) for cell in plan.cells)
+    titles = CellTitles(plan.cells)
+    keyed = ((key_of(cell), titles.of(cell)) for cell in plan.cells)
     return [(key, states.get(key, "to run"), title) for key, title in keyed]
 
 

@@ -3,44 +3,48 @@
 from __future__ import annotations
 
 import json
-import shlex
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
 
 import click
 
-from synflow_bench.cli.options import results_option
-from synflow_bench.cli.output import none_left, warn, wrapped
-from synflow_bench.errors import RecordError, UsageError
+from synflow_bench.cli.app import load_host
+from synflow_bench.cli.leaderboard_request import AXES, CHARTS, MARGIN_POINTS, LeaderboardRequest
+from synflow_bench.cli.options import data_option, plugin_option, refuse, results_option
+from synflow_bench.cli.output import prints_to_stderr, warn, wrapped
+from synflow_bench.errors import RecordError, UsageError, printable
 from synflow_bench.files import write_atomically
+from synflow_bench.host import Host
 from synflow_bench.leaderboard import (
+    CLAIM_FORMS,
     EXPLANATIONS,
     FORMATS,
-    MARGIN,
     Leaderboard,
-    check_columns,
-    choose,
     explain,
     format_of,
-    no_records,
     print_boards,
-    read_leaderboard,
-    render,
+    print_claims,
 )
-from synflow_bench.records import Result, Store, read_record
+from synflow_bench.records import Store
+from synflow_bench.suites import Tuning, read_tuning
 
-AXES = ("compression", "effective")
 _QUOTED = 60
 """Characters of a differing line that are quoted."""
 _ALL_TERMS = ""
-_MARGIN = 100 * MARGIN
 _CHOICE = {"--dataset", "--model", "--pruner"}
-_NEEDS = {"--force": ("--output", "--chart"), "--axis": ("--chart",)}
+_NEEDS = {
+    "--force": ("--output", "--chart"),
+    **dict.fromkeys(("--axis", "--kind", "--budget", "--at"), ("--chart",)),
+}
 """Option -> the options of which it needs one."""
 _ALONE: dict[str, tuple[str, set[str]]] = {
     "--explain": ("reads no records", {"--format"}),
+    "--claims": (
+        "lists published numbers",
+        {*_CHOICE, "--format", "--output", "--force", "--check", "--details", "--margin"},
+    ),
     "--check": (
         "writes nothing",
         {
@@ -52,105 +56,16 @@ _ALONE: dict[str, tuple[str, set[str]]] = {
             "--margin",
             "--columns",
             "--published",
+            "--claims",
+            "--tune",
         },
     ),
-    "--chart": ("draws only the boards", {*_CHOICE, "--axis", "--force"}),
+    "--chart": (
+        "draws only the boards",
+        {*_CHOICE, "--kind", "--axis", "--budget", "--at", "--tune", "--force"},
+    ),
 }
 """Option -> the reason why it stands nearly alone, and the options beside which it may stand."""
-
-
-@dataclass(frozen=True)
-class LeaderboardRequest:
-    """The leaderboard that a command line asks for; `margin` is in percentage points."""
-
-    results: Path
-    form: str = "table"
-    datasets: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    pruners: tuple[str, ...] = ()
-    baseline: str | None = None
-    margin: float = _MARGIN
-    columns: tuple[str, ...] = ()
-    published: bool = False
-    per_seed: bool = False
-
-    unreadable: list[str] = field(default_factory=list)
-    """One line for each record that could not be read."""
-
-    @cached_property
-    def found(self) -> list[Result]:
-        """All valid results of the folder; a site needs the whole records."""
-        found = Store(self.results).results(self.unreadable, in_full=self.form == "html")
-        if not found and self.unreadable:
-            lines = [*self.unreadable]
-            self.unreadable.clear()
-            raise none_left(lines)
-        return found
-
-    def leaderboard(self) -> Leaderboard:
-        """Build the boards from all results of the folder."""
-        leaderboard = read_leaderboard(
-            self.results,
-            **self._choice(),
-            baseline=self.baseline,
-            margin=self.margin / 100,
-            published=self.published,
-            found=self.found,
-        )
-        check_columns(leaderboard, self.columns)
-        return replace(leaderboard, columns=self.columns)
-
-    def content(self) -> bytes:
-        """Return the content of the file."""
-        if not FORMATS[self.form].of_records:
-            return render(self.leaderboard(), self.form, per_seed=self.per_seed).encode()
-        records = choose(Store(self.results).read_all(self.unreadable), **self._choice())
-        if not records:
-            raise no_records(self.results)
-        content: bytes = FORMATS[self.form].load()(records)
-        return content
-
-    def site(self, output: Path, *, force: bool) -> int:
-        """Write the site to the folder `output` and return the number of its files."""
-        from synflow_bench.host import Host, description_of
-        from synflow_bench.site import check_folder, write_site
-
-        check_folder(output, force)
-        store = Store(self.results)
-        leaderboard = self.leaderboard()
-        results = choose(self.found, **self._choice()) if self.found else []
-        keys = {result.key for result in results}
-        records = (read_record(path) for path in store.paths([]) if path.stem in keys)
-        # A plugin that cannot be used takes nothing from boards of records but its description.
-        pruners = Host.load(report=lambda _: None).pruners
-        methods = {entry.name: description_of(entry) for entry in pruners.entries()}
-        return write_site(output, leaderboard, results, records, methods=methods, force=force)
-
-    def chart(self, file: Path, axis: str) -> bytes:
-        """Return the chart of accuracy against `axis`, as the suffix of `file` says."""
-        from synflow_bench.charts import chart_bytes, check_chart_path
-        from synflow_bench.site import accuracy_figure
-
-        check_chart_path(file)
-        return chart_bytes(accuracy_figure(self.leaderboard(), axis), file)
-
-    def command(self, output: Path) -> str:
-        """Return the command line that writes this leaderboard to `output`."""
-        words = ["synflow-bench", "leaderboard", "--results", str(self.results), "--format", self.form]
-        words += [
-            word
-            for kind, names in self._choice().items()
-            for name in names
-            for word in (f"--{kind[:-1]}", name)
-        ]
-        words += ["--baseline", self.baseline] if self.baseline else []
-        words += ["--margin", f"{self.margin:g}"] if self.margin != _MARGIN else []
-        words += ["--columns", ",".join(self.columns)] if self.columns else []
-        words += ["--published"] * self.published + ["--per-seed"] * self.per_seed
-        return shlex.join([*words, "--output", str(output), "--force"])
-
-    def _choice(self) -> dict[str, tuple[str, ...]]:
-        return {"datasets": self.datasets, "models": self.models, "pruners": self.pruners}
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -182,7 +97,25 @@ def _names(text: str) -> tuple[str, ...]:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw accuracy against compression to FILE: .svg, .pdf, .png or .html.",
 )
+@click.option(
+    "--kind",
+    type=click.Choice(CHARTS),
+    help="What --chart draws instead: accuracy against cost; ranks of a board with their ranges; over "
+    "settings, performance profiles or critical differences.",
+)
 @click.option("--axis", type=click.Choice(AXES), help="The compression against which --chart draws accuracy.")
+@click.option(
+    "--budget",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Draw only what costs at most N dense trainings.",
+)
+@click.option(
+    "--at",
+    metavar="C",
+    type=click.FloatRange(min=1),
+    help="The compression of --kind cost, by default the middle one.",
+)
 @click.option("--force", is_flag=True, help="Write over an existing PATH or FILE.")
 @click.option(
     "--check",
@@ -198,7 +131,7 @@ def _names(text: str) -> tuple[str, ...]:
     "--margin",
     metavar="POINTS",
     type=click.FloatRange(min=0, max=100),
-    default=_MARGIN,
+    default=MARGIN_POINTS,
     show_default=True,
     help="Rows count as equivalent to the best within this many percentage points.",
 )
@@ -213,6 +146,30 @@ def _names(text: str) -> tuple[str, ...]:
     "--published", is_flag=True, help="Add published accuracies; all of them where there are no records."
 )
 @click.option(
+    "--tune",
+    "tuning",
+    metavar="FIELD=V|V|...",
+    callback=lambda _context, _option, value: None if value is None else read_tuning(value),
+    help="Settings that differ only in these values, such as lr=0.001|0.01, share a board: every pruner has "
+    "its best by validation accuracy.",
+)
+@click.option(
+    "--claims",
+    is_flag=True,
+    help="Compare published numbers with the boards, with a verdict on each, instead of ranking pruners.",
+)
+@click.option(
+    "--measure",
+    "measured_seeds",
+    metavar="[N]",
+    is_flag=False,
+    flag_value=1,
+    type=click.IntRange(min=1),
+    help="Add file size and speed without dead units, measured here on N seeds per row, by default 1.",
+)
+@data_option
+@plugin_option
+@click.option(
     "--explain",
     "term",
     metavar="[NAME]",
@@ -220,14 +177,19 @@ def _names(text: str) -> tuple[str, ...]:
     flag_value=_ALL_TERMS,
     help="Print the definition of a number, or of all of them.",
 )
+@click.pass_context
 def command(
+    ctx: click.Context,
     results: Path,
     form: str | None,
     output: Path | None,
     details: bool,
     per_seed: bool,
     chart: Path | None,
+    kind: str | None,
     axis: str | None,
+    budget: float | None,
+    at: float | None,
     force: bool,
     check: Path | None,
     datasets: tuple[str, ...],
@@ -237,13 +199,20 @@ def command(
     margin: float,
     columns: tuple[str, ...],
     published: bool,
+    claims: bool,
+    tuning: Tuning | None,
+    measured_seeds: int | None,
+    data: Path,
     term: str | None,
 ) -> int:
     """Rank pruners: accuracy against compression, over seeds.
 
     Reads records only; equal records give equal bytes, so that a committed leaderboard can be checked.
+    --measure also makes networks from kept or repeated masks and measures them; it trains nothing, and
+    keeps what it has measured in the results folder.
 
-    Exit code 0: done; 1: records cannot be read, or give another leaderboard; 2: usage error.
+    Exit code 0: done; 1: records cannot be read, give another leaderboard, or cannot be measured; 2: usage
+    error.
     """
     given = {
         "--format": form,
@@ -251,19 +220,27 @@ def command(
         "--details": details,
         "--per-seed": per_seed,
         "--chart": chart,
+        "--kind": kind,
         "--axis": axis,
+        "--budget": budget,
+        "--at": at,
         "--force": force,
         "--check": check,
         "--dataset": datasets,
         "--model": models,
         "--pruner": pruners,
         "--baseline": baseline,
-        "--margin": margin != _MARGIN,
+        "--margin": margin != MARGIN_POINTS,
         "--columns": columns,
         "--published": published,
+        "--claims": claims,
+        "--tune": tuning,
+        "--measure": measured_seeds,
         "--explain": term is not None,
     }
     _check_options({option for option, value in given.items() if value})
+    if not measured_seeds:
+        refuse(ctx, ["data", "plugin"], "only --measure makes networks")
     if term is not None:
         _explain(term, form)
         return 0
@@ -273,10 +250,23 @@ def command(
     _refuse(
         (raw and check, f"--check compares text; the bytes of {chosen} depend on the library that writes it"),
         (
-            raw and (baseline or published or columns or margin != _MARGIN),
+            raw and (baseline or published or columns or margin != MARGIN_POINTS),
             f"{chosen} holds raw records; leave out --baseline, --margin, --columns and --published",
         ),
+        (
+            claims and chosen not in CLAIM_FORMS,
+            f"published numbers have no format {chosen}; use one of {', '.join(CLAIM_FORMS)}",
+        ),
         (raw and not output, f"{chosen} is not text; name a file with --output"),
+        (raw and tuning, f"{chosen} holds raw records; leave out --tune"),
+        (
+            measured_seeds and tuning,
+            "--measure takes networks of one recipe; leave out --tune, or --measure",
+        ),
+        (
+            measured_seeds and (raw or per_seed or columns),
+            "--measure adds a table to boards; leave out --columns, --per-seed and raw formats",
+        ),
         (
             details and (file or chosen != "table"),
             "--details is for the table in a terminal; files have all details; leave it out",
@@ -291,15 +281,19 @@ def command(
         ),
     )
     request = LeaderboardRequest(
-        results, chosen, datasets, models, pruners, baseline, margin, columns, published, per_seed
+        *(results, chosen, datasets, models, pruners, baseline, margin, columns),
+        *(published, per_seed, claims, tuning),
     )
+    if measured_seeds:
+        host = load_host(ctx, check=False)
+        request = replace(request, measure=_measurer(host, request, data, measured_seeds))
     try:
         if chart:
             _refuse_existing(chart, force)
-            _report(chart, request.chart(chart, axis or AXES[0]))
+            _report(chart, request.chart(chart, kind or CHARTS[0], axis or AXES[0], budget, at))
         elif check:
             _check(request, check)
-        elif output and _is_site(chosen, output):
+        elif output and _is_site(chosen, output) and not claims:
             files = request.site(output, force=force)
             click.echo(f"wrote {files} files; open {str(output / 'index.html')!r}", err=True)
         elif output:
@@ -310,6 +304,25 @@ def command(
     finally:
         code = warn(request.unreadable)
     return code
+
+
+def _measurer(
+    host: Host, request: LeaderboardRequest, data: Path, seeds: int
+) -> Callable[[Leaderboard], Leaderboard]:
+    """Return the function that adds measured numbers; rows without them are named among the unreadable."""
+
+    def measure(leaderboard: Leaderboard) -> Leaderboard:
+        with prints_to_stderr():
+            from synflow_bench.measuring import Measuring
+            from synflow_bench.recovery import Recovery
+
+            recovery = Recovery(host, Store(request.results), data, may_train=False)
+            measuring = Measuring(recovery, seeds, lambda line: click.echo(printable(line), err=True))
+            found = measuring.measure(leaderboard)
+        request.unreadable.extend(measuring.problems)
+        return found
+
+    return measure
 
 
 def _check_options(given: set[str]) -> None:
@@ -344,6 +357,9 @@ def _explain(term: str, form: str | None) -> None:
 def _print(request: LeaderboardRequest, details: bool) -> None:
     if request.form != "table":
         click.echo(request.content().decode(), nl=False)
+        return
+    if request.claims:
+        print_claims(request.claim_checks(), details=details)
         return
     print_boards(request.leaderboard(), details=details)
 

@@ -106,6 +106,28 @@ def _read_slurm(_ctx: click.Context, _option: click.Parameter, text: str | None)
     return found
 
 
+def _read_protocol(
+    _ctx: click.Context, _option: click.Parameter, text: str | None
+) -> dict[str, str | int | float | bool]:
+    """Read `--protocol`: a name, with fields in brackets or in options of their own.
+
+    Raises:
+        BadParameter: If the text is no protocol.
+    """
+    if text is None:
+        return {}
+    from synflow_bench.errors import SuiteError
+    from synflow_bench.suites import PROTOCOL_NAMES, parse_pruner
+
+    try:
+        table = parse_pruner(text)
+    except SuiteError as error:
+        raise click.BadParameter(f"{text!r} is none; write it as finetune[epochs=5]") from error
+    if table["name"] not in PROTOCOL_NAMES:
+        raise click.BadParameter(f"{table['name']!r} is none of {', '.join(PROTOCOL_NAMES)}")
+    return {"name": table["name"], **table["parameters"]}
+
+
 def _read_seeds(_ctx: click.Context, _option: click.Parameter, text: str | None) -> int | list[int] | None:
     """Read `--seeds`: a number of repetitions, such as `3`, or a list of seeds, such as `0,4,7` or `4,`.
 
@@ -181,7 +203,12 @@ cell_options = combined(
     click.option(
         "--suite", metavar="NAME|FILE", default="quick", show_default=True, help="A suite, or its TOML file."
     ),
-    repeatable("--pruner", "pruners", "P", "A pruner, such as 'synflow[rounds=10]'."),
+    repeatable(
+        "--pruner",
+        "pruners",
+        "P",
+        "A pruner, such as 'synflow[rounds=10]', or with a protocol 'magnitude@finetune[epochs=5]'.",
+    ),
     repeatable("--dataset", "datasets", "D", "A dataset instead of those of the suite."),
     repeatable("--model", "models", "M", "A model instead of those of the suite."),
     compression_options,
@@ -201,8 +228,9 @@ cell_options = combined(
     click.option("--precision", type=click.Choice(["fp32", "bf16"]), help="The precision of every recipe."),
     click.option(
         "--protocol",
-        type=click.Choice(["singleshot", "multishot"]),
-        help="One-shot pruning (singleshot) or iterative pruning (multishot).",
+        metavar="P",
+        callback=_read_protocol,
+        help="singleshot (one-shot), multishot (iterative), or pruning after training: finetune[epochs=5].",
     ),
     _count("--levels", "The levels of multishot; each trains, prunes and rewinds the weights."),
     click.option(
@@ -212,6 +240,12 @@ cell_options = combined(
         "step, or nothing (lr: only the learning rate).",
     ),
     repeatable("--set", "assignments", "PATH=VALUE", "A change of every setting, such as recipe.lr=0.01."),
+    click.option(
+        "--tune",
+        metavar="FIELD=V|V|...",
+        help="Train with each value, such as lr=0.001|0.003|0.01; every pruner has its best by validation "
+        "accuracy.",
+    ),
 )
 """The options of `run` that choose its cells."""
 shard_option = click.option(
@@ -239,6 +273,10 @@ place_options = combined(
         help="What a cluster reserves for each cell: cpus=1,gpus=0.5,memory=4G.",
     ),
     workers_option,
+    _count(
+        "--cells-per-gpu",
+        "The most cells at a time on each GPU; by default as many as its memory and the cores allow.",
+    ),
     threads_option,
     device_option,
     results_option,

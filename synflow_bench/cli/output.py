@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import os
-import re
 import shutil
 import sys
 import textwrap
@@ -14,13 +13,13 @@ from io import TextIOWrapper
 
 import click
 
+from synflow_bench.docstrings import Part, parts_of
 from synflow_bench.errors import RecordError, printable
 
 _WIDTH, _WIDEST = 80, 100
 """Columns in a pipe, and the most on a terminal: longer lines are hard to read."""
-_BLANK_LINES = re.compile(r"\n\s*?\n")
-_SECTION = re.compile(r"[A-Z]\w+:")
-_ENTRY = re.compile(r"^\S.*\n(?:[ ].*\n)*", re.MULTILINE)
+_NARROWEST = 20
+"""The fewest columns to which a message is wrapped."""
 
 _PLAIN = {
     "\u2013": "-",
@@ -132,11 +131,20 @@ def prints_to_stderr() -> Iterator[None]:
             os.close(kept)
 
 
+def say(line: str) -> None:
+    """Print a message on stderr: in lines as wide as a terminal, in one line anywhere else."""
+    text = printable(line)
+    if sys.stderr.isatty():
+        columns = max(_NARROWEST, shutil.get_terminal_size((_WIDTH, 24)).columns)
+        text = textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
+    click.echo(text, err=True)
+
+
 def warn(lines: Iterable[str]) -> int:
     """Print warnings on stderr, and return the exit code: 1 if there are any."""
     code = 0
     for line in lines:
-        click.echo(f"warning: {printable(line)}", err=True)
+        say(f"warning: {line}")
         code = 1
     return code
 
@@ -208,13 +216,12 @@ def wrapped(text: str, first: str = "", later: str = "") -> str:
 
 def wrapped_docstring(text: str) -> str:
     """Return a docstring in lines of `text_width`; lists and examples stay as they are."""
-    return "\n\n".join(map(_wrapped_part, _BLANK_LINES.split(text.strip("\n"))))
+    return "\n\n".join(map(_wrapped_part, parts_of(text)))
 
 
-def _wrapped_part(part: str) -> str:
-    head, _, rest = part.partition("\n")
-    if _SECTION.fullmatch(head) and rest and ">>>" not in rest:
-        entries = _ENTRY.findall(textwrap.dedent(rest) + "\n")
-        return "\n".join([head, *(wrapped(entry, " " * 4, " " * 8) for entry in entries)])
-    as_it_is = ">>>" in part or part[:1].isspace() or any(line.startswith("- ") for line in part.split("\n"))
-    return part if as_it_is else wrapped(part)
+def _wrapped_part(part: Part) -> str:
+    text = part.text
+    if part.entries and ">>>" not in text:
+        return "\n".join([f"{part.section}:", *(wrapped(entry, " " * 4, " " * 8) for entry in part.entries)])
+    as_it_is = ">>>" in text or text[:1].isspace() or any(line.startswith("- ") for line in text.split("\n"))
+    return text if as_it_is else wrapped(text)

@@ -23,6 +23,7 @@ from synflow_bench.records import (
     import_records,
     json_schema,
 )
+from synflow_bench.suites import CellTitles
 
 _PRINTED = 20
 """The number of lines of a kind that are printed; further ones are counted."""
@@ -51,14 +52,15 @@ def list_(results: Path, as_json: bool) -> int:
     """
     unreadable: list[str] = []
     records = sorted(Store(results).results(unreadable, in_full=True), key=_order)
+    titles = CellTitles(record.cell for record in records)
     if as_json:
-        click.echo(json.dumps([_summary(record) for record in records], indent=1))
+        click.echo(json.dumps([_summary(record, titles) for record in records], indent=1))
         return warn(unreadable)
     if not records and not unreadable:
         click.echo(f"no records in {str(results)!r}", err=True)
     for record in records:
         top1 = f"{100 * record.metrics.test_top1:5.1f}" if record.metrics else "    –"
-        click.echo(f"{record.key}  {record.status:7}  {top1}  {printable(record.cell.title)}")
+        click.echo(f"{record.key}  {record.status:7}  {top1}  {printable(titles.of(record.cell))}")
     return warn(unreadable)
 
 
@@ -67,9 +69,9 @@ def _order(record: Result) -> tuple[str, bool, str, float, int, str]:
     return cell.setting.title, not cell.is_dense, cell.row, cell.compression, cell.seed, record.key
 
 
-def _summary(record: Result) -> dict[str, Any]:
+def _summary(record: Result, titles: CellTitles) -> dict[str, Any]:
     top1 = record.metrics.test_top1 if record.metrics else None
-    return {"key": record.key, "status": record.status, "cell": record.cell.title, "test_top1": top1}
+    return {"key": record.key, "status": record.status, "cell": titles.of(record.cell), "test_top1": top1}
 
 
 @command.command("schema")

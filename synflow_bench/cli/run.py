@@ -104,7 +104,7 @@ def _arguments(
     seeds: int | list[int] | None,
     epochs: int | None,
     precision: str | None,
-    protocol: str | None,
+    protocol: dict[str, Any],
     levels: int | None,
     rewind: str | None,
     cell_timeout: float | None,
@@ -113,6 +113,7 @@ def _arguments(
     recycle_after: int | None,
     assignments: tuple[str, ...],
     address: str | None,
+    cells_per_gpu: int | None,
     per_cell: dict[str, str],
     slurm: dict[str, str],
     detach: bool,
@@ -125,7 +126,7 @@ def _arguments(
     from synflow_bench.arguments import compressions_of
 
     everywhere = {"recipe.epochs": epochs, "recipe.precision": precision}
-    fields = {"name": protocol, "levels": levels, "rewind": rewind}
+    fields = {**protocol, "levels": levels, "rewind": rewind}
     return {
         **{name: None if value == () else value for name, value in same.items()},
         "pruners": ALL if all_pruners else list(pruners) or None,
@@ -136,6 +137,7 @@ def _arguments(
         "executor_options": {
             **per_cell,
             **slurm,
+            **({"cells_per_gpu": str(cells_per_gpu)} if cells_per_gpu else {}),
             **({"address": address} if address else {}),
             **({"detach": "yes"} if detach else {}),
         },
@@ -148,9 +150,11 @@ def _arguments(
 
 def _as_json(prepared: PreparedRun, results: Results) -> dict[str, Any]:
     from synflow_bench.records import key_of
+    from synflow_bench.suites import CellTitles
 
     found = {result.key: result for result in results}
-    cells = [_cell(key_of(cell), cell.title, found) for cell in prepared.plan.cells]
+    titles = CellTitles(prepared.plan.cells)
+    cells = [_cell(key_of(cell), titles.of(cell), found) for cell in prepared.plan.cells]
     return {**asdict(_summary(results)), "results": str(results.path), "cells": cells}
 
 

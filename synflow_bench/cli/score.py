@@ -20,7 +20,7 @@ from synflow_bench.cli.options import (
     results_option,
 )
 from synflow_bench.cli.output import print_table, prints_to_stderr
-from synflow_bench.errors import HandledError, one_line
+from synflow_bench.errors import HandledError, one_line, printable
 from synflow_bench.host import Host
 
 if TYPE_CHECKING:
@@ -65,7 +65,12 @@ def _read_shape(_ctx: click.Context, _option: click.Parameter, text: str) -> tup
     help="The number of examples; deep networks need much memory per example.",
 )
 @click.option(
-    "--seed", metavar="N", type=int, default=0, show_default=True, help="The seed of weights and examples."
+    "--seed",
+    metavar="N",
+    type=click.IntRange(min=0, max=2**63 - 1),
+    default=0,
+    show_default=True,
+    help="The seed of weights and examples.",
 )
 @results_option
 @data_option
@@ -112,8 +117,9 @@ def command(
         for name in models or host.models.names():
             try:
                 found[name] = _scores(host, name, input_shape, classes, chosen, batch, examples, seed)
-            except (HandledError, RuntimeError, ValueError) as error:
-                click.echo(f"{name}: {one_line(error, with_type=False, first_line=True)}", err=True)
+            except Exception as error:  # a model of a plugin may fail in any way
+                reason = one_line(error, with_type=not isinstance(error, HandledError), first_line=True)
+                click.echo(f"{name}: {printable(reason)}", err=True)
         related = _correlations(found, results)
     if as_json:
         click.echo(
@@ -164,7 +170,7 @@ def _scores(
         found = score(model, shape, methods, data=batch[1] if batch else None, examples=examples, seed=seed)
     for each in noted:
         if str(each.message).startswith("no score"):
-            click.echo(f"{name}: {each.message}", err=True)
+            click.echo(f"{name}: {printable(str(each.message))}", err=True)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,9 @@ from synflow_bench.cli.options import (
     refuse,
     results_option,
 )
-from synflow_bench.cli.output import prints_to_stderr, wrapped, wrapped_docstring
+from synflow_bench.cli.output import prints_to_stderr, say, wrapped, wrapped_docstring
 from synflow_bench.errors import UnknownNameError, UsageError, printable, printable_lines
+from synflow_bench.files import check_writable, is_special
 from synflow_bench.host import KINDS, Entry, Host, description_of, short
 from synflow_bench.records import Layer, Record, Store
 
@@ -106,10 +108,12 @@ def _check_files(ctx: click.Context, files: dict[str, Path]) -> None:
     if not files:
         refuse(ctx, ["again", "data", "device"], "neither --masks nor --weights is given")
     for option, path in files.items():
-        if path.exists():
+        if path.exists() and not is_special(path):
             raise UsageError(f"{option} {str(path)!r} exists; delete it, or name another file")
-    if len({path.absolute() for path in files.values()}) < len(files):
+    if len({os.path.realpath(path) for path in files.values()}) < len(files):
         raise UsageError(f"--masks and --weights name one file, {str(files['--masks'])!r}; name two")
+    for path in files.values():
+        check_writable(path)
 
 
 def _recovery(host: Host, store: Store, data: Path, device: str | None) -> Recovery:
@@ -126,7 +130,7 @@ def _write_files(
 
     found = recovery.recover(record, weights=weights is not None, again=again)
     if found.difference:
-        click.echo(f"warning: {found.difference}", err=True)
+        say(f"warning: {found.difference}")
     if masks:
         found.masks.save(masks)
     if weights:

@@ -6,12 +6,13 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import count, islice, pairwise
+from itertools import count as numbers_from
+from itertools import islice, pairwise
 from statistics import fmean
 
 import torch
 
-from synflow_bench.errors import HandledError, RecordError, one_line
+from synflow_bench.errors import HandledError, RecordError, count, one_line
 from synflow_bench.execution.executor import Resources, make_context
 from synflow_bench.execution.plan import Plan
 from synflow_bench.protocols import WorkerContext, may_batch, run_cells
@@ -78,7 +79,7 @@ def estimate(
 
 def _from_records(cells: Sequence[Cell], store: Store) -> TimeEstimate | None:
     seconds = list(islice(_recorded_seconds(cells[0].setting, store), _RECORDS))
-    source = f"the mean of {len(seconds)} recorded cell{'s' * (len(seconds) != 1)}"
+    source = f"the mean of {count(len(seconds), 'recorded cell')}"
     return TimeEstimate(cells[0].setting, len(cells), fmean(seconds), source) if seconds else None
 
 
@@ -135,7 +136,7 @@ def _time(setting: Setting, worker: WorkerContext, size: int, steps: int, models
 
 def _few_examples(data: LoadedData, trained: int, held_out: float) -> LoadedData:
     """Return data of which `trained` examples are left to train on, with test examples in proportion."""
-    images = next(n for n in count(trained) if n - round(held_out * n) == trained)
+    images = next(n for n in numbers_from(trained) if n - round(held_out * n) == trained)
     tested = max(1, round(images * len(data.test) / len(data.train)))
     train, test = (s.take(torch.arange(n) % len(s)) for s, n in ((data.train, images), (data.test, tested)))
     return replace(data, train=train, test=test)

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -23,6 +23,7 @@ from synflow_bench.execution.forkserver import (
     WorkerStarted,
     end_session,
 )
+from synflow_bench.execution.gpus import CELLS_PER_GPU, GpuSharing, MemoryUsed
 from synflow_bench.execution.origin import FIRST_PARTY_ORIGIN, Origin, origin_of
 from synflow_bench.execution.relay import OutputRelay
 from synflow_bench.execution.slot import STOPPED_INTERVAL, WorkerDied, WorkerSlot, cause_of_death
@@ -32,7 +33,7 @@ from synflow_bench.limits import can_measure_memory
 from synflow_bench.protocols import OnCellEpoch, failed_record, plugins_of, provenance_of
 from synflow_bench.records import Record, key_of
 from synflow_bench.suites import Cell
-from synflow_bench.training import MAX_BATCHED, resolve_devices, usable_cores
+from synflow_bench.training import resolve_devices, usable_cores
 
 _STARTS = 2
 """The times in a row that a worker may fail to start; then its slot is given up, or the cells of a plugin."""
@@ -44,20 +45,25 @@ _MEMORY_INTERVAL = 0.25
 class LocalExecutor:
     """A pool of worker processes, each on one device; if one dies, only its cell fails.
 
-    A worker runs either first-party code alone, or that of the third parties of one row of a board.
+    A worker runs either first-party code alone, or that of the third parties of one row of a board. A GPU
+    gets further workers while its memory has room for them; a cell that finds no memory beside others runs
+    again alone. The option `cells_per_gpu` limits the cells on a GPU.
 
     Raises:
         DeviceError: The device is not on this machine.
-        UsageError: A pruner class cannot be sent to workers, or memory cannot be limited on this system.
+        UsageError: A pruner class cannot be sent to workers, memory cannot be limited on this system, or
+            cells are limited on a GPU where there is none.
     """
 
-    max_batched = MAX_BATCHED
+    options: ClassVar[frozenset[str]] = frozenset({CELLS_PER_GPU})
 
     def __init__(self, resources: Resources, on_epoch: OnCellEpoch) -> None:
         devices = [str(device) for device in resolve_devices(resources.device)]
         pickle.dumps(resources.plugins)  # to refuse before the run what no worker could receive
         if resources.limits.memory is not None and not can_measure_memory():
             raise UsageError("this system does not tell the memory of processes; leave out --memory-limit")
+        self._sharing = GpuSharing.of(resources.options, devices, resources.threads, resources.workers)
+        self.max_batched = self._sharing.most_batched(devices[0], 1)
         turns = islice(cycle(devices), resources.workers or _room(resources, devices))
         self._slots = [WorkerSlot(resources, device) for device in turns]
         self._resources = resources
@@ -69,6 +75,7 @@ class LocalExecutor:
         self._alone: deque[Cell] = deque()
         self._failed_starts = Counter[Origin]()
         self._unbatchable: set[str] = set()
+        self._without_memory: set[str] = set()
         self._server: ForkServer | None = None
         self._lost_servers = Counter[str]()
         self._ending: dict[int, OutputRelay] = {}
@@ -186,13 +193,18 @@ class LocalExecutor:
         if self._suspects:
             return [self._suspects.popleft()]
         cells: list[Cell] = []
-        share = min(MAX_BATCHED, -(-sum(map(len, self._queues.values())) // len(self._slots)))
+        most = self._sharing.most_batched(slot.device, len(self._beside(slot)))
+        share = min(most, -(-sum(map(len, self._queues.values())) // len(self._slots)))
         while not cells and (queue := self._queue_for(slot)):
             while queue and (not cells or (len(cells) < share and self._batchable(queue[0], cells[0]))):
                 cell = queue.popleft()
                 if self.claims.take(cell):
                     cells.append(cell)
         return cells
+
+    def _beside(self, slot: WorkerSlot) -> list[WorkerSlot]:
+        """Return all slots of the device of a slot."""
+        return [each for each in self._slots if each.device == slot.device]
 
     def _queue_for(self, slot: WorkerSlot) -> deque[Cell] | None:
         """Return the waiting cells of the worker's origin if there are some, else the first ones."""
@@ -269,6 +281,8 @@ class LocalExecutor:
                 cells, _ = slot.release(all_but_first=True)
                 self._unbatchable.update(cell.setting.digest for cell in cells)
                 self._give_back(cells)
+            case MemoryUsed() as used if self._sharing.has_room(len(self._beside(slot)), used):
+                self._slots.append(WorkerSlot(self._resources, slot.device))
             case CellsInterrupted():
                 cells, _ = slot.release()
                 self._part(slot)
@@ -277,7 +291,18 @@ class LocalExecutor:
                 self._failed_starts.pop(slot.origin, None)
                 if not slot.cells and slot.is_spent:
                     self._part(slot)
-                yield record
+                if self._may_find_memory(record, slot):
+                    self._alone.append(record.cell)
+                else:
+                    yield record
+
+    def _may_find_memory(self, record: Record, slot: WorkerSlot) -> bool:
+        """Return True, once per cell, if it found no memory on a device that others used meanwhile."""
+        if record.error is None or record.error.kind != torch.OutOfMemoryError.__name__:
+            return False
+        first = record.key not in self._without_memory
+        self._without_memory.add(record.key)
+        return first and len(self._beside(slot)) > 1
 
     def _receive_from(self, server: ForkServer) -> Iterator[Record]:
         try:

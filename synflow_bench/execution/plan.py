@@ -17,6 +17,7 @@ from synflow_bench.suites import (
     DENSE,
     Cell,
     ModelSpec,
+    PrunerRow,
     PrunerSpec,
     PruningOptions,
     Revisions,
@@ -28,7 +29,7 @@ from synflow_bench.suites import (
 )
 
 
-def resolve_pruners(specs: Iterable[PrunerSpec], host: Host) -> list[PrunerSpec]:
+def resolve_pruners(specs: Iterable[PrunerSpec], host: Host) -> list[PrunerRow]:
     """Complete the specs with all parameters and their labels; equal ones are returned once.
 
     Raises:
@@ -37,15 +38,16 @@ def resolve_pruners(specs: Iterable[PrunerSpec], host: Host) -> list[PrunerSpec]
         PluginError: A pruner cannot be imported or is not a `Pruner`.
     """
     resolved = {}
-    for spec in specs:
+    for spec in map(PrunerRow.model_validate, specs):
         if spec.name == DENSE:
             raise UsageError("the dense network is always a row; leave out pruner 'dense'")
         _, full = resolve_pruner(host.pruners.get(spec.name), spec, host.pruners.entry(spec.name).title)
-        resolved[full.label] = full
+        row = PrunerRow.model_validate(full).model_copy(update={"protocol": spec.protocol})
+        resolved[row.label, row.protocol] = row
     return list(resolved.values())
 
 
-def installed_pruners(host: Host, report: Callable[[str], None]) -> list[PrunerSpec]:
+def installed_pruners(host: Host, report: Callable[[str], None]) -> list[PrunerRow]:
     """Resolve every installed pruner; `report` is called with one line for each that cannot be used."""
     found = []
     for name in host.pruners.names():
@@ -101,27 +103,26 @@ def resolve_datasets(suite: Suite, host: Host, data_root: Path) -> Suite:
     return suite.model_copy(update={"settings": tuple(changed)}) if texts else suite
 
 
-def cells_of(
-    suite: Suite, pruners: list[PrunerSpec], host: Host, data_root: Path | None = None
-) -> list[Cell]:
+def cells_of(suite: Suite, pruners: list[PrunerRow], host: Host, data_root: Path | None = None) -> list[Cell]:
     """Expand `suite` for resolved `pruners`; data ablations only apply to pruners that need data.
 
     Raises:
         UnknownNameError: A dataset or a model is not installed.
-        SuiteError: A training ends before the step that weights are rewound to.
+        SuiteError: A training ends before the step that weights are rewound to, or a setting does not allow
+            the protocol of a pruner.
         PluginError: A plugin's object cannot be imported.
     """
-    for setting in suite.settings:
-        if setting.protocol.step:
-            dataset = host.dataset(setting.dataset, data_root or default_data_root())
-            if hasattr(dataset, "sizes"):  # not if its files are missing that decide it
-                check_rewind(setting, images=dataset.sizes[0])
 
     def revisions(setting: Setting, pruner: PrunerSpec | None) -> Revisions:
         return revisions_of(setting, pruner.name if pruner else None, host)
 
     needs_data = {spec.name: host.pruners.get(spec.name).needs_data for spec in pruners}
     cells = expand(suite, pruners, revisions)
+    for setting in {id(cell.setting): cell.setting for cell in cells}.values():
+        if setting.protocol.step:
+            dataset = host.dataset(setting.dataset, data_root or default_data_root())
+            if hasattr(dataset, "sizes"):  # not if its files are missing that decide it
+                check_rewind(setting, images=dataset.sizes[0])
     return [cell for cell in cells if cell.ablation not in _DATA_ABLATIONS or needs_data[cell.pruner.name]]
 
 

@@ -30,7 +30,7 @@ from synflow_bench.limits import parse_bytes
 from synflow_bench.protocols import OnCellEpoch, failed_record, provenance_of
 from synflow_bench.records import Record, key_of
 from synflow_bench.suites import Cell
-from synflow_bench.training import MAX_BATCHED
+from synflow_bench.training import most_batched
 
 LOSSES = 3
 """The workers that may be lost with a cell before it fails; and in a row, per worker, before the run ends."""
@@ -170,7 +170,6 @@ class RayExecutor:
         UsageError: Ray is not installed, the cluster cannot be reached, or no node has what a worker needs.
     """
 
-    max_batched = MAX_BATCHED
     options: ClassVar[frozenset[str]] = frozenset({"address", "cpus", "gpus", "memory"})
 
     def __init__(self, resources: Resources, on_epoch: OnCellEpoch) -> None:
@@ -191,6 +190,7 @@ class RayExecutor:
         nodes = self._nodes()
         has_gpus = resources.device != "cpu" and any(node.get("GPU") for node in nodes)
         self._request = CellRequest.of(options, cpus=resources.threads, gpus=float(has_gpus))
+        self.max_batched = most_batched("cuda" if has_gpus and self._request.gpus else "cpu")
         room = sum(map(self._request.fits, nodes))
         if not room:
             self.close()
@@ -284,7 +284,7 @@ class RayExecutor:
     def _next_batch(self) -> list[Cell]:
         """Take cells of one setting; several only if its records say that they train in one batch."""
         cells: list[Cell] = []
-        share = min(MAX_BATCHED, -(-len(self._queue) // self._wanted))
+        share = min(self.max_batched, -(-len(self._queue) // self._wanted))
         while self._queue and (not cells or (len(cells) < share and self._may_join(cells))):
             cell = self._queue.popleft()
             if self.claims.take(cell):
@@ -315,7 +315,7 @@ class RayExecutor:
             return None
         record: Record = message
         cell = worker.cells.pop(record.key)
-        self._batchable.setdefault(cell.setting.digest, record.provenance.engine == "stacked")
+        self._batchable.setdefault(cell.setting.digest, record.provenance.engine in {"stacked", "vmapped"})
         self._losses = 0
         return record
 

@@ -15,6 +15,7 @@ from typing import Any
 from synflow_bench.errors import one_line
 from synflow_bench.execution.containment import contained
 from synflow_bench.execution.executor import Resources, make_context
+from synflow_bench.execution.gpus import MemoryUsed
 from synflow_bench.execution.relay import READY
 from synflow_bench.process import ProcessState, SharedCode
 from synflow_bench.protocols import CellInterrupted, StopRequest, WorkerContext, may_batch, run_cells
@@ -72,7 +73,7 @@ class CannotStart:
     reason: str
 
 
-Message = CellsStarted | CellsDeclined | CellsInterrupted | EpochFinished | CannotStart | Record
+Message = CellsStarted | CellsDeclined | CellsInterrupted | EpochFinished | CannotStart | MemoryUsed | Record
 
 _PIPE_CLOSED = (EOFError, OSError)
 
@@ -144,6 +145,8 @@ def _serve(pipe: Connection, context: WorkerContext, stop: _StopBySignal, code: 
             break
         finally:
             stop.runs_cells = False
+        if (used := MemoryUsed.of(context.device)) is not None:
+            pipe.send(used)
         replaced = code.replaced() if code else ()
         for record in contained(records, context, replaced):
             pipe.send(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +13,6 @@ from typing import Literal, get_args
 from warnings import catch_warnings, simplefilter
 
 import torch
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from synflow_bench.errors import HandledError, ModelError, UsageError, one_line
@@ -73,7 +72,7 @@ def _program(model: nn.Module, inputs: Tensor) -> torch.export.ExportedProgram:
 
 
 def _write_pt2(model: nn.Module, path: Path, inputs: Tensor, _opset: int | None) -> Run:
-    with _one_line_errors("pt2"):
+    with one_line_errors("pt2"):
         program = _program(model, inputs)
         with path.open("wb") as file:
             torch.export.save(program, file)
@@ -88,7 +87,7 @@ def write_onnx(model: nn.Module, path: Path, inputs: Tensor, opset: int | None) 
     Raises:
         ExportError: The format, or the opset, cannot hold the network.
     """
-    with _one_line_errors("onnx"):
+    with one_line_errors("onnx"):
         found = torch.onnx.export(
             _program(model, inputs),
             dynamo=True,
@@ -121,27 +120,26 @@ def onnx_run(content: bytes) -> Run:
     return run
 
 
-def _write_state_dict(model: nn.Module, path: Path, _inputs: Tensor, _opset: int | None) -> Run:
-    tensors = {name: tensor.detach().contiguous().clone() for name, tensor in model.state_dict().items()}
-    path.write_bytes(save_tensors(tensors))
-    return partial(run_network, model)
-
-
 WRITERS: Mapping[str, Callable[[nn.Module, Path, Tensor, int | None], Run]] = {
     "onnx": write_onnx,
     "pt2": _write_pt2,
-    "state-dict": _write_state_dict,
 }
-"""The function that writes a network in evaluation mode to a file and reads it again, by format."""
+"""The function that writes the code and the tensors of a network in evaluation mode to a file, and reads it
+again, by format."""
 
 
 @contextmanager
-def _one_line_errors(format: str) -> Iterator[None]:
-    """Turn whatever torch's exporters raise into one line, and keep them from printing."""
+def one_line_errors(format: str) -> Iterator[None]:
+    """Turn whatever exporters raise into an `ExportError` of one line, and keep them from printing."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with Path(os.devnull).open("w") as sink, redirect_stdout(sink), catch_warnings():
+        with (
+            Path(os.devnull).open("w") as sink,
+            redirect_stdout(sink),
+            redirect_stderr(sink),
+            catch_warnings(),
+        ):
             simplefilter("ignore")
             yield
     except HandledError:

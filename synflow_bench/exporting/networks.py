@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from synflow_bench.compaction import CompactNetwork, compact, same_logits
-from synflow_bench.errors import UsageError, one_line
+from synflow_bench.errors import UsageError
+from synflow_bench.exporting.folding import fold_batch_norm
 from synflow_bench.exporting.formats import (
     WRITERS,
-    ExportError,
     Format,
     Run,
     check_format,
@@ -24,12 +25,17 @@ from synflow_bench.exporting.formats import (
     write_onnx,
 )
 from synflow_bench.exporting.latency import Latency, measure_latencies, one_thread
+from synflow_bench.exporting.state_dict import write_state_dict
 from synflow_bench.files import replacement
-from synflow_bench.graph import Graph, Untraceable, reachable, trace
+from synflow_bench.graph import Graph, Untraceable, reachable, trace, unwrapped
 from synflow_bench.pruning import Masks, allow_removed_units
+from synflow_bench.training import is_tokens
 
 BATCHES = (1, 64)
 """The batch sizes at which latencies are measured."""
+
+ALL_ALIVE = "no unit is dead"
+"""The hindrance where there is nothing to leave out."""
 
 TOLERANCE = 1e-5
 """The difference of logits, as a share of the largest one, that rounding explains."""
@@ -46,8 +52,9 @@ class Exported:
         whole_size: The bytes of the parameters and buffers of the whole network.
         share: The share of parameters and buffers that is left.
         hindrance: What keeps dead units in the network; None if nothing does, or if they were to stay.
-        difference: The largest difference of a logit of the file and the masked network.
-        largest_logit: The largest absolute logit of the masked network.
+        difference: The largest difference of a logit of the file and the masked network; infinite where only
+            one of the two is a number.
+        largest_logit: The largest absolute logit of the masked network that is finite.
         latencies: The measured latencies, if they were asked for.
     """
 
@@ -89,7 +96,7 @@ def export(
         masks: Bool tensors by parameter name, True for kept weights.
         path: The file; an existing one is replaced.
         inputs: Examples (N, ...), best real ones, with which the file is compared and timed.
-        format: "onnx", "pt2" (`torch.export`), or "state-dict" (safetensors; compact tensors are smaller).
+        format: "onnx", "pt2" (`torch.export`), or "state-dict" (safetensors, for `load_compact`).
         compact: Leave dead units out.
         fold: Fold batch norm into the convolutions before it.
         opset: The opset of ONNX; by default that of torch's exporter.
@@ -110,19 +117,22 @@ def export(
         >>> round(found.share, 2), found.is_exact
         (0.4, True)
     """
-    _check(model, format, inputs, opset)
-    whole = deepcopy(model).cpu().float().eval()
-    allow_removed_units(whole)
-    kept = {name: mask.cpu() for name, mask in masks.items()}
-    Masks(kept).apply_(whole)
+    _check(model, masks, format, inputs, opset)
+    model, prefix = unwrapped(model)
+    kept = {name.removeprefix(prefix): mask.cpu() for name, mask in masks.items()}
+    whole = with_masks(model, kept)
     inputs = inputs.detach().cpu()
+    inputs = inputs.float() if inputs.is_floating_point() else inputs
     expected = run_network(whole, inputs)
     small, share, hindrance = smaller(whole, kept, inputs) if compact else (whole, 1.0, None)
     if fold:
         small = fold_batch_norm(small)
     target = Path(path)
     with one_thread(), replacement(target) as temporary:
-        run = WRITERS[format](small, temporary, inputs, opset)
+        if format == "state-dict":
+            run = write_state_dict(small, whole, temporary, folded=fold)
+        else:
+            run = WRITERS[format](small, temporary, inputs, opset)
         found = run(inputs)
         size = temporary.stat().st_size
         latencies: tuple[Latency, ...] = ()
@@ -135,10 +145,22 @@ def export(
         whole_size=_bytes(whole),
         share=share,
         hindrance=hindrance,
-        difference=float((found - expected).abs().max()),
-        largest_logit=float(expected.abs().max()),
+        difference=_largest_difference(found, expected),
+        largest_logit=float(expected.abs().nan_to_num(0, 0, 0).max()),
         latencies=latencies,
     )
+
+
+def with_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
+    """Return a copy of a network in evaluation mode, on the CPU in float32, whose removed weights are zero.
+
+    Raises:
+        HandledError: The masks do not fit the network.
+    """
+    whole = deepcopy(model).cpu().float().eval()
+    allow_removed_units(whole)
+    Masks(masks).apply_(whole)
+    return whole
 
 
 def smaller(
@@ -162,13 +184,13 @@ def smaller(
     small = found.model.eval()
     bound = _dead(trace(small, inputs[:1]), found.masks)
     if not bound:
-        return small, found.share, None if found.share < 1 else "no unit is dead"
+        return small, found.share, None if found.share < 1 else ALL_ALIVE
     return (
         small,
         found.share,
         (
-            f"{bound} dead channels or features stay: sums, groups of convolutions or shared statistics "
-            "bind them to others"
+            f"{bound} dead channels or features stay: every layer keeps one, and sums, groups of "
+            "convolutions or shared statistics bind others together"
         ),
     )
 
@@ -192,26 +214,27 @@ def _hindrance(graph: Graph | Untraceable) -> str | None:
     return None
 
 
-def fold_batch_norm(model: nn.Module) -> nn.Module:
-    """Return a network in which convolutions have taken over the batch norm that follows them.
-
-    Raises:
-        ExportError: The code of the network cannot be traced by torch.fx.
-    """
-    from torch.fx.experimental.optimization import fuse
-
-    try:
-        folded: nn.Module = fuse(model.eval(), no_trace=False)
-    except Exception as error:  # code of a network may be anything
-        reason = one_line(error, first_line=True)
-        raise ExportError(f"cannot fold batch norm: {reason}; export without folding") from error
-    return folded.eval()
+def stand_in(shape: Sequence[int], number: int) -> Tensor:
+    """Return inputs (N, ...) for a network without data: normal numbers, or the first token throughout."""
+    if is_tokens(shape):
+        return torch.zeros(number, *shape, dtype=torch.int64)
+    return torch.randn(number, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def _check(model: Any, format: str, inputs: Any, opset: int | None) -> None:
+def _largest_difference(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference; a network that has diverged gives NaN on both sides."""
+    if found.shape != expected.shape:
+        return float("inf")
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    return float((found - expected).abs().nan_to_num(float("inf")).masked_fill(same, 0).max())
+
+
+def _check(model: Any, masks: Any, format: str, inputs: Any, opset: int | None) -> None:
     check_format(format)
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
+    if not isinstance(masks, Mapping) or not all(isinstance(mask, Tensor) for mask in masks.values()):
+        raise UsageError("masks are bool tensors by the names of parameters, as `prune` returns them")
     if not isinstance(inputs, Tensor) or inputs.dim() < 2 or not len(inputs):
         raise UsageError("inputs are a batch of examples, a tensor (N, ...)")
     if opset is not None and format != "onnx":

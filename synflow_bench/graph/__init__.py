@@ -1,5 +1,6 @@
 """The graph of a network: its nodes and edges, found by tracing, and the paths that masks leave in it."""
 
+from synflow_bench.graph.calling import call_with, unwrapped
 from synflow_bench.graph.graph import (
     CONSTANT,
     Edges,
@@ -21,9 +22,11 @@ __all__ = [
     "Reachability",
     "Untraceable",
     "View",
+    "call_with",
     "effective_masks",
     "in_mode",
     "plain_attention",
     "reachable",
     "trace",
+    "unwrapped",
 ]

@@ -7,21 +7,17 @@ in the syntax tree of their module.
 from __future__ import annotations
 
 import ast
-import re
-import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from synflow_bench.docstrings import parts_of
 from synflow_bench.host.registry import Entry
 from synflow_bench.toml import read_toml
 
-_BLANK_LINES = re.compile(r"\n\s*\n")
 _PAPER = "Paper:"
-_SECTION = re.compile(r"[A-Z]\w+:")
-_ARGUMENT = re.compile(r"^(?P<name>\w+)[^:\n]*: (?P<meaning>.*\n(?:[ ].*\n)*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -106,15 +102,13 @@ def _text(default: ast.expr) -> str:
 def _parts(docstring: str) -> tuple[tuple[str, ...], str, dict[str, str]]:
     """Return the paragraphs of a docstring, the paper that it names, and the meanings of its parameters."""
     text, paper, meanings = [], "", {}
-    for paragraph in _BLANK_LINES.split(docstring.strip())[1:]:
-        first, _, rest = paragraph.partition("\n")
-        if first == "Args:":
-            found = _ARGUMENT.finditer(textwrap.dedent(rest) + "\n")
-            meanings = {each["name"]: " ".join(each["meaning"].split()) for each in found}
-        elif first.startswith(_PAPER):
-            paper = " ".join(paragraph.removeprefix(_PAPER).split())
-        elif not _SECTION.fullmatch(first):
-            text.append(" ".join(paragraph.split()))
+    for part in parts_of(docstring)[1:]:
+        if part.section == "Args":
+            meanings = part.meanings
+        elif part.text.startswith(_PAPER):
+            paper = " ".join(part.text.removeprefix(_PAPER).split())
+        elif not part.section:
+            text.append(" ".join(part.text.split()))
     return tuple(text), paper, meanings
 
 

@@ -13,6 +13,7 @@ from synflow_bench.suites import DENSE, Ablation, Scalar, Setting
 if TYPE_CHECKING:
     import pandas
 
+    from synflow_bench.leaderboard.tuning import Tuned
     from synflow_bench.records import Result
 
 RANKED_SEEDS = 3
@@ -39,6 +40,26 @@ class RankRange:
 
 
 @dataclass(frozen=True)
+class MeasuredPoint:
+    """Size and speed of the compact networks of a point, measured on one machine; never part of a record.
+
+    Attributes:
+        seeds: The seeds whose networks were measured.
+        machine: The processor and the versions of the libraries.
+        date: The day of the latest measurement, as `2026-01-31`.
+        file: The factor by which the file is smaller, mean over these seeds.
+        faster: The factors by which the network is faster, mean over these seeds, by runtime and batch size,
+            as `torch 64`.
+    """
+
+    seeds: tuple[int, ...]
+    machine: str
+    date: str
+    file: float
+    faster: dict[str, float]
+
+
+@dataclass(frozen=True)
 class CurvePoint:
     """One row at one compression, over the seeds that finished.
 
@@ -61,6 +82,7 @@ class CurvePoint:
             or equivalent, or where too many would be needed.
         to_baseline: This row minus the chosen baseline, paired by seed.
         deltas: By ablation, this row minus its ablated twin, paired by seed.
+        measured: Size and speed of compact networks, if they were asked for and could be measured.
     """
 
     compression: float
@@ -79,6 +101,7 @@ class CurvePoint:
     seeds_needed: int | None = None
     to_baseline: Estimate | None = None
     deltas: dict[str, Estimate] = field(default_factory=dict)
+    measured: MeasuredPoint | None = None
 
     @property
     def is_not_defined(self) -> bool:
@@ -112,6 +135,7 @@ class BoardRow:
         auc_flattery: For the best AUC, its estimated excess over its true mean because it was chosen.
         auc_to_baseline: This AUC minus that of the chosen baseline, paired by seed.
         auc_deltas: By ablation, this AUC minus that of the ablated twin, paired by seed.
+        tuned: The value of the recipe's field that was chosen for this row, if the board is tuned.
     """
 
     label: str
@@ -133,6 +157,7 @@ class BoardRow:
     auc_flattery: float | None = None
     auc_to_baseline: Estimate | None = None
     auc_deltas: dict[str, Estimate] = field(default_factory=dict)
+    tuned: float | None = None
 
     @property
     def is_dense(self) -> bool:
@@ -167,7 +192,7 @@ class UnfinishedCells:
 
 @dataclass(frozen=True)
 class Board:
-    """The records of one setting, aggregated over seeds.
+    """The records of settings that differ only in their protocol, aggregated over seeds.
 
     Attributes:
         id: The identity of the setting.
@@ -183,6 +208,8 @@ class Board:
         ablated: The rows of ablations that became columns (`CurvePoint.deltas`) of their plain rows.
         margin: The difference of accuracies, as a share, up to which rows count as equivalent.
         compared_columns: The columns (compressions and the AUC) that share the error of false claims.
+        measurement: Lines on the measured sizes and speeds: on which machine, and what could not be measured.
+        tuned: What was tuned, and its cost; None where all rows have one recipe.
         baseline: The label of the row with which all others are compared, if one was chosen.
         records: The number of records.
         digest: The first 12 hex digits of the sha256 over the keys of the records and the sha256 of their
@@ -205,6 +232,8 @@ class Board:
     digest: str
     margin: float = MARGIN
     compared_columns: int = 0
+    measurement: tuple[str, ...] = ()
+    tuned: Tuned | None = None
 
     @property
     def shown(self) -> tuple[BoardRow, ...]:
@@ -307,10 +336,10 @@ class OverallRanking:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """Boards, one per setting, with the ranks over them, and published tables where they were requested.
+    """Boards with the ranks over them, and published tables where they were requested.
 
     Attributes:
-        boards: One board per setting.
+        boards: The boards; settings that differ only in their protocol share one.
         overall: The ranks over all settings; None where there are too few.
         published: Published accuracies, which are never ranked with ours.
         columns: The columns of the tables of accuracies, compressions or numbers of a row; empty for all, and
@@ -374,36 +403,53 @@ class Leaderboard:
 
         return render(self, form)
 
-    def chart(self, heading: str | None = None, axis: str = "compression", *, kind: str = "accuracy") -> Any:
+    def chart(
+        self,
+        heading: str | None = None,
+        axis: str = "compression",
+        *,
+        kind: str = "accuracy",
+        budget: float | None = None,
+        at: float | None = None,
+    ) -> Any:
         """Return a chart of one board, or of all of them, as an altair chart.
 
         Args:
             heading: The heading, title or id of one board; by default the first board.
             axis: `compression`, or `effective` for the effective compression.
-            kind: `accuracy` against compression; `ranks` of a board with the ranks that the data allow;
-                over all settings `profiles` (Agarwal et al. 2021, arXiv 2108.13264) or `critical
-                differences` of ranks (Demsar 2006, JMLR 7), which need six settings.
+            kind: `accuracy` against compression; `cost` for accuracy against cost at one compression;
+                `ranks` of a board with the ranks that the data allow; over all settings `profiles` (Agarwal
+                et al. 2021, arXiv 2108.13264) or `critical differences` of ranks (Demsar 2006, JMLR 7), which
+                need six settings.
+            budget: Of accuracy against compression, draw only points that cost at most so many dense
+                trainings.
+            at: The compression of accuracy against cost; by default the one in the middle.
 
         Raises:
-            UnknownNameError: No board has that heading.
+            UnknownNameError: No board has that heading, or no costs at that compression.
             UsageError: There is no board, or nothing to draw, or no such kind or axis.
         """
         from synflow_bench.site import (
             AXES,
             accuracy_figure,
+            cost_figure,
             difference_figure,
             profile_figure,
             rank_figure,
         )
 
         over_settings = {"profiles": profile_figure, "critical differences": difference_figure}
-        kinds = ["accuracy", "ranks", *over_settings]
+        kinds = ["accuracy", "cost", "ranks", *over_settings]
         if kind not in kinds:
             raise UsageError(f"unknown kind of chart {kind!r}; use one of {', '.join(kinds)}")
         if axis not in list(AXES):
             raise UsageError(f"unknown axis {axis!r}; use one of {', '.join(AXES)}")
         if kind != "accuracy" and axis != "compression":
             raise UsageError(f"a chart of {kind} has no axis {axis!r}; leave it out")
+        if kind != "accuracy" and budget is not None:
+            raise UsageError(f"a chart of {kind} has no budget; leave out {budget!r}")
+        if kind != "cost" and at is not None:
+            raise UsageError(f"a chart of {kind} is not at one compression; leave out {at!r}")
         if not self.boards:
             raise UsageError("there are no boards to draw; run some cells first")
         if kind in over_settings:
@@ -411,7 +457,11 @@ class Leaderboard:
                 raise UsageError(f"a chart of {kind} is over all boards; leave out the heading {heading!r}")
             return over_settings[kind](self)
         board = self._board(heading)
-        return rank_figure(self, board) if kind == "ranks" else accuracy_figure(self, axis, [board])
+        if kind == "ranks":
+            return rank_figure(self, board)
+        if kind == "cost":
+            return cost_figure(self, [board], at)
+        return accuracy_figure(self, axis, [board], budget)
 
     def _board(self, heading: str | None) -> Board:
         """Return the board with this heading, title or id, by default the first."""

@@ -30,12 +30,14 @@ from synflow_bench.leaderboard.compare import (
     with_ranks,
 )
 from synflow_bench.leaderboard.definitions import AVERAGED
+from synflow_bench.leaderboard.grouping import by_board, label_with_protocol, newest_rows, setting_of
 from synflow_bench.leaderboard.over_settings import overall_ranking
 from synflow_bench.leaderboard.published import PublishedTable, published_tables
 from synflow_bench.leaderboard.standings import with_standings
 from synflow_bench.leaderboard.statistics import area_under_curve, estimate, mean, median
-from synflow_bench.records import Record, Result, Store, printable
-from synflow_bench.suites import Setting, canonical, label_of
+from synflow_bench.leaderboard.tuning import Tuned, board_id, tune_results
+from synflow_bench.records import Metrics, Record, Result, Store, printable
+from synflow_bench.suites import Setting, Tuning
 
 CHANCE_FACTOR = 1.25
 """A network at chance has at most this many times the accuracy of guessing."""
@@ -52,6 +54,7 @@ def read_leaderboard(
     baseline: str | None = None,
     margin: float = MARGIN,
     published: bool = False,
+    tuning: Tuning | None = None,
     found: Sequence[Result] | None = None,
 ) -> Leaderboard:
     """Build the leaderboard of a results folder.
@@ -65,12 +68,13 @@ def read_leaderboard(
         margin: The difference of accuracies, as a share, up to which rows count as equivalent.
         published: Add published accuracies for the datasets and models of the boards, or where there are no
             records all of them.
+        tuning: A field of the recipe that is tuned for every pruner.
         found: All results of the folder, if they have been read already.
 
     Raises:
         RecordError: There is nothing to show, or a record cannot be read.
         UnknownNameError: No record has one of the names.
-        UsageError: The baseline is ambiguous.
+        UsageError: The baseline is ambiguous, or nothing can be tuned.
     """
     tables = [
         table
@@ -84,7 +88,9 @@ def read_leaderboard(
         if not found:
             return Leaderboard((), None, tuple(tables))
         chosen = choose(found, datasets=datasets, models=models, pruners=pruners)
-        leaderboard = build_leaderboard(chosen, baseline=baseline, margin=margin, published=tables)
+        leaderboard = build_leaderboard(
+            chosen, baseline=baseline, margin=margin, published=tables, tuning=tuning
+        )
     matching = [table for board in leaderboard.boards for table in leaderboard.published_for(board)]
     return replace(leaderboard, published=tuple(dict.fromkeys(matching)))
 
@@ -118,8 +124,8 @@ def choose(
 ) -> list[R]:
     """Return the records of the named datasets, models and pruners; an empty choice means all.
 
-    A pruner is named as such, or by the label of its row. The dense network always stays, because all others
-    are compared with it.
+    A pruner is named as such, or by the label of its row, with or without its protocol. The dense network
+    always stays, because all others are compared with it.
 
     Raises:
         UnknownNameError: No record has one of the names.
@@ -144,7 +150,7 @@ def choose(
 def _names(record: Record | Result, kind: str) -> set[str]:
     cell = record.cell
     if kind == "pruner":
-        return {cell.pruner.name, cell.row}
+        return {cell.pruner.name, cell.row, label_with_protocol(cell, cell.pruner.title)}
     if kind == "dataset":
         return {cell.setting.dataset_label, cell.setting.dataset_name}
     return {cell.setting.model.name}
@@ -156,6 +162,7 @@ def build_leaderboard(
     baseline: str | None = None,
     margin: float = MARGIN,
     published: Iterable[PublishedTable] = (),
+    tuning: Tuning | None = None,
 ) -> Leaderboard:
     """Build all boards of `records`, and the ranks over them.
 
@@ -164,92 +171,64 @@ def build_leaderboard(
         baseline: The label of a row, or a pruner that has one row, with which all others are compared.
         margin: The difference of accuracies, as a share, up to which rows count as equivalent.
         published: Published accuracies to show beside the boards.
+        tuning: A field of the recipe of which every pruner has its best value by validation accuracy.
 
     Raises:
         RecordError: Two records have one key.
         UnknownNameError: No board has the baseline.
-        UsageError: The baseline is a pruner of several rows, or the margin is no share.
+        UsageError: The baseline is a pruner of several rows, the margin is no share, or nothing can be tuned.
     """
     if not 0 <= margin <= 1:
         raise UsageError(f"margin is a share from 0 to 1, not {margin:g}; one percentage point is 0.01")
-    boards = build_boards(records, margin=margin)
+    boards = build_boards(records, margin=margin, tuning=tuning)
     if baseline is not None:
         boards = with_baseline(boards, baseline)
     return Leaderboard(tuple(boards), overall_ranking(boards), tuple(published))
 
 
-def build_boards(records: Iterable[Record | Result], *, margin: float = MARGIN) -> list[Board]:
-    """Build one board per setting, ordered by heading; the order of `records` does not matter."""
+def build_boards(
+    records: Iterable[Record | Result], *, margin: float = MARGIN, tuning: Tuning | None = None
+) -> list[Board]:
+    """Build the boards, ordered by heading; the order of `records` does not matter.
+
+    Settings that differ only in their protocol share one board, and those that differ only in a tuned field.
+    """
     results = (record if isinstance(record, Result) else Result.of(record) for record in records)
     ordered = sorted(results, key=lambda result: result.key)
     for before, after in pairwise(ordered):
         if before.key == after.key:
             raise RecordError(f"two records have the key {after.key!r}; leave one of them out")
-    groups = list(by_setting(ordered).values())
-    settings = [group[0].cell.setting for group in groups]
-    boards = [_board(group, _heading(group[0].cell.setting, settings), margin) for group in groups]
+    tuned: dict[str, Tuned] = {}
+    if tuning:
+        ordered, tuned = tune_results(ordered, tuning)
+    groups = list(by_board(ordered).values())
+    settings = [setting_of(group) for group in groups]
+    boards = [
+        _board(group, _heading(setting, settings), margin)
+        for group, setting in zip(groups, settings, strict=True)
+    ]
+    boards = [
+        _as_tuned(board, found) if (found := tuned.get(board.setting.board)) else board for board in boards
+    ]
     return sorted(boards, key=lambda board: (board.heading, board.id))
 
 
-def by_setting(results: Iterable[Result]) -> dict[str, list[Result]]:
-    """Group results by the digest of their setting."""
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        groups.setdefault(result.cell.setting.digest, []).append(result)
-    return groups
+def _as_tuned(board: Board, tuned: Tuned) -> Board:
+    def with_value(row: BoardRow) -> BoardRow:
+        return replace(row, tuned=tuned.chosen[row.points[0].results[0].key])
 
-
-def newest_rows(results: Iterable[Result]) -> tuple[dict[str, list[Result]], dict[str, int]]:
-    """Group the results of one setting by the label of their row, without those of older revisions.
-
-    The revisions of dataset and model hold for the whole board, because rows could not be compared
-    otherwise; the pruner's holds for its row. Results of different revisions are never averaged.
-
-    Returns:
-        The newest results by label, and by label the number of results that were left out.
-    """
-    rows: dict[str, list[Result]] = {}
-    outdated: dict[str, int] = {}
-    everything = sorted(results, key=lambda result: result.cell.row)
-    newest = max(_shared_revision(result) for result in everything)
-    by_label: dict[str, list[Result]] = {}
-    for result in everything:
-        by_label.setdefault(result.cell.row, []).append(result)
-    for label, row in by_label.items():
-        current = [result for result in row if _shared_revision(result) == newest]
-        revision = max((result.cell.revisions.pruner for result in current), default=0)
-        kept = [result for result in current if result.cell.revisions.pruner == revision]
-        if len(kept) < len(row):
-            outdated[label] = len(row) - len(kept)
-        rows |= _by_parameters(label, kept)
-    return rows, outdated
-
-
-def _shared_revision(result: Result) -> tuple[int, int]:
-    return result.cell.revisions.dataset, result.cell.revisions.model
-
-
-def _by_parameters(label: str, results: list[Result]) -> dict[str, list[Result]]:
-    """Return one row, or one per set of parameters where several share the label."""
-    # Results share few pruner objects, so each of these is serialized only once.
-    pruners = {id(result.cell.pruner): result.cell.pruner for result in results}
-    names = {number: canonical([each.name, each.parameters]) for number, each in pruners.items()}
-    variants: dict[str, list[Result]] = {}
-    for result in results:
-        variants.setdefault(names[id(result.cell.pruner)], []).append(result)
-    if len(variants) < 2:
-        return {label: results} if results else {}
-    return {_full_label(variant[0]): variant for variant in variants.values()}
-
-
-def _full_label(result: Result) -> str:
-    cell = result.cell
-    label = label_of(cell.pruner.name, cell.pruner.parameters)
-    return label if cell.ablation == "none" else f"{label} ({cell.ablation})"
+    return replace(
+        board,
+        id=board_id(board.setting.board, tuned.tuning),
+        heading=f"{board.title} ({tuned.tuning.field} tuned)",
+        rows=tuple(map(with_value, board.rows)),
+        ablated=tuple(map(with_value, board.ablated)),
+        tuned=tuned,
+    )
 
 
 def _board(results: Sequence[Result], heading: str, margin: float) -> Board:
-    setting = results[0].cell.setting
+    setting = setting_of(results)
     grouped, outdated = newest_rows(results)
     current = [result for row in grouped.values() for result in row]
     compressions = tuple(sorted({result.cell.compression for result in current}))
@@ -306,12 +285,16 @@ def _is_at_chance(result: Result, chance: float) -> bool:
     metrics = result.metrics
     if metrics is None:
         return False
-    severed = (
+    return is_severed(metrics) or metrics.test_top1 <= CHANCE_FACTOR * chance
+
+
+def is_severed(metrics: Metrics) -> bool:
+    """Return True if no path of kept weights is left from input to output."""
+    return (
         bool(metrics.collapsed_layers)
         and metrics.effective_compression is None
         and metrics.not_followed is None
     )
-    return severed or metrics.test_top1 <= CHANCE_FACTOR * chance
 
 
 def _row(label: str, results: Sequence[Result], chance: float) -> BoardRow:

@@ -77,15 +77,16 @@ def seed_dicts(leaderboard: Leaderboard) -> list[dict[str, Any]]:
 
 def render_csv(leaderboard: Leaderboard) -> str:
     """Return all boards in one table with a header line; a missing number is empty."""
-    return _csv(COLUMNS, to_dicts(leaderboard))
+    return csv_text(COLUMNS, to_dicts(leaderboard))
 
 
 def render_csv_per_seed(leaderboard: Leaderboard) -> str:
     """Return all records of the boards in one table with a header line; a missing number is empty."""
-    return _csv(SEED_COLUMNS, seed_dicts(leaderboard))
+    return csv_text(SEED_COLUMNS, seed_dicts(leaderboard))
 
 
-def _csv(columns: Iterable[str], lines: Iterable[dict[str, Any]]) -> str:
+def csv_text(columns: Iterable[str], lines: Iterable[dict[str, Any]]) -> str:
+    """Return lines with a header as CSV; a missing number is empty."""
     sink = io.StringIO()
     writer = csv.DictWriter(sink, list(columns), lineterminator="\n")
     writer.writeheader()

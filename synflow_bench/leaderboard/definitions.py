@@ -10,6 +10,7 @@ from typing import Any
 
 from synflow_bench.errors import UnknownNameError
 from synflow_bench.leaderboard.ablation_terms import ABLATION_DELTAS, ABLATION_DELTAS_OF_AUC, OVER_SEEDS
+from synflow_bench.leaderboard.cost_terms import POINT_COSTS, ROW_COSTS
 from synflow_bench.leaderboard.formatting import (
     BLANK,
     TableCell,
@@ -17,6 +18,7 @@ from synflow_bench.leaderboard.formatting import (
     difference,
     estimate,
 )
+from synflow_bench.leaderboard.measured import MEASURED
 from synflow_bench.leaderboard.metric import INTERVAL, SIMULTANEOUS, AnyResult, Metric, Position, Term
 from synflow_bench.leaderboard.record_terms import RECORD_TERMS, measured
 from synflow_bench.leaderboard.simultaneous import MOST_SEEDS
@@ -155,6 +157,17 @@ GLOSSARY: tuple[Term, ...] = (
         cell=_rank,
     ),
     Metric(
+        "tuned",
+        "The value of the field of the recipe that is tuned for each pruner: the one whose mean, over "
+        "compressions, of the mean validation accuracies over seeds is highest. The test set is not used. "
+        "Boards with one recipe for all pruners do not have it.",
+        legend="the value of the tuned field that validation accuracy chose for this row",
+        key="tuned",
+        table="accuracy",
+        of_board=lambda at: at.row.tuned,
+        show=lambda value: BLANK if value is None else f"{value:g}",
+    ),
+    Metric(
         "rank range",
         "The ranks that the data allow: from one plus the number of rows that are separated from it "
         "above, to the number of rows that are not separated from it below, by the comparisons of the "
@@ -229,6 +242,7 @@ GLOSSARY: tuple[Term, ...] = (
         of_board=lambda at: at.row.auc_to_baseline,
         show=difference,
     ),
+    *ROW_COSTS,
     Metric(
         "critical compression",
         "The largest compression up to which no seed lost a whole layer: neither at it nor at any smaller "
@@ -299,6 +313,8 @@ GLOSSARY: tuple[Term, ...] = (
         show=compression,
     ),
     *SIZES,
+    *POINT_COSTS,
+    *MEASURED,
     Metric(
         "n",
         "The number of seeds that finished.",

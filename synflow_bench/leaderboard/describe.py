@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from synflow_bench.errors import count
 from synflow_bench.leaderboard.board import (
     RANKED_COMPRESSIONS,
     RANKED_SEEDS,
@@ -11,6 +12,7 @@ from synflow_bench.leaderboard.board import (
     Leaderboard,
     OverallRanking,
 )
+from synflow_bench.leaderboard.costs import budget_sentence
 from synflow_bench.leaderboard.formatting import (
     BEST,
     CHANCE,
@@ -18,7 +20,6 @@ from synflow_bench.leaderboard.formatting import (
     UNDECIDED,
     compression,
     compressions,
-    count,
 )
 from synflow_bench.records import printable
 from synflow_bench.suites import PruningOptions, Recipe, Setting
@@ -36,12 +37,22 @@ def facts(board: Board) -> list[str]:
     numbers = ", ".join(map(str, board.seeds))
     seeds = f"{count(len(board.seeds), 'seed')} ({numbers})" if board.seeds else "no finished cell"
     baseline = [f"baseline: {board.baseline}"] if board.baseline else []
-    lines = [describe_setting(board.setting), f"{seeds}; setting {board.id}", *baseline]
+    described = describe_setting(board.setting, board.tuned.tuning.field if board.tuned else "")
+    lines = [described, f"{seeds}; setting {board.id}", *baseline, *tuning(board)]
     return [*lines, *preliminary(board)]
 
 
+def tuning(board: Board) -> Iterator[str]:
+    """Yield the lines on what was tuned, and on its cost."""
+    if board.tuned:
+        yield from board.tuned.lines
+        dense = (f"{row.tuned:g}" for row in board.rows if row.is_dense)
+        yield from (f"dense network: {board.tuned.tuning.field} {value}" for value in dense)
+
+
 def comparisons(board: Board) -> Iterator[str]:
-    """Yield the lines on the grid of the AUC, on the comparisons with the best, and on its flattery."""
+    """Yield the best row within each budget, the grid and flattery of the AUC, and the comparisons."""
+    yield from budget_sentence(board)
     if len(board.auc_compressions) > 1:
         yield f"AUC over compressions {compressions(board.auc_compressions)}"
     if board.compared_columns:
@@ -75,6 +86,11 @@ def preliminary(board: Board) -> Iterator[str]:
     """Yield one line on what a preliminary board lacks; nothing for other boards."""
     if not board.is_preliminary:
         return
+    if not any(not row.is_dense for row in board.shown):
+        refused = any(not row.is_dense for row in board.rows)
+        reason = "no pruner of this board is defined here" if refused else "no pruner has a record"
+        yield f"preliminary: nothing to rank, because {reason}"
+        return
     lacking = []
     if board.complete_seeds < RANKED_SEEDS:
         lacking.append(f"fewer than {RANKED_SEEDS} seeds in every row (at most {board.complete_seeds})")
@@ -85,13 +101,28 @@ def preliminary(board: Board) -> Iterator[str]:
 
 
 def notes(board: Board) -> list[str]:
-    """Return the lines about cells and records that the averages leave out."""
-    return [*_outside_auc(board), *_unfinished(board), *_outdated(board)]
+    """Return the lines about protocols, left-out cells and records, and measurements."""
+    return [
+        *_protocols(board),
+        *_outside_auc(board),
+        *_unfinished(board),
+        *_outdated(board),
+        *board.measurement,
+    ]
+
+
+def _protocols(board: Board) -> Iterator[str]:
+    """Describe the protocols of rows that have another one than the setting of the board."""
+    results = (result for row in board.rows for point in row.points for result in point.results)
+    protocols = {result.cell.setting.protocol.label: result.cell.setting.protocol for result in results}
+    for label, protocol in sorted(protocols.items()):
+        if protocol != board.setting.protocol:
+            yield f"@{label}: {protocol.summary(board.setting.recipe.epochs)}"
 
 
 def _outside_auc(board: Board) -> Iterator[str]:
     outside = [value for value in board.compressions if value > 1 and value not in board.auc_compressions]
-    if outside:
+    if outside and board.auc_compressions:
         rows = "; ".join(f"compression {compression(value)}: {_rows_at(board, value)}" for value in outside)
         yield f"left out of the AUC, which is over {compressions(board.auc_compressions)}: {rows}"
 
@@ -145,10 +176,14 @@ def overall_notes(overall: OverallRanking) -> Iterator[str]:
         yield f"not ranked in every setting: {', '.join(overall.left_out)}"
 
 
-def describe_setting(setting: Setting) -> str:
-    """Return the setting in one line: training, validation split, pruning."""
+def describe_setting(setting: Setting, tuned: str = "") -> str:
+    """Return the setting in one line: training, validation split, pruning; without the value of `tuned`."""
     protocol = setting.protocol.summary(setting.recipe.epochs)
     parts = [*_recipe(setting.recipe), protocol, *_pruning(setting.pruning), *_extras(setting)]
+    if tuned:
+        words = tuned.replace("_", " ")
+        parts = [part for part in parts if not part.startswith(f"{words} ")]
+        parts.insert(2, f"{words} tuned for each pruner")
     return printable(", ".join(parts))
 
 
@@ -180,6 +215,9 @@ def _recipe(recipe: Recipe) -> Iterator[str]:
 
 def _pruning(options: PruningOptions) -> Iterator[str]:
     yield f"{options.scope} scope"
+    if options.granularity != "weight":
+        means = {"sum": "", "mean": ", by means", "l2": ", by L2 norms"}
+        yield f"{options.granularity} granularity{means[options.group_score]}"
     drawn = " on average" if options.examples == "random" else ""
     yield f"{count(options.examples_per_class, 'example')} per class{drawn}"
     if options.biases == "zero":

@@ -131,8 +131,3 @@ def seconds(value: float | None) -> str:
 def significant(value: float | None) -> str:
     """A loss or a rate, with four significant digits."""
     return BLANK if value is None else f"{value:.4g}"
-
-
-def count(number: int, noun: str) -> str:
-    """A number of things: `1 seed`, `3 seeds`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -104,11 +104,11 @@ def _long(table: Table, section: Section) -> Iterator[str]:
     widths = {index: int(_LINE * _SHARES[name]) for index, name in enumerate(headings) if name in _SHARES}
     folded = [[text[: widths.get(index)] for index, text in enumerate(row)] for row in rows]
     for number, columns in enumerate(column_groups(headings, folded, _LINE, repeated=2)):
-        label = "" if number else rf"\label{{tab:details-{section.id}}}"
+        label = "" if number else rf"\label{{tab:{table.name}-{section.id}}}"
         yield r"{\scriptsize\setlength{\tabcolsep}{3pt}"
         shown = [(headings[index], [row[index] for row in rows]) for index in columns]
         yield rf"\begin{{longtable}}{{{''.join(_column(heading, cells) for heading, cells in shown)}}}"
-        yield rf"\caption{{{escape(section.heading)}: details.}}{label}\\"
+        yield rf"\caption{{{escape(section.heading)}: {table.name}.}}{label}\\"
         yield r"\toprule"
         yield _row(escape(heading) for heading, _ in shown)
         yield r"\midrule"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html import escape as escape_html
 
 from tabulate import tabulate
@@ -18,9 +18,14 @@ _SIGNS = {"equivalent": f" {EQUIVALENT}", "undecided": f" {UNDECIDED}"}
 
 def render(leaderboard: Leaderboard) -> str:
     """Return one section per board, then the ranks over all boards, and the definitions."""
-    parts = (part for section in sections(leaderboard) for part in _section(section))
     meanings = "\n".join(f"- {term}: {escape(meaning)}" for term, meaning in legend(leaderboard, "**bold**"))
-    return "\n\n".join(["# Leaderboard", *parts, "## Definitions", meanings]) + "\n"
+    return render_sections("Leaderboard", sections(leaderboard), ["## Definitions", meanings])
+
+
+def render_sections(title: str, shown: Iterable[Section], ending: Iterable[str] = ()) -> str:
+    """Return sections below a title, and the paragraphs of `ending`."""
+    parts = (part for section in shown for part in _section(section))
+    return "\n\n".join([f"# {title}", *parts, *ending]) + "\n"
 
 
 def escape(text: str) -> str:

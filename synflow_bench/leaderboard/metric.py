@@ -11,7 +11,7 @@ from synflow_bench.leaderboard.formatting import BLANK, TableCell
 from synflow_bench.records import Record, Result
 
 AnyResult = Record | Result
-Place = Literal["accuracy", "details", ""]
+Place = Literal["accuracy", "details", "measured", ""]
 
 INTERVAL = ("mean", "t95_half_width", "low", "high")
 SIMULTANEOUS = ("mean", "simultaneous_half_width", "low", "high")
@@ -52,8 +52,8 @@ class Metric(Term):
     Attributes:
         key: The name of its columns in CSV; empty where CSV does not have it.
         parts: The parts of its values, one CSV column per part; empty for plain values.
-        table: The table of a board that shows it: `accuracy` has one row per pruner, `details` one row per
-            pruner and compression.
+        table: The table of a board that shows it: `accuracy` has one row per pruner, `details` and
+            `measured` one row per pruner and compression.
         always: Show its column even if all its cells are empty.
         is_text: Align its column to the left.
         of_record: Its value in one record; None where a record does not have it.

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from synflow_bench.errors import RecordError
 from synflow_bench.leaderboard.statistics import CONFIDENCE, Estimate, paired_difference
 from synflow_bench.records import Record, Store, content_digest, read_records
-from synflow_bench.suites import canonical
+from synflow_bench.suites import CellTitles, canonical
 
 Verdict = Literal["equal", "within noise", "beyond noise", "undecided", "not compared"]
 """The outcome for one row of two sides.
@@ -117,10 +117,11 @@ def compare_sides(first: str | Path, second: str | Path, store: Store) -> SideBy
             raise RecordError(f"no records in {str(source)!r}; name a results folder or an archive")
     common = sorted(a.keys() & b.keys())
     pairs = [(a[cell], b[cell]) for cell in common]
+    titles = CellTitles(record.cell for side in (a, b) for record in side.values())
     return SideBySide(
-        only_a={a[cell].key: a[cell].cell.title for cell in sorted(a.keys() - b.keys())},
-        only_b={b[cell].key: b[cell].cell.title for cell in sorted(b.keys() - a.keys())},
-        rows=tuple(_rows(pairs)),
+        only_a={a[cell].key: titles.of(a[cell].cell) for cell in sorted(a.keys() - b.keys())},
+        only_b={b[cell].key: titles.of(b[cell].cell) for cell in sorted(b.keys() - a.keys())},
+        rows=tuple(_rows(pairs, titles)),
         provenance=_differing(pairs, _provenance),
         cells=_differing(pairs, lambda record: {"revisions": record.cell.revisions.identity}),
         metrics={},
@@ -165,12 +166,12 @@ def _revisions(record: Record) -> list[int]:
     return list(record.cell.revisions.identity.values())
 
 
-def _rows(pairs: Iterable[tuple[Record, Record]]) -> Iterator[RowDifference]:
-    groups: dict[tuple[str, str, float, str], list[tuple[Record, Record]]] = defaultdict(list)
+def _rows(pairs: Iterable[tuple[Record, Record]], titles: CellTitles) -> Iterator[RowDifference]:
+    groups: dict[tuple[str, str, float], list[tuple[Record, Record]]] = defaultdict(list)
     for one, other in pairs:
         cell = one.cell
-        groups[cell.setting.title, cell.row, cell.compression, cell.setting.id].append((one, other))
-    for (setting, row, compression, _), group in sorted(groups.items()):
+        groups[titles.of_setting(cell.setting), cell.row, cell.compression].append((one, other))
+    for (setting, row, compression), group in sorted(groups.items()):
         yield _row(f"{setting} / {row}", compression, group)
 
 

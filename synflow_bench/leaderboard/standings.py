@@ -99,24 +99,42 @@ class ComparedColumn:
         """Return the estimated excess of the best mean because it was chosen; None without a best."""
         return selection_bias(self._matrix(self.complete, sorted(self.seeds))) if self.seeds else None
 
-    def _with(self, best: str, label: str) -> RowComparison:
-        uncorrected = paired_difference(self.values[label], self.values[best])
+    def difference(self, label: str, other: str) -> Estimate | None:
+        """Return one row minus another, with an interval that holds for all pairs of the board together.
+
+        Args:
+            label: A row.
+            other: A row that has all seeds over which the best is chosen.
+
+        Returns:
+            The difference; None where too few of these seeds are common.
+        """
         common = sorted(self.seeds & self.values[label].keys())
         if len(common) < FEWEST_SEEDS:
-            return RowComparison("undecided", None, uncorrected)
-        if len(common) == len(self.seeds):
-            deviations = self._deviations
-        else:
+            return None
+        middle = mean([self.values[label][seed] - self.values[other][seed] for seed in common])
+        error = standard_error(*self._spreads_of(label, other, common), len(common))
+        width = critical_value(self.rows, len(common), self.error) * error
+        return within(middle, width, len(common), "simultaneous", least=-1.0)
+
+    def _spreads_of(self, label: str, other: str, common: Sequence[int]) -> tuple[float, float]:
+        deviations: Mapping[str, float] = self._deviations
+        if len(common) < len(self.seeds):
             rows = [*self.complete, label]
             deviations = dict(zip(rows, spreads(self._matrix(rows, common)), strict=True))
-        one, other = deviations[best], deviations[label]
-        difference = mean([self.values[label][seed] - self.values[best][seed] for seed in common])
-        width = critical_value(self.rows, len(common), self.error) * standard_error(one, other, len(common))
-        to_best = within(difference, width, len(common), "simultaneous", least=-1.0)
+        return deviations[other], deviations[label]
+
+    def _with(self, best: str, label: str) -> RowComparison:
+        uncorrected = paired_difference(self.values[label], self.values[best])
+        to_best = self.difference(label, best)
+        if to_best is None:
+            return RowComparison("undecided", None, uncorrected)
         standing = verdict(to_best, self.margin)
         needed = None
         if standing == "undecided":
-            needed = seeds_needed(difference, one, other, self.rows, self.error)
+            common = sorted(self.seeds & self.values[label].keys())
+            one, other = self._spreads_of(label, best, common)
+            needed = seeds_needed(to_best.mean, one, other, self.rows, self.error)
         return RowComparison(standing, to_best, uncorrected, needed)
 
     @cached_property

@@ -70,6 +70,12 @@ def median(values: Sequence[float]) -> float:
     return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
+def variance(values: Sequence[float]) -> float:
+    """Return the variance of at least two values, by n - 1."""
+    middle = mean(values)
+    return math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1)
+
+
 def estimate(values: Sequence[float], *, least: float = 0.0) -> Estimate:
     """Return the mean of one value per seed with its interval.
 
@@ -83,8 +89,7 @@ def estimate(values: Sequence[float], *, least: float = 0.0) -> Estimate:
     n, middle = len(values), mean(values)
     if n == 1:
         return Estimate(middle, None, n)
-    variance = math.fsum((value - middle) ** 2 for value in values) / (n - 1)
-    half_width = t_quantile(n - 1) * math.sqrt(variance / n)
+    half_width = t_quantile(n - 1) * math.sqrt(variance(values) / n)
     if n < FEW_SEEDS:
         return Estimate(middle, half_width, n, min(values), max(values), "range")
     return within(middle, half_width, n, "t95", least=least)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import isclose
 
 from rich.cells import cell_len
 
-from synflow_bench.errors import UnknownNameError
+from synflow_bench.errors import UnknownNameError, count
 from synflow_bench.leaderboard.board import Board, BoardRow, Interval, Leaderboard, OverallRanking
 from synflow_bench.leaderboard.definitions import EXPLANATIONS, GLOSSARY, METRICS
 from synflow_bench.leaderboard.describe import comparisons, facts, notes, overall_notes, source
@@ -17,7 +19,6 @@ from synflow_bench.leaderboard.formatting import (
     UNDECIDED,
     TableCell,
     compression,
-    count,
     interval,
     percent,
 )
@@ -44,13 +45,18 @@ class Table:
         title: The title; empty if the heading above the table is enough.
         columns: The columns.
         rows: The cells of each row.
-        is_long: True for a table of many rows, which may be split between pages.
+        name: The name of a table of many rows, which may be split between pages; empty for other tables.
     """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[TableCell, ...], ...]
-    is_long: bool = False
+    name: str = ""
+
+    @property
+    def is_long(self) -> bool:
+        """True for a table of many rows."""
+        return bool(self.name)
 
     @property
     def headings(self) -> list[str]:
@@ -92,7 +98,7 @@ def sections(leaderboard: Leaderboard, *, with_boards: bool = True) -> Iterator[
         if with_boards:
             tables: tuple[Table, ...] = (accuracy_table(board, chosen=leaderboard.columns),)
             if not leaderboard.columns:
-                tables = (*tables, details_table(board))
+                tables = (*tables, details_table(board), *measured_tables(board))
             lines = (tuple(facts(board)), tables, (*comparisons(board), *notes(board)), source(board))
             yield Section(board.heading, *lines, board.id)
         yield from (published_section(table, level=2) for table in leaderboard.published_for(board))
@@ -141,16 +147,39 @@ def _chosen_columns(table: Table, chosen: Sequence[str]) -> Table:
     )
 
 
-def check_columns(leaderboard: Leaderboard, chosen: Sequence[str]) -> None:
-    """Check that each name is a compression of some board or a number of a row.
+_SHORT_HEADINGS = {"cost": "AUC cost", "#": "rank"}
+"""The headings of a terminal's table, and the names of their numbers."""
+
+
+def column_headings(leaderboard: Leaderboard, chosen: Sequence[str]) -> tuple[str, ...]:
+    """Return the headings of the columns that are meant, each once.
+
+    Each is a compression of some board, in any notation (`100`, `1e2`, `100x`), or a number of a row in
+    upper or lower case, with spaces, dashes or underscores (`auc-to-baseline`), or its short heading in a
+    terminal (`cost`).
 
     Raises:
         UnknownNameError: One of them is neither.
     """
-    known = {metric.name for metric in METRICS.values() if metric.table == "accuracy"}
-    known |= {compression(value) for board in leaderboard.boards for value in board.compressions}
-    if missing := [name for name in chosen if name not in known]:
-        raise UnknownNameError("column", missing[0], known)
+    names = [metric.name for metric in METRICS.values() if metric.table == "accuracy"]
+    values = {compression(value): value for board in leaderboard.boards for value in board.compressions}
+    meant = {_plain(name): name for name in (*names, *values)} | _SHORT_HEADINGS
+    meant |= {_plain(board.tuned.tuning.field): "tuned" for board in leaderboard.boards if board.tuned}
+
+    def heading(given: str) -> str:
+        if found := meant.get(_plain(given)):
+            return found
+        with suppress(ValueError):
+            number = float(given.lower().strip("x\N{MULTIPLICATION SIGN} "))
+            if near := [name for name, value in values.items() if isclose(value, number, rel_tol=1e-3)]:
+                return near[0]
+        raise UnknownNameError("column", given, [*names, *values])
+
+    return tuple(dict.fromkeys(heading(name) for name in chosen))
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("-", " ").replace("_", " ").split())
 
 
 def _of_row(metric: Metric, board: Board, row: BoardRow) -> TableCell:
@@ -167,19 +196,33 @@ def accuracy_cell(board: Board, row: BoardRow, value: float) -> TableCell:
 
 def details_table(board: Board) -> Table:
     """Return compression, cost and layers, one line per row and compression."""
-    metrics = columns(board, "details")
+    places = [Position(board, row, point) for row in board.shown for point in row.points]
+    title = "Compression, cost and layers, by pruner and compression"
+    return _long_table("details", title, columns(board, "details"), places)
+
+
+def measured_tables(board: Board) -> Iterator[Table]:
+    """Yield the measured sizes and speeds beside the theoretical speedup, if there are any."""
+    rows = [(row, point) for row in board.shown for point in row.points if point.measured]
+    if rows:
+        metrics = [METRICS["compression"], METRICS["speedup"], *columns(board, "measured")]
+        title = (
+            "Measured: how much smaller and faster networks are without dead units, by pruner and compression"
+        )
+        yield _long_table("measured", title, metrics, [Position(board, *place) for place in rows])
+
+
+def _long_table(name: str, title: str, metrics: Sequence[Metric], places: Sequence[Position]) -> Table:
     return Table(
-        title="Compression, cost and layers, by pruner and compression",
+        title=title,
         columns=(
             Column("pruner", is_text=True),
             *(Column(metric.name, metric.is_text) for metric in metrics),
         ),
         rows=tuple(
-            (TableCell(row.label), *(metric.table_cell(Position(board, row, point)) for metric in metrics))
-            for row in board.shown
-            for point in row.points
+            (TableCell(at.row.label), *(metric.table_cell(at) for metric in metrics)) for at in places
         ),
-        is_long=True,
+        name=name,
     )
 
 
@@ -237,7 +280,7 @@ def _is_used(metric: Metric, board: Board) -> bool:
     places = (
         Position(board, row, point)
         for row in board.shown
-        for point in (row.points if metric.table == "details" else row.points[:1])
+        for point in (row.points[:1] if metric.table == "accuracy" else row.points)
     )
     return any(metric.table_cell(at).mean not in {"", BLANK} for at in places)
 
@@ -245,7 +288,7 @@ def _is_used(metric: Metric, board: Board) -> bool:
 def legend(leaderboard: Leaderboard, best: str) -> list[tuple[str, str]]:
     """Return the terms of the tables with short definitions; `best` is the mark of the best."""
     signs = {"best": best, "equivalent": EQUIVALENT, "undecided": UNDECIDED}
-    places: tuple[Place, ...] = ("accuracy",) if leaderboard.columns else ("accuracy", "details")
+    places: tuple[Place, ...] = ("accuracy",) if leaderboard.columns else ("accuracy", "details", "measured")
     tables = ((board, place) for board in leaderboard.boards for place in places)
     shown = {metric.name for board, place in tables for metric in columns(board, place)}
     shown &= set(leaderboard.columns or shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from shutil import get_terminal_size
 from textwrap import wrap
 from typing import TYPE_CHECKING
@@ -13,8 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 from synflow_bench.leaderboard.board import Board, BoardRow, Leaderboard
+from synflow_bench.leaderboard.costs import budget_sentence, row_budgets
 from synflow_bench.leaderboard.definitions import METRICS
-from synflow_bench.leaderboard.describe import marks, notes, preliminary
+from synflow_bench.leaderboard.describe import marks, notes, preliminary, tuning
 from synflow_bench.leaderboard.formatting import (
     BEST,
     CHANCE,
@@ -34,6 +35,7 @@ from synflow_bench.leaderboard.tables import (
     accuracy_cell,
     column_groups,
     legend,
+    measured_tables,
     sections,
 )
 
@@ -49,10 +51,24 @@ _NARROWEST = 12
 
 def render(leaderboard: Leaderboard) -> str:
     """Return the boards with all details as plain text of `FILE_WIDTH` columns."""
+    return _as_text(lambda console: print_boards(leaderboard, console, details=True))
+
+
+def sections_as_text(sections: Iterable[Section]) -> str:
+    """Return sections as plain text of `FILE_WIDTH` columns."""
+    return _as_text(lambda console: print_sections(sections, console))
+
+
+def _as_text(write: Callable[[Console], None]) -> str:
     sink = io.StringIO()
-    console = Console(file=sink, width=FILE_WIDTH, color_system=None, force_terminal=False)
-    print_boards(leaderboard, console, details=True)
+    write(Console(file=sink, width=FILE_WIDTH, color_system=None, force_terminal=False))
     return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()) + "\n"
+
+
+def print_sections(sections: Iterable[Section], console: Console) -> None:
+    """Print sections as wide as the console is."""
+    for section in sections:
+        _print_section(section, console)
 
 
 def summary(leaderboard: Leaderboard) -> str:
@@ -82,10 +98,16 @@ def _print_summary(leaderboard: Leaderboard, console: Console) -> None:
         shown, table = _summary(board, console.width)
         title = f"{board.heading}: test top-1 in percent"
         _print(console, "; ".join([title, *_dense(board)]), "bold")
+        for line in tuning(board):
+            _print(console, line, "dim")
         for line in preliminary(board):
             _print(console, line, "yellow")
         if shown:
             console.out(table, highlight=False)
+        for line in budget_sentence(board):
+            _print(console, line)
+        for measured in measured_tables(board):
+            _print_table(measured, console)
         left_out += [compression(value) for value in _pruned(board) if value not in shown]
     for section in sections(leaderboard, with_boards=False):
         console.print()
@@ -99,8 +121,11 @@ def _print_summary(leaderboard: Leaderboard, console: Console) -> None:
         baselines = {board.baseline: None for board in leaderboard.boards if board.baseline}
         against = "".join(f"; to {name}: minus its" for name in baselines)
         absent = f"not shown: compression {', '.join(dict.fromkeys(left_out))}; " if left_out else ""
-        grids = {compressions(board.auc_compressions): None for board in leaderboard.boards}
-        over = f", over {' or '.join(grids)}" if any(grids) else ""
+        summed = (board.auc_compressions for board in leaderboard.boards)
+        grids = {compressions(each): None for each in summed if each}
+        over = f", over {' or '.join(grids)}" if grids else ""
+        if any(len({*row_budgets(board).values()}) > 1 for board in leaderboard.boards):
+            against += "; cost: of all training and pruning, in dense trainings, averaged as the AUC"
         few = any(len(board.seeds) < FEW_SEEDS for board in leaderboard.boards)
         many = any(len(board.seeds) >= FEW_SEEDS for board in leaderboard.boards)
         intervals = " or ".join(
@@ -127,7 +152,7 @@ def _dense(board: Board) -> Iterator[str]:
 
 def _pruned(board: Board) -> list[float]:
     """Return the compressions at which some row but the dense network has a point."""
-    found = {point.compression for row in board.rows if not row.is_dense for point in row.points}
+    found = {point.compression for row in board.shown if not row.is_dense for point in row.points}
     return sorted(found)
 
 
@@ -153,14 +178,20 @@ def _spread_out(values: Sequence[float], number: int) -> list[float]:
 def _summary_table(board: Board, shown: Sequence[float], width: int | None = None) -> str:
     ranked = not board.is_preliminary
     compared = [f"to {board.baseline} "] if board.baseline else []
-    headings = ["pruner", *(["#"] if ranked else []), "AUC ", *compared]
+    priced = ["cost"] if len({*row_budgets(board).values()}) > 1 else []
+    tuned = [board.tuned.tuning.field] if board.tuned else []
+    headings = ["pruner", *tuned, *(["#"] if ranked else []), *priced, "AUC ", *compared]
     headings += [f"{compression(value)} " for value in shown]
 
     def cells(row: BoardRow) -> Iterator[str]:
         yield row.label
+        if tuned:
+            yield METRICS["tuned"].table_cell(Position(board, row, row.points[0])).mean
         if ranked:
             yield METRICS["rank"].table_cell(Position(board, row, row.points[0])).mean
         position = Position(board, row, row.points[0])
+        if priced:
+            yield METRICS["AUC cost"].table_cell(position).mean
         yield _compact(METRICS["AUC"].table_cell(position))
         if compared:
             yield _compact(METRICS["AUC to baseline"].table_cell(position))
@@ -182,11 +213,10 @@ def _print_section(section: Section, console: Console) -> None:
     for fact in section.facts:
         _print(console, fact, "yellow" if fact.startswith("preliminary") else "dim")
     for table in section.tables:
-        if section.id:
-            console.print()
-        if table.title:
-            _print(console, table.title)
-        console.out(_fitted(table, console.width), highlight=False)
+        if section.id or len(section.tables) > 1:
+            _print_table(table, console)
+        else:
+            console.out(_fitted(table, console.width), highlight=False)
     if section.id:
         console.print()
     for note in section.notes:
@@ -194,6 +224,13 @@ def _print_section(section: Section, console: Console) -> None:
     if section.source:
         _print(console, section.source, "dim")
     console.print()
+
+
+def _print_table(table: Table, console: Console) -> None:
+    console.print()
+    if table.title:
+        _print(console, table.title)
+    console.out(_fitted(table, console.width), highlight=False)
 
 
 def _print(console: Console, line: str, style: str = "") -> None:

@@ -30,7 +30,7 @@ from synflow_bench.files import remove_stale, write_atomically
 from synflow_bench.pruning import Masks, Pruned
 from synflow_bench.training import Snapshot, Trained, Training, TrainingPlace
 
-_LAYOUT = 1
+_LAYOUT = 2
 """The version of the layout of the files."""
 
 
@@ -139,6 +139,7 @@ class PrunedState(BaseModel):
 
     Attributes:
         shapes: The shapes of the masks, by name.
+        passes: The forward passes of one example that it has cost.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -148,6 +149,7 @@ class PrunedState(BaseModel):
     seconds: float
     left_out: tuple[str, ...]
     shapes: dict[str, tuple[int, ...]]
+    passes: float
 
 
 class CellState(BaseModel):
@@ -209,7 +211,8 @@ class SavedCell:
                 name: _unpacked(self.tensors[f"masks/{index}/{name}"], shape)
                 for name, shape in each.shapes.items()
             }
-            pruned = Pruned(Masks(masks, left_out=each.left_out), each.score_dtype, each.warnings)
+            kept = Masks(masks, left_out=each.left_out)
+            pruned = Pruned(kept, each.score_dtype, each.warnings, each.passes)
             found.append((pruned, each.seconds))
         return found
 
@@ -374,6 +377,7 @@ class Journal:
                     seconds=taken,
                     left_out=pruned.masks.left_out,
                     shapes={name: tuple(mask.shape) for name, mask in pruned.masks.items()},
+                    passes=pruned.passes,
                 )
                 for pruned, taken in self.pruned
             ),

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from synflow_bench.compaction import compact
+from synflow_bench.cost import PassCounter, Span, cost_of
 from synflow_bench.data import InvalidDatasetError
 from synflow_bench.errors import DataError
 from synflow_bench.host import Host
@@ -22,13 +23,14 @@ from synflow_bench.pruning import (
     Masks,
     Problem,
     Pruned,
+    groups_of,
     random_inputs,
     random_labels,
     resolve_pruner,
     run_pruner,
     shuffle_masks,
 )
-from synflow_bench.records import Level, Record
+from synflow_bench.records import Cost, Level, Record
 from synflow_bench.suites import Cell, Purpose, parse_dataset, seed_of
 from synflow_bench.training import (
     LoadedData,
@@ -41,6 +43,7 @@ from synflow_bench.training import (
     TrainingData,
     balanced_examples,
     blank_input,
+    examples_seen,
     is_batched,
     is_tokens,
     random_examples,
@@ -139,6 +142,8 @@ class PrunedNetwork:
         rewind: The state that the network was rewound to, for checkpoints of the last training.
         levels: The earlier levels of iterative pruning.
         warnings: What the user should know about the masks, a line each.
+        spans: The earlier trainings, also those that the record does not count, for the cost.
+        passes: The forward passes of one example that all prunings have cost.
     """
 
     network: Network
@@ -151,6 +156,8 @@ class PrunedNetwork:
     rewind: RewindPoint | None = None
     levels: tuple[Level, ...] = ()
     warnings: tuple[str, ...] = ()
+    spans: tuple[Span, ...] = ()
+    passes: float = 0.0
 
 
 PruningSteps = Generator[Training, Trained, PrunedNetwork]
@@ -169,6 +176,7 @@ class Outcome:
         score_dtype: The floating-point type of the scores; None for the dense network.
         prune_seconds: The time of all prunings.
         train_seconds: The time of all trainings that the record counts.
+        cost: The multiply-accumulates of all trainings and prunings.
         levels: The levels of iterative pruning.
         warnings: What the user should know about the masks, a line each.
     """
@@ -180,6 +188,7 @@ class Outcome:
     score_dtype: str | None
     prune_seconds: float
     train_seconds: float
+    cost: Cost
     levels: tuple[Level, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -191,17 +200,45 @@ ProtocolSteps = Generator[Training, Trained, Outcome]
 """The run of a protocol on a cell: it yields trainings, receives their results, and returns an outcome."""
 
 
-def outcome_of(ready: PrunedNetwork, trained: Trained, levels: tuple[Level, ...] = ()) -> Outcome:
-    """Return the outcome of a cell whose last training has ended."""
+def outcome_of(
+    cell: Cell,
+    ready: PrunedNetwork,
+    trained: Trained,
+    levels: tuple[Level, ...] = (),
+    spans: tuple[Span, ...] | None = None,
+) -> Outcome:
+    """Return the outcome of a cell whose last training has ended.
+
+    Args:
+        cell: The cell.
+        ready: The network before the last training.
+        trained: The last training.
+        levels: The levels of iterative pruning.
+        spans: The steps of the last training under each of its masks, if these changed.
+    """
     network, masks = ready.network, ready.masks
+    size = measure_size(network.model, masks, network.uses, network.graph)
+    recipe, examples = cell.setting.recipe, len(ready.examples.train)
+    if spans is None:
+        epochs = cell.setting.protocol.last_recipe(recipe).epochs
+        seen = examples_seen(examples, recipe.batch_size, epochs, ready.first_step)
+        spans = (Span(seen, size.macs),)
+    cost = cost_of(
+        (*ready.spans, *spans),
+        ready.passes,
+        examples=examples_seen(examples, recipe.batch_size, recipe.epochs),
+        dense_macs=size.dense_macs,
+        uncounted=network.uncounted,
+    )
     return Outcome(
         model=network.model,
         masks=masks,
-        size=measure_size(network.model, masks, network.uses, network.graph),
+        size=size,
         trained=trained,
         score_dtype=ready.score_dtype,
         prune_seconds=ready.prune_seconds,
         train_seconds=ready.train_seconds + trained.seconds,
+        cost=cost,
         levels=levels,
         warnings=ready.warnings,
     )
@@ -275,13 +312,15 @@ def prune_network(
         invert=cell.ablation == "invert",
     )
     problem = problem.at(masks, density=masks.density, round=1)
-    if context.host.pruners.entry(cell.pruner.name).is_first_party:
-        return run_pruner(pruner, problem, density)
-    state = ProcessState()
-    try:
-        pruned = run_pruner(pruner, problem, density)
-    finally:
-        changed = state.restore()
+    counter = PassCounter()
+    with counter.counting():
+        state = None if context.host.pruners.entry(cell.pruner.name).is_first_party else ProcessState()
+        try:
+            pruned = run_pruner(pruner, problem, density)
+        finally:
+            changed = state.restore() if state else []
+    passes = problem.passes + counter.passes(network.model, network.uses)
+    pruned = replace(pruned, passes=passes)
     note = f"the pruner changed {', '.join(changed)}; the training does not see that"
     return replace(pruned, warnings=(*pruned.warnings, note)) if changed else pruned
 
@@ -309,9 +348,19 @@ def _scoring_data(cell: Cell, training: LoadedSplit, num_classes: int) -> Exampl
     return examples
 
 
-def apply_ablation(cell: Cell, masks: Masks) -> Masks:
+def apply_ablation(cell: Cell, masks: Masks, network: Network) -> Masks:
     """Return the masks to train with: those of the pruning, or shuffled inside each layer."""
-    return shuffle_masks(masks, generator(cell, "ablation")) if cell.ablation == "shuffle" else masks
+    if cell.ablation != "shuffle":
+        return masks
+    prunable = prunable_of(network.model, cell.setting)
+    groups = groups_of(network.model, prunable, cell.setting.pruning, lambda: network.graph)
+    return shuffle_masks(masks, generator(cell, "ablation"), groups)
+
+
+def span_of(network: Network, masks: Mapping[str, Tensor], training: Training) -> Span:
+    """Return the span of a training of `network` under `masks`, which do not change in it."""
+    size = measure_size(network.model, masks, network.uses, network.graph)
+    return Span(training.seen, size.macs)
 
 
 def training_of(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from synflow_bench.cost import Span
 from synflow_bench.errors import SuiteError
+from synflow_bench.protocols.changing import pruner_in_training
 from synflow_bench.protocols.checkpoint import Journal
 from synflow_bench.protocols.context import (
     ProtocolSteps,
@@ -17,6 +19,7 @@ from synflow_bench.protocols.context import (
     network_of,
     outcome_of,
     prune_network,
+    span_of,
     training_of,
 )
 from synflow_bench.pruning import Masks, Pruned, densities
@@ -48,7 +51,7 @@ def multishot(cell: Cell, context: WorkerContext, on_epoch: OnEpoch, journal: Jo
         first_step=first_step,
         rewind=ready.rewind,
     )
-    return outcome_of(ready, trained, (*ready.levels, _level(len(ready.levels), trained, ready.masks)))
+    return outcome_of(cell, ready, trained, (*ready.levels, _level(len(ready.levels), trained, ready.masks)))
 
 
 def prune_in_levels(cell: Cell, context: WorkerContext, journal: Journal) -> PruningSteps:
@@ -59,6 +62,7 @@ def prune_in_levels(cell: Cell, context: WorkerContext, journal: Journal) -> Pru
         HandledError: The dataset, the network or the pruner cannot be used.
     """
     protocol, recipe = cell.setting.protocol, cell.setting.recipe
+    pruner_in_training(cell, context)  # which this protocol cannot serve
     examples = examples_of(cell, context)
     check_rewind(cell.setting, len(context.data(cell.setting.dataset).train))
     network = network_of(cell, context, "init")
@@ -68,10 +72,11 @@ def prune_in_levels(cell: Cell, context: WorkerContext, journal: Journal) -> Pru
     pre_epochs = protocol.trainings(recipe.epochs)[0]
     pruned = Pruned(dense_masks(cell, network), "float32")
     levels: list[Level] = []
-    prune_seconds = train_seconds = 0.0
+    spans: list[Span] = []
+    prune_seconds = train_seconds = passes = 0.0
     first_step = 0
     for density in densities("exponential", cell.density, count):
-        trained = yield training_of(
+        training = training_of(
             cell,
             network,
             pruned.masks,
@@ -80,15 +85,18 @@ def prune_in_levels(cell: Cell, context: WorkerContext, journal: Journal) -> Pru
             first_step=first_step,
             rewind=rewind,
         )
+        trained = yield training
+        spans.append(span_of(network, pruned.masks, training))
         train_seconds += trained.seconds
         levels.append(_level(len(levels), trained, pruned.masks))
         prune = partial(prune_network, cell, network, pruned.masks, density, examples.train, context)
         pruned, seconds = journal.prune(prune, pruned.masks)
         prune_seconds += seconds
+        passes += pruned.passes
         if rewind:
             rewind.restore(network.model)
             first_step = rewind.step
-    masks = apply_ablation(cell, pruned.masks)
+    masks = apply_ablation(cell, pruned.masks, network)
     if cell.ablation == "reinit":
         network, first_step = network_of(cell, context, "ablation"), 0
     return PrunedNetwork(
@@ -102,6 +110,8 @@ def prune_in_levels(cell: Cell, context: WorkerContext, journal: Journal) -> Pru
         rewind=rewind,
         levels=tuple(levels),
         warnings=pruned.warnings,
+        spans=tuple(spans),
+        passes=passes,
     )
 
 

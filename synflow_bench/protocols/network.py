@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from synflow_bench.cost import uncounted_layer
 from synflow_bench.errors import HandledError, ModelError, UnknownNameError, UsageError, one_line
 from synflow_bench.graph import Graph, Untraceable, trace
 from synflow_bench.host import Entry, short
@@ -47,11 +48,13 @@ class Network:
         model: The module.
         uses: The number of times that each entry of a weight tensor is used for one example, by name.
         graph: The outcome of `trace`.
+        uncounted: The name of a parameter whose multiply-accumulates cannot be counted, if there is one.
     """
 
     model: nn.Module
     uses: Uses
     graph: Graph | Untraceable
+    uncounted: str | None = None
 
 
 def build_network(
@@ -81,8 +84,9 @@ def build_network(
         torch.manual_seed(seed)
         model, uses = _build_and_try(factory, spec, input_shape, num_classes)
     allow_removed_units(model)
-    graph = trace(model, blank_input(input_shape))
-    return Network(model.to(device), uses, graph)
+    example = blank_input(input_shape)
+    graph, uncounted = trace(model, example), uncounted_layer(model, uses, example)
+    return Network(model.to(device), uses, graph, uncounted)
 
 
 def prunable_of(model: nn.Module, setting: Setting) -> dict[str, nn.Parameter]:

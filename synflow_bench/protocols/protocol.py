@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import time
+import traceback
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -38,12 +39,14 @@ from synflow_bench.training import OnEpoch, Snapshot, Trained, Training, can_bat
 PROTOCOLS: dict[str, Callable[[Cell, WorkerContext, OnEpoch, Journal], ProtocolSteps]] = {
     "singleshot": singleshot,
     "multishot": multishot,
+    "finetune": singleshot,
 }
 """The function that runs a cell, by the name of the protocol of its setting."""
 
 PRUNINGS: dict[str, Callable[[Cell, WorkerContext, Journal], PruningSteps]] = {
     "singleshot": prune_once,
     "multishot": prune_in_levels,
+    "finetune": prune_once,
 }
 """The function that runs a cell up to its last pruning, by the name of the protocol."""
 
@@ -126,12 +129,16 @@ def may_batch(cell: Cell, context: WorkerContext) -> bool:
         try:
             examples, network = examples_of(cell, context), network_of(cell, context, "init")
             context.batchable[setting] = can_batch(training_of(cell, network, {}, examples))
+        except torch.OutOfMemoryError:  # there may be room another time
+            return False
         except Exception:  # the cell's own run will report it
             context.batchable[setting] = False
     return context.batchable[setting]
 
 
 def _run_alone(runs: Sequence[RunningCell], error: BaseException, on_epoch: OnCellEpoch) -> None:
+    if isinstance(error, torch.OutOfMemoryError):
+        traceback.clear_frames(error.__traceback__)  # they hold the tensors of the batch
     if len(runs) == 1:
         runs[0].fail(error)
         return

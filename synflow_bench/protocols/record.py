@@ -17,7 +17,7 @@ from synflow_bench.host import Host
 from synflow_bench.protocols.context import Outcome
 from synflow_bench.records import Engine, Failure, Metrics, Provenance, Record, Timing, key_of
 from synflow_bench.suites import Cell, Revisions, Setting
-from synflow_bench.training import describe
+from synflow_bench.training import algorithms, describe
 
 
 def record_of(cell: Cell, outcome: Outcome, seconds: float, provenance: Provenance) -> Record:
@@ -41,6 +41,7 @@ def record_of(cell: Cell, outcome: Outcome, seconds: float, provenance: Provenan
             train_seconds=outcome.train_seconds,
             total_seconds=seconds,
         ),
+        cost=outcome.cost,
         provenance=provenance.model_copy(update={"warnings": (*outcome.warnings, *provenance.warnings)}),
         masks=outcome.masks.sha256,
     )
@@ -66,6 +67,11 @@ def _metrics(outcome: Outcome) -> Metrics:
     )
 
 
+_NO_MEMORY = (
+    "; fewer cells at a time on the GPU, smaller batches, fewer examples_per_class or bf16 need less memory"
+)
+
+
 def failed_record(cell: Cell, error: BaseException, provenance: Provenance) -> Record:
     """Make the record of a cell that `error` has ended.
 
@@ -73,7 +79,8 @@ def failed_record(cell: Cell, error: BaseException, provenance: Provenance) -> R
 
     The traceback is kept unless the error is a `HandledError`.
     """
-    handled = isinstance(error, HandledError)
+    handled = isinstance(error, HandledError | torch.OutOfMemoryError)
+    advice = _NO_MEMORY if isinstance(error, torch.OutOfMemoryError) else ""
     return Record(
         key=key_of(cell),
         status="skipped" if isinstance(error, DataMissingError | NotDefinedError) else "failed",
@@ -81,7 +88,7 @@ def failed_record(cell: Cell, error: BaseException, provenance: Provenance) -> R
         provenance=provenance,
         error=Failure(
             kind=type(error).__name__,
-            message=one_line(error, with_type=False),
+            message=one_line(error, with_type=False) + advice,
             traceback=None if handled else "".join(traceback.format_exception(error)),
         ),
     )
@@ -105,6 +112,7 @@ def provenance_of(
         threads=threads,
         score_dtype=score_dtype,
         engine=engine,
+        algorithms=algorithms(device),
         plugins=dict(plugins),
     )
 

@@ -1,20 +1,26 @@
 """Pruning: a pruner scores the weights of a problem, and the harness makes masks of exact density."""
 
 from synflow_bench.errors import NotDefinedError
+from synflow_bench.pruning.granularity import groups_of
+from synflow_bench.pruning.groups import Groups
+from synflow_bench.pruning.in_training import MaskUpdate, TrainingPruner, update_masks
 from synflow_bench.pruning.interface import Inputs, map_examples, size_of
 from synflow_bench.pruning.library import prune
 from synflow_bench.pruning.masks import Masks
-from synflow_bench.pruning.problem import Examples, Loss, PrecisionError, Problem, Score
+from synflow_bench.pruning.problem import Examples, Loss, Problem, Score
 from synflow_bench.pruning.prunable import ResidualScale, is_bias, prunable_parameters
 from synflow_bench.pruning.pruner import Pruner, Schedule, densities, resolve_pruner
 from synflow_bench.pruning.rounds import Pruned, random_inputs, random_labels, run_pruner, shuffle_masks
-from synflow_bench.pruning.selection import apportion, kept_count, round_shares, select
+from synflow_bench.pruning.score_checks import PrecisionError
+from synflow_bench.pruning.selection import apportion, keep_largest, kept_count, round_shares, select
 from synflow_bench.pruning.weight_norm import allow_removed_units
 
 __all__ = [
     "Examples",
+    "Groups",
     "Inputs",
     "Loss",
+    "MaskUpdate",
     "Masks",
     "NotDefinedError",
     "PrecisionError",
@@ -24,10 +30,13 @@ __all__ = [
     "ResidualScale",
     "Schedule",
     "Score",
+    "TrainingPruner",
     "allow_removed_units",
     "apportion",
     "densities",
+    "groups_of",
     "is_bias",
+    "keep_largest",
     "kept_count",
     "map_examples",
     "prunable_parameters",
@@ -40,4 +49,5 @@ __all__ = [
     "select",
     "shuffle_masks",
     "size_of",
+    "update_masks",
 ]

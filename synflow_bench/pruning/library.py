@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from synflow_bench.errors import HandledError, ModelError, ScoreError, UsageError, one_line
 from synflow_bench.host import Host
 from synflow_bench.pruning.examples import as_inputs, first_example, read_examples
+from synflow_bench.pruning.in_training import TrainingPruner
 from synflow_bench.pruning.interface import Outputs, connect
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Examples, Loss, Problem
@@ -26,7 +27,14 @@ from synflow_bench.pruning.prunable import left_out, unexpectedly_left_out
 from synflow_bench.pruning.pruner import Pruner, resolve_pruner
 from synflow_bench.pruning.rounds import run_pruner
 from synflow_bench.pruning.trial import Trial, number_of, try_inputs, try_shape, with_examples
-from synflow_bench.suites import Biases, PrunerSpec, PruningOptions, compression_of_sparsity, validate
+from synflow_bench.suites import (
+    Biases,
+    GroupScore,
+    PrunerSpec,
+    PruningOptions,
+    compression_of_sparsity,
+    validate,
+)
 
 
 def prune(
@@ -43,6 +51,8 @@ def prune(
     only: str | Sequence[str] = (),
     skip: str | Sequence[str] = (),
     biases: Biases = "keep",
+    granularity: str = "weight",
+    group_score: GroupScore = "sum",
     seed: int = 0,
     options: PruningOptions = PruningOptions(),
 ) -> Masks:
@@ -56,7 +66,8 @@ def prune(
         pruner: The name of an installed pruner, with parameters if wanted (`"synflow[rounds=10]"`), or a
             `Pruner`.
         compression: Prunable weights per kept weight: 100 keeps one weight in a hundred.
-        sparsity: The same as the share of removed weights: 0.99 is compression 100. Give one of the two.
+        sparsity: The same as the share of removed weights: 0.99 is compression 100. Give one of the two, or
+            with granularity `n:m` none.
         input_shape: The shape of one example, such as (3, 32, 32). It may be left out with `example_inputs`
             or `data`, and for pruners that never run the network, such as magnitude and random.
         example_inputs: What the network takes in place of an image of `input_shape`: a tensor of any type
@@ -74,6 +85,10 @@ def prune(
         skip: Parameters not to prune, in the same way.
         biases: With `"zero"`, scores are those of a network whose biases and shifts are zero where they are
             not prunable; the network itself keeps them.
+        granularity: The weights that are kept or removed together: `"weight"`, `"kernel"`, `"channel"`,
+            `"fan-in"`, or `"2:4"` and the like, which fixes the compression.
+        group_score: The score of a kernel or a channel: the `"sum"` of its weights' scores, their `"mean"` or
+            their norm, `"l2"`.
         seed: The seed of whatever the pruner draws.
         options: Further parameters that are prunable, and the scope.
 
@@ -99,8 +114,15 @@ def prune(
         >>> sfb.prune(model, "magnitude", compression=10, skip="2").left_out
         ('2.weight',)
     """
-    chosen, density = _chosen(pruner), 1 / _compression(compression, sparsity)
-    options = _options(options, only=only, skip=skip, biases=biases)
+    chosen = _chosen(pruner)
+    if isinstance(chosen, TrainingPruner):
+        raise UsageError(
+            f"pruner {type(chosen).__name__} changes its masks in training, which prune() does not do; "
+            "use run()"
+        )
+    grouped = {"granularity": granularity, "group_score": group_score}
+    options = _options(options, only=only, skip=skip, biases=biases, **grouped)
+    density = 1 / _compression(compression, sparsity, options)
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
     if not callable(loss):
@@ -247,7 +269,18 @@ def _generator(seed: Any) -> torch.Generator:
         raise UsageError(f"seed {seed!r} is not an integer of 64 bits; pass one such as 0") from error
 
 
-def _compression(compression: Any, sparsity: Any) -> float:
+def _compression(compression: Any, sparsity: Any, options: PruningOptions) -> float:
+    if options.pattern is not None and compression is None and sparsity is None:
+        n, m = options.pattern
+        return m / n
+    asked = _asked_compression(compression, sparsity)
+    try:
+        return options.exact_compression(asked)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _asked_compression(compression: Any, sparsity: Any) -> float:
     if (compression is None) == (sparsity is None):
         raise UsageError("give compression=10 or sparsity=0.9, one of the two")
     name, value = ("compression", compression) if sparsity is None else ("sparsity", sparsity)

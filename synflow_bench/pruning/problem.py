@@ -12,12 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from synflow_bench.errors import PluginError, ScoreError
+from synflow_bench.errors import PluginError, ScoreError, UsageError
+from synflow_bench.graph import Graph, Untraceable, trace
 from synflow_bench.pruning.causes import cause_of_failure, causes_of_zeros, listed
+from synflow_bench.pruning.granularity import groups_of
+from synflow_bench.pruning.groups import Groups
 from synflow_bench.pruning.interface import Inputs, copy_network, map_examples, to_network
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.prunable import is_bias, prunable_parameters, zero_biases
-from synflow_bench.pruning.selection import Selection, flattened, order_of, select
+from synflow_bench.pruning.score_checks import (
+    PrecisionError,
+    UnrankedError,
+    check_scores,
+    check_underflow,
+)
+from synflow_bench.pruning.selection import select
 from synflow_bench.suites import PruningOptions
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -164,10 +173,48 @@ class Problem:
         """The one score of all weights of a layer, for layers whose scores did not differ at first."""
         return self._notes.unranked
 
+    @property
+    def groups(self) -> Groups | None:
+        """The groups of weights that are kept or removed together; None for single weights.
+
+        Raises:
+            ModelError: The network has no groups of this granularity.
+        """
+        if self.options.granularity == "weight":
+            return None
+        if not self._notes.groups:
+            found = groups_of(self.model, self.parameters, self.options, self._graph)
+            assert found is not None  # noqa: S101  that of weights alone has none
+            self._notes.groups.append(found)
+        return self._notes.groups[0]
+
+    def _graph(self) -> Graph | Untraceable:
+        if not self.input_shape and self.example_inputs is None:
+            raise UsageError(
+                f"granularity {self.options.granularity!r} follows the network; pass "
+                "input_shape=(3, 32, 32), or example_inputs= for tokens and several inputs"
+            )
+        return trace(self.model, self.forward_inputs())
+
     def warn(self, text: str) -> None:
         """Add a warning for the user, unless it is there."""
         if text not in self._notes.warnings:
             self._notes.warnings.append(text)
+
+    def count_passes(self, passes: float) -> None:
+        """Add to the cost of the pruning what it computes without calling layers of a network.
+
+        Calls of layers, and derivatives of their outputs, are counted by the harness.
+
+        Args:
+            passes: Forward passes of one example of the dense network; its derivatives are two more.
+        """
+        self._notes.passes.append(passes)
+
+    @property
+    def passes(self) -> float:
+        """The passes that `count_passes` has added so far."""
+        return sum(self._notes.passes)
 
     def forward_inputs(self) -> Inputs:
         """Return the argument of a forward pass: ones (1, *input_shape), or the example inputs.
@@ -275,6 +322,7 @@ class Problem:
             masks=Masks({name: of(name, mask) for name, mask in self.masks.items()}),
             _rest=rest,
             _modules=modules,
+            _notes=replace(self._notes, groups=[]),
         )
         return smaller.at(smaller.masks, density=self.density, round=self.round)
 
@@ -293,16 +341,20 @@ class Problem:
         return changed.at(self.masks, density=self.density, round=self.round)
 
     def _keep(self, scores: Mapping[str, Tensor], *, revive: bool) -> Masks:
-        constant = _check_scores(scores, self.parameters)
+        constant = check_scores(scores, self.parameters)
         if self.round == 1 and self.masks.kept == self.masks.size:
             self._check_ranking(constant)
-        if self.invert:
-            scores = {name: -score for name, score in scores.items()}
         eligible = Masks.ones(self.parameters) if revive else self.masks
         ordered = {name: scores[name] for name in self.parameters}
-        selection = select(ordered, eligible, self.density, self.options.scope)
+        scope, groups = self.options.scope, self.groups
+        if groups is not None:
+            selection = groups.select(ordered, eligible, self.density, scope, invert=self.invert)
+        else:
+            if self.invert:
+                ordered = {name: -score for name, score in ordered.items()}
+            selection = select(ordered, eligible, self.density, scope)
         if self.dtype is not torch.float64:
-            _check_underflow(ordered, selection)
+            check_underflow(ordered, selection)
         return selection.masks
 
     def _check_ranking(self, constant: Mapping[str, float]) -> None:
@@ -387,10 +439,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class _Notes:
-    """What is found out about the scores of one pruning; shared by the problems of all its rounds."""
+    """What is found out in one pruning; shared by the problems of all rounds. `groups` has at most one."""
 
     warnings: list[str] = field(default_factory=list)
     unranked: dict[str, float] = field(default_factory=dict)
+    groups: list[Groups] = field(default_factory=list)
+    passes: list[float] = field(default_factory=list)
 
 
 def _part(part: slice, tensor: Tensor) -> Tensor:
@@ -439,54 +493,3 @@ def _tensors(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, Te
             if tensor is not None and id(tensor) not in seen:
                 seen.add(id(tensor))
                 yield f"{prefix}.{name}" if prefix else name, tensor
-
-
-class PrecisionError(Exception):
-    """float32 is not enough for these scores: compute them again in float64."""
-
-
-class UnrankedError(ScoreError):
-    """All scores of an intact network are zero: they rank nothing."""
-
-
-def _check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, float]:
-    """Check the form of scores, and return the only value of each layer that has only one.
-
-    Raises:
-        ScoreError: Scores are missing, have the wrong shape, type or device, or are not finite.
-        PrecisionError: float32 scores are not finite, perhaps from overflow.
-    """
-    for name in parameters.keys() - scores.keys():
-        raise ScoreError(f"no scores for layer {name!r}")
-    for name in scores.keys() - parameters.keys():
-        raise ScoreError(f"scores for {name!r}, which is not prunable here")
-    extremes = {name: _extremes(name, scores[name], parameter) for name, parameter in parameters.items()}
-    return {name: low for name, (low, high) in extremes.items() if low == high}
-
-
-def _extremes(name: str, scores: Tensor, parameter: Tensor) -> tuple[float, float]:
-    if scores.shape != parameter.shape:
-        raise ScoreError(
-            f"scores of layer {name!r} have shape {tuple(scores.shape)}, not {tuple(parameter.shape)}"
-        )
-    if not scores.is_floating_point():
-        raise ScoreError(f"scores of layer {name!r} are {scores.dtype}; they must be floating point")
-    if scores.device != parameter.device:
-        raise ScoreError(
-            f"scores of layer {name!r} are on {scores.device}, its weights on {parameter.device}"
-        )
-    low, high = (float(value) for value in torch.aminmax(flattened(scores, order_of(scores))))
-    if not (abs(low) < float("inf") and abs(high) < float("inf")):
-        error = ScoreError if parameter.dtype is torch.float64 else PrecisionError
-        raise error(f"scores of layer {name!r} are not finite")
-    return low, high
-
-
-def _check_underflow(scores: Mapping[str, Tensor], selection: Selection) -> None:
-    """Raise `PrecisionError` if a kept float32 score is zero or subnormal: its rank may be an accident."""
-    for name, score in scores.items():
-        tiny = torch.finfo(score.dtype).tiny
-        if score.dtype is torch.float64 or selection.threshold >= tiny:
-            continue
-        if bool(((score.detach().abs() < tiny) & selection.masks[name]).any()):
-            raise PrecisionError(f"scores of layer {name!r} underflow in {score.dtype}")

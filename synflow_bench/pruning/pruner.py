@@ -86,6 +86,11 @@ class Pruner(_Frozen):
         if self.schedule not in get_args(Schedule):
             raise UsageError(f"unknown schedule {self.schedule!r}; known: {', '.join(get_args(Schedule))}")
 
+    @property
+    def single_weights(self) -> str | None:
+        """The reason why this pruner chooses single weights at any granularity; None if it does not."""
+        return "makes its masks without scores" if type(self).score is Pruner.score else None
+
     def score(self, problem: Problem) -> Mapping[str, Tensor]:  # noqa: ARG002 - for those that override it
         """Return a score for every weight of `problem.parameters`, of its shape; higher is kept."""
         raise PluginError(f"pruner {type(self).__name__} defines neither score() nor prune()")

@@ -19,12 +19,14 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
-from synflow_bench.errors import PluginError, ScoreError
+from synflow_bench.errors import NotDefinedError, PluginError, ScoreError, one_line
 from synflow_bench.graph import plain_attention
 from synflow_bench.pruning.causes import listed
+from synflow_bench.pruning.groups import Groups
 from synflow_bench.pruning.masks import Masks
-from synflow_bench.pruning.problem import Examples, Problem, UnrankedError
+from synflow_bench.pruning.problem import Examples, Problem
 from synflow_bench.pruning.pruner import Pruner
+from synflow_bench.pruning.score_checks import UnrankedError
 from synflow_bench.pruning.selection import kept_count
 
 
@@ -36,11 +38,13 @@ class Pruned:
         masks: The masks, on the device of the problem.
         score_dtype: The precision of the last scores, `float32` or `float64`.
         warnings: What the user should know about the masks, a line each.
+        passes: The forward passes of one example of the dense network that it has cost, if they were counted.
     """
 
     masks: Masks
     score_dtype: str
     warnings: tuple[str, ...] = ()
+    passes: float = 0.0
 
 
 def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
@@ -53,9 +57,12 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
     scored with random weights in their place, and a warning says so.
 
     Raises:
-        PluginError: The masks do not fit the network, or do not keep exactly round(density * N) weights.
+        PluginError: The masks do not fit the network, do not keep exactly round(density * N) weights, or do
+            not keep whole groups where the granularity asks for them.
         ScoreError: The scores of a layer cannot be ranked.
-        UsageError: The density leaves no weight.
+        UsageError: The density leaves no weight, or cannot be reached in groups of this granularity.
+        ModelError: The network has no such groups.
+        NotDefinedError: The pruner gives no scores, which groups need.
 
     Example:
         >>> import torch
@@ -69,11 +76,12 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
         Masks(4 of 40 kept in 1 layers, compression 10)
     """
     expected = kept_count(density, problem.masks.size)
+    before, groups = problem.masks, _groups(pruner, problem, density)
     device, dtype, state = problem.device, problem.dtype, problem.generator.get_state()
 
     def prune(problem: Problem) -> Masks:
         problem.generator.set_state(state)
-        with _own_randomness(problem):
+        with own_randomness(problem.device, problem.generator.initial_seed()):
             return pruner.prune(problem, density)
 
     with torch.enable_grad(), differentiable_twice(problem.model):
@@ -90,16 +98,26 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
                 raise ScoreError(str(again)) from again
             problem.warn(f"{error}; {listed(names)} got random weights in place of zeros for the scores")
         except RuntimeError as error:
+            if "double backward" in str(error).lower():
+                raise ScoreError(
+                    f"{one_line(error, with_type=False, first_line=True)}: {type(pruner).__name__} scores "
+                    "by second derivatives; choose a pruner without them, such as snip"
+                ) from error
             if "derivative for" not in str(error):
                 raise
             problem.model.to(device, dtype)
             with _SecondDerivatives():
                 masks = prune(problem.transformed(lambda _, tensor: tensor))
     masks = masks.check(problem.parameters).to(device)
-    if masks.kept != expected:
+    if groups is None and masks.kept != expected:
         raise PluginError(
             f"pruner {type(pruner).__name__} kept {masks.kept} of {masks.size} weights where compression "
             f"{1 / density:g} asks for {expected}; its prune() must keep exactly that many"
+        )
+    if groups is not None and (fault := groups.fault(masks, before.to(device), density)):
+        raise PluginError(
+            f"pruner {type(pruner).__name__} kept {fault} where granularity {groups.granularity!r} and "
+            f"compression {1 / density:g} are asked for; its prune() must take its masks from problem.keep()"
         )
     chance = sum(masks.layer_kept[name] for name in problem.unranked)
     if chance:
@@ -107,6 +125,23 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
             f"{chance} of {masks.kept} weights are kept by index, because their scores are all equal"
         )
     return Pruned(masks, str(problem.dtype).removeprefix("torch."), problem.warnings)
+
+
+def _groups(pruner: Pruner, problem: Problem, density: float) -> Groups | None:
+    """Return the groups of weights to choose from, if there are groups, and warn of what they leave whole."""
+    if problem.options.granularity == "weight":
+        return None
+    if reason := pruner.single_weights:
+        raise NotDefinedError(
+            f"{type(pruner).__name__} {reason}, and granularity {problem.options.granularity!r} ranks groups "
+            "by scores"
+        )
+    groups = problem.groups
+    if groups is not None:
+        groups.check_density(density, problem.masks)
+        for note in groups.notes:
+            problem.warn(note)
+    return groups
 
 
 @contextmanager
@@ -175,8 +210,8 @@ class _SecondDerivatives(TorchFunctionMode):
 
 
 @contextmanager
-def _own_randomness(problem: Problem) -> Iterator[None]:
-    device, seed = problem.device, problem.generator.initial_seed()
+def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed the global random generators of torch, numpy and Python, and restore their states at the end."""
     devices = [device] if device.type in {"cuda", "mps"} else []
     kind = device.type if devices else "cuda"
     of_python, of_numpy = random.getstate(), np.random.get_state()
@@ -191,8 +226,14 @@ def _own_randomness(problem: Problem) -> Iterator[None]:
             np.random.set_state(of_numpy)
 
 
-def shuffle_masks(masks: Masks, generator: torch.Generator) -> Masks:
-    """Permute the mask inside each layer: layer densities stay, positions are random."""
+def shuffle_masks(masks: Masks, generator: torch.Generator, groups: Groups | None = None) -> Masks:
+    """Permute the mask inside each layer: layer densities stay, positions are random.
+
+    With `groups`, whole groups are permuted, or the weights inside every group, so that the masks stay of the
+    same granularity.
+    """
+    if groups is not None:
+        return groups.shuffled(masks, generator)
     orders = {name: torch.randperm(mask.numel(), generator=generator) for name, mask in masks.items()}
     return Masks({name: m.reshape(-1)[orders[name].to(m.device)].view(m.shape) for name, m in masks.items()})
 

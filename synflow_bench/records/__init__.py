@@ -6,6 +6,7 @@ from synflow_bench.records.reading import Result, ResultReader, read_record
 from synflow_bench.records.record import (
     LARGEST,
     SCHEMA,
+    Cost,
     Engine,
     Epoch,
     Failure,
@@ -33,6 +34,7 @@ __all__ = [
     "LARGEST",
     "SCHEMA",
     "Comparison",
+    "Cost",
     "Engine",
     "Epoch",
     "Failure",

@@ -23,6 +23,7 @@ from synflow_bench.errors import RecordError
 from synflow_bench.records.record import (
     LARGEST,
     SCHEMA,
+    Cost,
     Failure,
     Metrics,
     Record,
@@ -144,6 +145,7 @@ class Result:
     timing: Timing | None
     error: Failure | None
     sha256: str
+    cost: Cost | None = None
 
     @property
     def outcome(self) -> str:
@@ -161,6 +163,7 @@ class Result:
             timing=record.timing,
             error=record.error,
             sha256=digest or sha256(record.to_json().encode()).hexdigest(),
+            cost=record.cost,
         )
 
 
@@ -181,6 +184,7 @@ class _Head(TypedDict):
     metrics: Metrics | None
     layers: list[_Layer]
     timing: Timing | None
+    cost: NotRequired[Cost | None]
     error: Failure | None
 
 
@@ -226,7 +230,8 @@ class ResultReader:
             return None
         if metrics is not None and (status != "ok" or not _agrees(cell, metrics, head["layers"])):
             return None
-        return Result(key, status, cell, metrics, head["timing"], error, sha256(data).hexdigest())
+        digest = sha256(data).hexdigest()
+        return Result(key, status, cell, metrics, head["timing"], error, digest, head.get("cost"))
 
     def _cell(self, parts: _Parts) -> tuple[Cell, str]:
         """Return the cell and its key."""

@@ -24,7 +24,7 @@ LARGEST = 16 * 2**20
 """The bytes of a record at most; a larger file is refused before it is read."""
 
 Status = Literal["ok", "failed", "skipped"]
-Engine = Literal["eager", "compiled", "stacked", "shrunk"]
+Engine = Literal["eager", "compiled", "graphed", "stacked", "vmapped", "shrunk"]
 
 
 def _finite_or_none(value: Any) -> Any:
@@ -36,6 +36,8 @@ LossValue = Annotated[float | None, BeforeValidator(_finite_or_none)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Ratio = Annotated[float, Field(ge=1, le=1e30)]
 """A factor of compression or speedup; sums and products of some are finite."""
+Amount = Annotated[float, Field(ge=0, le=1e30)]
+"""A cost in units of one dense training."""
 Seconds = Annotated[float, Field(ge=0, le=1e12)]
 Text = Annotated[str, BeforeValidator(lambda text: capped(text) if isinstance(text, str) else text)]
 """Text from a plugin: what is too long is cut, and what UTF-8 cannot hold is replaced."""
@@ -160,12 +162,51 @@ class Timing(_Part):
     total_seconds: Seconds
 
 
+class Cost(_Part):
+    """The multiply-accumulates (MACs) of a whole cell, in units of one dense training of its recipe.
+
+    A training step costs three forward passes, of the weights that the speedup counts. Every training of the
+    cell counts, and every pass of its prunings; evaluations do not.
+
+    Attributes:
+        training: The cost of all trainings.
+        pruning: The cost of all prunings: the forward and backward passes of scores and searches.
+        total: The sum of both.
+        dense_macs: The MACs of one forward pass of one example of the dense network.
+        examples: The examples that one training of the recipe sees.
+        not_counted: The reason why there is no cost, one line; all other fields are None then.
+    """
+
+    training: Amount | None = None
+    pruning: Amount | None = None
+    total: Amount | None = None
+    dense_macs: Count | None = None
+    examples: Count | None = None
+    not_counted: Text | None = None
+
+    @model_validator(mode="after")
+    def _is_counted_or_says_why_not(self) -> Self:
+        numbers = (self.training, self.pruning, self.total, self.dense_macs, self.examples)
+        known = [number for number in numbers if number is not None]
+        if self.not_counted is not None:
+            if known:
+                raise ValueError("a cost that cannot be counted has no numbers")
+        elif self.training is None or self.pruning is None or len(known) < len(numbers):
+            raise ValueError("a cost needs all its numbers, or the reason why it is not counted")
+        elif not isclose(self.total or 0.0, self.training + self.pruning, abs_tol=1e-12):
+            raise ValueError(f"total is {self.total}, where its parts give {self.training + self.pruning}")
+        return self
+
+
 class Provenance(_Part):
     """The software and the machine that made a record. Never part of the key.
 
     `engine` computed the training steps: `eager`, one network layer by layer; `compiled`, one through torch's
-    compiler; `stacked`, several small networks in one batched training; `shrunk`, one network by either of
-    the first two after compaction, without its dead units. They differ in the rounding of sums. `warnings`
+    compiler; `graphed`, one as a CUDA graph; `stacked`, several small networks in one batched training;
+    `vmapped`, the same of convolutional networks;
+    `shrunk`, one network by one of the first three after compaction, without its dead units. They differ in
+    the rounding of sums. `algorithms` are the choices of a GPU's libraries on which the rounding also
+    depends; they are not written for other devices. `warnings`
     are those of the pruning, such as layers without any score; they are not written if there are none.
     `data` is the sha256 of the examples as they were loaded. `resumed` is the number of times that the cell
     continued from a checkpoint; it is not written if that is zero. `served` are the distributions and plugin
@@ -182,6 +223,7 @@ class Provenance(_Part):
     threads: Positive
     score_dtype: str | None = None
     engine: Engine | None = None
+    algorithms: dict[str, str] = {}
     plugins: dict[str, Text] = {}
     warnings: tuple[Text, ...] = ()
     served: tuple[Text, ...] = ()
@@ -225,6 +267,7 @@ class Record(BaseModel):
         curve: The training curve of the last training.
         levels: The earlier trainings of the multishot protocol.
         timing: The seconds of its parts.
+        cost: The multiply-accumulates of its parts; not written by versions that did not count them.
         provenance: The software and the machine.
         masks: The sha256 of the masks.
         error: The reason of a failure.
@@ -243,6 +286,7 @@ class Record(BaseModel):
     curve: Annotated[tuple[Epoch, ...], FailFast()] = ()
     levels: Annotated[tuple[Level, ...], FailFast()] = ()
     timing: Timing | None = None
+    cost: Cost | None = None
     provenance: Provenance
     masks: str | None = None
     error: Failure | None = None
@@ -288,18 +332,18 @@ class Record(BaseModel):
             "cell": {"setting": {"recipe": setting.recipe.omitted, "pruning": setting.pruning.omitted}},
             "provenance": {name for name in _RARE if not getattr(provenance, name)},
         }
-        if not self.left_out:
-            omitted["left_out"] = True
+        omitted |= {name: True for name in ("left_out", "cost") if not getattr(self, name)}
         # All but the setting's are newer than the first records, which have none of them.
         return self.model_dump_json(by_alias=True, indent=1, exclude=omitted) + "\n"
 
     @property
     def result(self) -> dict[str, Any]:
-        """All that must be equal for equal cells: everything but timing, provenance and their `sha256`."""
-        return self.model_dump(mode="json", by_alias=True, exclude={"sha256", "timing", "provenance"})
+        """All that must be equal for equal cells: not timing, cost, provenance and their `sha256`."""
+        beside = {"sha256", "timing", "cost", "provenance"}
+        return self.model_dump(mode="json", by_alias=True, exclude=beside)
 
 
-_RARE = ("warnings", "served", "data", "resumed")
+_RARE = ("warnings", "served", "data", "resumed", "algorithms")
 """The parts of a provenance that are not written if they are empty."""
 
 _SEAL = re.compile(rb'^ "sha256": "([0-9a-f]{64})",\n', re.MULTILINE)
@@ -359,11 +403,13 @@ def sum_weights(layers: Iterable[WeightCounts]) -> WeightCounts:
 def disagreement(cell: Cell, metrics: Metrics, weights: WeightCounts) -> str | None:
     """Say in one line which numbers of a successful cell disagree; None if all agree.
 
-    The harness keeps exactly round(size / compression) of all weights, and at least one.
+    The harness keeps exactly round(size / compression) of all weights, and at least one. Of groups of weights
+    it keeps whole ones, whose sizes a record does not tell.
     """
     size, kept, effective = weights
     expected = round(cell.density * size)
-    if kept != expected or not expected:
+    in_groups = cell.setting.pruning.granularity != "weight" and not cell.is_dense and kept
+    if (kept != expected or not expected) and not in_groups:
         asks = f"asks for {expected}" if expected else "leaves none"
         return f"{kept} of {size} weights are kept, where compression {cell.compression:g} {asks}"
     if cell.is_dense and kept != size:

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from synflow_bench.errors import HandledError
-from synflow_bench.graph import plain_attention
+from synflow_bench.graph import call_with, plain_attention
 from synflow_bench.metrics import count_macs, uses_of_weights
 from synflow_bench.pruning import prunable_parameters
 from synflow_bench.pruning.rounds import differentiable_twice
@@ -96,7 +96,7 @@ def synflow(subject: ScoredNetwork) -> float:
         plain_attention(),
         _ones_of_tokens(subject, tokens),
     ):
-        total = log2_of_sum(torch.func.functional_call(subject.model, absolute, (inputs,)))
+        total = log2_of_sum(call_with(subject.model, absolute, inputs))
     if total != total or abs(total) == float("inf"):
         raise NoScoreError(
             "its flow is not a positive number, as behind normalization over features or softmax"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from synflow_bench.errors import ModelError, UnknownNameError, UsageError, one_line
+from synflow_bench.errors import HandledError, ModelError, UnknownNameError, UsageError, one_line
+from synflow_bench.graph import unwrapped
 from synflow_bench.scores.methods import METHODS, NoScoreError, ScoredNetwork
 
 EXAMPLES = 32
@@ -60,10 +63,10 @@ def score(
         for name in chosen:
             try:
                 found[name] = _finite(METHODS[name](subject))
-            except NoScoreError as reason:
+            except HandledError as reason:
                 found[name] = None
                 warnings.warn(f"no score {name!r}: {reason}", stacklevel=2)
-            except (RuntimeError, NotImplementedError) as error:
+            except Exception as error:  # a network may fail in any way
                 found[name] = None
                 reason_line = one_line(error, with_type=False, first_line=True)
                 warnings.warn(f"no score {name!r}: it cannot be computed ({reason_line})", stacklevel=2)
@@ -82,7 +85,10 @@ def check_methods(methods: str | Iterable[str] | None) -> list[str]:
     Raises:
         UnknownNameError: There is no such score.
     """
-    given = [*METHODS] if methods is None else [methods] if isinstance(methods, str) else list(methods)
+    given = [*METHODS] if methods is None else [methods] if isinstance(methods, str) else methods
+    if not isinstance(given, Iterable):
+        raise UsageError(f"methods={methods!r} are not names of scores, such as ['synflow', 'naswot']")
+    given = list(given)
     for name in given:
         if name not in METHODS:
             raise UnknownNameError("score", str(name), METHODS)
@@ -99,13 +105,11 @@ def _subject(
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
     shape = tuple(input_shape) if isinstance(input_shape, Iterable) else (input_shape,)
-    if not shape or not all(isinstance(size, int) and size > 0 for size in shape):
+    if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
         raise UsageError(f"input_shape {input_shape!r} is not the shape of one example, such as (3, 32, 32)")
-    copy = deepcopy(model).float().requires_grad_(True)
-    for module in copy.modules():
-        module.train(isinstance(module, _BatchNorm))
-        if isinstance(module, _BatchNorm):
-            module.momentum = 0.0  # its statistics, which the flow uses, stay as they are
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise UsageError(f"seed={seed!r} is not a whole number from 0 on")
+    copy = _copy(model)
     device = next((p.device for p in copy.parameters()), torch.device("cpu"))
     draws = torch.Generator().manual_seed(seed)
     if data is None:
@@ -114,14 +118,51 @@ def _subject(
         inputs, logits = _drawn(copy, (examples, *shape), draws, device)
         labels = torch.randint(logits.shape[-1], (len(inputs),), generator=draws).to(device)
     else:
-        inputs, labels = (each.to(device) for each in data)
+        inputs, labels = _given(data, device)
         logits = _logits(copy, inputs)
     if logits.dim() != 2 or labels.shape != logits.shape[:1]:
         raise UsageError(
             f"the network gives {tuple(logits.shape)} for {len(inputs)} inputs with labels "
             f"{tuple(labels.shape)}; it must give logits (N, classes), and the data one label per input"
         )
-    return ScoredNetwork(copy, shape, inputs, labels)
+    if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+        raise UsageError(
+            f"labels are from {int(labels.min())} to {int(labels.max())}, and the network has "
+            f"{logits.shape[1]} classes"
+        )
+    # Only now: the parameters of a lazy layer exist after its first input.
+    return ScoredNetwork(copy.requires_grad_(True), shape, inputs, labels)
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    """Return a copy in float32, in the modes of a `ScoredNetwork`, without wrappers of torch around it."""
+    model, _ = unwrapped(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise ModelError(
+            "the network is a script without gradients of its own; pass the module it was made of"
+        )
+    try:
+        copy = deepcopy(model).float()
+    except Exception as error:  # a network may fail in any way
+        raise ModelError(f"the network cannot be copied: {one_line(error, first_line=True)}") from error
+    for module in copy.modules():
+        module.train(isinstance(module, _BatchNorm))
+        if isinstance(module, _BatchNorm):
+            module.momentum = 0.0  # its statistics, which the flow uses, stay as they are
+    return copy
+
+
+def _given(data: Any, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return given inputs and labels on the device; inputs in float32, like the network, or token ids."""
+    pair = tuple(data) if isinstance(data, tuple | list) else ()
+    if len(pair) != 2 or not all(isinstance(each, Tensor) and len(each.shape) and len(each) for each in pair):
+        raise UsageError("data are inputs (N, ...) and labels (N,), two tensors of one batch")
+    inputs, labels = (each.to(device) for each in pair)
+    if labels.is_floating_point() or labels.is_complex():
+        raise UsageError(f"labels are of {labels.dtype}; they must be whole numbers")
+    if inputs.is_floating_point() and not bool(inputs.isfinite().all()):
+        raise UsageError("inputs have numbers that are not finite; clean them first")
+    return inputs.float() if inputs.is_floating_point() else inputs, labels.long()
 
 
 def _drawn(
@@ -135,7 +176,15 @@ def _drawn(
     except ModelError:
         if not embeddings:
             raise
-    tokens = torch.randint(embeddings[0].num_embeddings, shape, generator=draws).to(device)
+    # Positions and kinds of tokens have embeddings too, often of fewer entries.
+    sizes = sorted({module.num_embeddings for module in embeddings}, reverse=True)
+    for number in sizes[:-1]:
+        tokens = torch.randint(number, shape, generator=draws).to(device)
+        try:
+            return tokens, _logits(model, tokens)
+        except ModelError:
+            continue
+    tokens = torch.randint(sizes[-1], shape, generator=draws).to(device)
     return tokens, _logits(model, tokens)
 
 

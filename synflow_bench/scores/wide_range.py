@@ -45,7 +45,7 @@ class WideTensor(Tensor):
 
     Attributes:
         mantissa: A float64 tensor.
-        exponent: A whole number.
+        exponent: A whole number; one for all tensors of the same memory, such as views.
 
     Example:
         >>> x = WideTensor.of(torch.full((2,), 1e200, dtype=torch.float64))
@@ -57,7 +57,8 @@ class WideTensor(Tensor):
     """
 
     mantissa: Tensor
-    exponent: int
+    _exponent: list[int]
+    """One number; the list is that of all tensors of the same memory."""
 
     @staticmethod
     def __new__(cls, mantissa: Tensor, exponent: int = 0) -> WideTensor:
@@ -68,7 +69,12 @@ class WideTensor(Tensor):
         return wrapped
 
     def __init__(self, mantissa: Tensor, exponent: int = 0) -> None:
-        self.mantissa, self.exponent = mantissa, exponent
+        self.mantissa, self._exponent = mantissa, [exponent]
+
+    @property
+    def exponent(self) -> int:
+        """The exponent of two."""
+        return self._exponent[0]
 
     @classmethod
     def of(cls, mantissa: Tensor, exponent: int = 0) -> WideTensor:
@@ -110,10 +116,22 @@ class WideTensor(Tensor):
         name = func._schema.name.removeprefix("aten::")
         if name.endswith("_") and not name.endswith("__") and isinstance(args[0], WideTensor):
             functional = getattr(getattr(torch.ops.aten, name[:-1]), func._overloadname)
-            result = cls.__torch_dispatch__(functional, types, args, kwargs)
-            args[0].mantissa, args[0].exponent = result.mantissa, result.exponent
+            args[0]._become(cls.__torch_dispatch__(functional, types, args, kwargs))
             return args[0]
+        if "out" in kwargs:
+            raise NotImplementedError(f"{name} writes into another tensor")
         return _computed(name, func, list(args), kwargs)
+
+    def _become(self, result: WideTensor) -> None:
+        """Take the values of the result of an operation in place, for all tensors of the same memory."""
+        if result.shape != self.shape:
+            raise NotImplementedError("an operation in place changes a shape")
+        exponent = max(self.exponent, result.exponent)
+        if exponent != self.exponent:
+            memory = torch.empty(0, dtype=torch.float64).set_(self.mantissa.untyped_storage())
+            memory.mul_(2.0 ** max(self.exponent - exponent, -2000))
+            self._exponent[0] = exponent
+        self.mantissa.copy_(result.at(exponent))
 
 
 def log2_of_sum(tensor: Tensor) -> float:
@@ -138,7 +156,7 @@ def _computed(name: str, func: Any, args: list[Any], kwargs: dict[str, Any]) -> 
     if name == "_to_copy" and isinstance(first, WideTensor):
         return WideTensor(first.mantissa.clone(), first.exponent)
     if name in _HOMOGENEOUS and only_first:
-        return _wrapped(func(first.mantissa, *args[1:], **kwargs), first.exponent)
+        return _wrapped(func(first.mantissa, *args[1:], **kwargs), first.exponent, first)
     if name in _PRODUCTS or (name == "div" and len(args) == 2 and not kwargs):
         return _product(func, *args, sign=-1 if name == "div" else 1)
     if name in _SUMS and all(isinstance(each, Tensor | float | int) for each in args):
@@ -167,10 +185,18 @@ def _has_wide(values: Any) -> bool:
     return tree_any(lambda value: isinstance(value, WideTensor), values)
 
 
-def _wrapped(results: Any, exponent: int) -> Any:
+def _wrapped(results: Any, exponent: int, source: WideTensor | None = None) -> Any:
+    """Wrap the results of an operation; those that are views of `source` share its memory."""
+    memory = None if source is None else source.mantissa.untyped_storage().data_ptr()
+
     def wrap(value: Any) -> Any:
-        floating = isinstance(value, Tensor) and value.is_floating_point()
-        return WideTensor.of(value, exponent) if floating else value
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        if source is None or value.untyped_storage().data_ptr() != memory:
+            return WideTensor.of(value, exponent)
+        view = WideTensor(value)
+        view._exponent = source._exponent
+        return view
 
     return tree_map(wrap, results)
 

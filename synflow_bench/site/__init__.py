@@ -8,8 +8,9 @@ from pathlib import Path
 from synflow_bench.leaderboard import Leaderboard
 from synflow_bench.records import Record, Result
 from synflow_bench.site.charts import AXES, accuracy_figure
+from synflow_bench.site.cost_charts import cost_figure
 from synflow_bench.site.folder import check_folder, write_folder
-from synflow_bench.site.pages import Methods, board_page, site_files
+from synflow_bench.site.pages import Methods, board_page, claims_page, site_files
 from synflow_bench.site.rank_charts import difference_figure, profile_figure, rank_figure
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "accuracy_figure",
     "board_page",
     "check_folder",
+    "claims_page",
+    "cost_figure",
     "difference_figure",
     "profile_figure",
     "rank_figure",

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from synflow_bench.charts import PALETTE, RAMP, SOFT, MarkStyle, mark_styles, titled
-from synflow_bench.errors import UsageError
+from synflow_bench.errors import UsageError, count
 from synflow_bench.leaderboard import Board, BoardRow, Estimate, Leaderboard
-from synflow_bench.leaderboard.formatting import count, interval
+from synflow_bench.leaderboard.costs import TOLERANCE, amount, pays, point_is_partial
+from synflow_bench.leaderboard.formatting import interval
 from synflow_bench.records import Record
 
 AXES = {"compression": "compression", "effective": "effective compression"}
@@ -21,8 +22,12 @@ _MARGIN = 4.0
 """Percentage points between the outermost mean and the end of the axis."""
 _POINTER_AREA = 350
 """The area around a point that reacts to the pointer, in square pixels."""
-_BAND_OPACITY = 0.7
-"""The sum of the opacities of all bands: many bands are faint until the pointer selects their row."""
+_BAND = 0.1
+_BANDS = 8
+"""The opacity of a band, and the most rows whose bands are all drawn; of more, that of a chosen row is."""
+_LEGEND = 14
+_LINE = 17
+"""The most rows in one column of a legend, and the pixels of a line of it."""
 
 
 def drawn_rows(board: Board) -> list[BoardRow]:
@@ -31,8 +36,8 @@ def drawn_rows(board: Board) -> list[BoardRow]:
 
 
 def row_styles(boards: Iterable[Board]) -> dict[str, MarkStyle]:
-    """Return the style of each row by its label, the same on every board."""
-    return mark_styles(row.label for board in boards for row in drawn_rows(board))
+    """Return the style of each row by its label, the same on every board; its color is that of its pruner."""
+    return mark_styles({row.label: row.pruner for board in boards for row in drawn_rows(board)})
 
 
 def has_effective(board: Board) -> bool:
@@ -43,8 +48,9 @@ def has_effective(board: Board) -> bool:
 def accuracy_chart(board: Board, styles: Mapping[str, MarkStyle]) -> Any:
     """Return the chart of a board for a page.
 
-    Its parameter `axis` is one of `AXES`, and `shown` lists the rows that are drawn. The row under the
-    pointer is highlighted, or else the rows that the parameter `picked` lists.
+    Its parameter `axis` is one of `AXES`, `budget` the most that a point may cost or 0, and `shown` lists
+    the rows that are drawn. The row under the pointer is highlighted, or else the rows that the parameter
+    `picked` lists.
     """
     import altair as alt
 
@@ -53,11 +59,14 @@ def accuracy_chart(board: Board, styles: Mapping[str, MarkStyle]) -> Any:
         alt.Chart(alt.InlineData(values=values))
         .transform_calculate(x="datum[axis]")
         .transform_filter("isValid(datum.x) && indexof(shown, datum.row) >= 0")
+        .transform_filter(f"budget == 0 || isValid(datum.cost) && datum.cost <= {TOLERANCE} * budget")
     )
+    budget = alt.param(name="budget", value=0)
+
     shown = alt.param(name="shown", value=list(dict.fromkeys(value["row"] for value in values)))
     axis = alt.param(name="axis", value="compression")
     hover = pointed_row()
-    chart = _layers(board, base, styles, None, None, hover).add_params(shown, axis, picked_rows())
+    chart = _layers(board, base, styles, None, None, hover).add_params(shown, axis, budget, picked_rows())
     return titled(chart.properties(width="container", height=340), "")
 
 
@@ -76,7 +85,10 @@ def picked_rows() -> Any:
 
 
 def accuracy_figure(
-    leaderboard: Leaderboard, axis: str = "compression", boards: Sequence[Board] | None = None
+    leaderboard: Leaderboard,
+    axis: str = "compression",
+    boards: Sequence[Board] | None = None,
+    budget: float | None = None,
 ) -> Any:
     """Return accuracy against compression for a paper: an altair chart with a legend.
 
@@ -84,13 +96,17 @@ def accuracy_figure(
         leaderboard: The leaderboard, which decides the styles of rows.
         axis: One of `AXES`.
         boards: The boards to draw side by side; by default all. Boards without a curve are left out.
+        budget: Draw the points that cost at most so many dense trainings; by default all.
 
     Raises:
         UsageError: No board has a curve.
     """
     import altair as alt
 
-    shown = [board for board in (leaderboard.boards if boards is None else boards) if _on_axis(board, axis)]
+    chosen = leaderboard.boards if boards is None else boards
+    shown = [board for board in chosen if _on_axis(board, axis, budget)]
+    if not shown and budget is not None and any(_on_axis(board, axis) for board in chosen):
+        raise UsageError(f"no row costs at most {_trainings(budget)}, as far as costs are known")
     if not shown and axis == "effective":
         raise UsageError(
             "no finished cell of a pruner has an effective compression; draw accuracy against compression"
@@ -100,13 +116,17 @@ def accuracy_figure(
             "no cell of a pruner has finished, so there is nothing to draw; run some cells first"
         )
     styles = row_styles(leaderboard.boards)
-    panels = [_panel(board, styles, axis) for board in shown]
+    panels = [_panel(board, styles, axis, budget) for board in shown]
+    most = max(_rows(_on_axis(board, axis, budget)) for board in shown)
+    what = "mean and 95 % t-interval" if most <= _BANDS else "mean"
+    at_most = [] if budget is None else [f"points that cost at most {_trainings(budget)}"]
+    notes = [*at_most, *_explanations(shown, axis)]
     if len(panels) == 1:
         board = shown[0]
-        lines = [f"{count(len(board.seeds), 'seed')}, mean and 95 % t-interval; setting {board.id}"]
-        return titled(panels[0], board.heading, [*lines, *_explanations(shown, axis)])
+        lines = [f"{count(len(board.seeds), 'seed')}, {what}; setting {board.id}"]
+        return titled(panels[0], board.heading, [*lines, *notes])
     named = [panel.properties(title=board.heading) for panel, board in zip(panels, shown, strict=True)]
-    lines = ["mean and 95 % t-interval", *_explanations(shown, axis)]
+    lines = [what, *notes]
     return titled(alt.concat(*named, columns=_COLUMNS), f"Accuracy against {AXES[axis]}", lines)
 
 
@@ -120,12 +140,30 @@ def _explanations(boards: Sequence[Board], axis: str) -> Iterator[str]:
         yield f"not drawn: {points} without effective compression (collapsed, or not traced)"
 
 
-def _panel(board: Board, styles: Mapping[str, MarkStyle], axis: str) -> Any:
+def _panel(board: Board, styles: Mapping[str, MarkStyle], axis: str, budget: float | None) -> Any:
     import altair as alt
 
-    base = alt.Chart(alt.InlineData(values=_on_axis(board, axis)))
-    legend = alt.Legend(title=None, orient="right", symbolOpacity=1)
-    return _layers(board, base, styles, AXES[axis], legend).properties(width=_WIDTH, height=_HEIGHT)
+    values = _on_axis(board, axis, budget)
+    base, rows = alt.Chart(alt.InlineData(values=values)), _rows(values)
+    chart = _layers(board, base, styles, AXES[axis], figure_legend(rows), values=values)
+    return chart.properties(width=_WIDTH, height=max(_HEIGHT, legend_size(rows)))
+
+
+def _rows(values: Values) -> int:
+    return len({value["row"] for value in values})
+
+
+def figure_legend(rows: int) -> Any:
+    """Return the legend of a figure, in as many columns as so many rows need."""
+    import altair as alt
+
+    columns = math.ceil(rows / _LEGEND)
+    return alt.Legend(title=None, orient="right", symbolOpacity=1, columns=columns)
+
+
+def legend_size(rows: int) -> int:
+    """Return the height in pixels of a legend of so many rows."""
+    return _LINE * math.ceil(rows / math.ceil(rows / _LEGEND))
 
 
 def _accuracies(board: Board) -> Values:
@@ -135,7 +173,9 @@ def _accuracies(board: Board) -> Values:
             "row": row.label,
             "compression": point.compression,
             "effective": point.means["effective_compression"],
-            **_band(point.accuracy),
+            "cost": point.means.get("cost"),
+            "costs": amount(point.means.get("cost"), partial=point_is_partial(point)),
+            **band(point.accuracy),
         }
         for row in drawn_rows(board)
         for point in row.points
@@ -143,17 +183,30 @@ def _accuracies(board: Board) -> Values:
     ]
 
 
-def _on_axis(board: Board, axis: str) -> Values:
-    return [value | {"x": value[axis]} for value in _accuracies(board) if value[axis] is not None]
+def _on_axis(board: Board, axis: str, budget: float | None = None) -> Values:
+    return [
+        value | {"x": value[axis]}
+        for value in _accuracies(board)
+        if value[axis] is not None and (budget is None or _costs_at_most(value, budget))
+    ]
+
+
+def _trainings(budget: float) -> str:
+    return f"{budget:g} dense training{'s' * (budget != 1)}"
+
+
+def _costs_at_most(value: Mapping[str, Any], budget: float) -> bool:
+    return value["cost"] is not None and pays(budget, value["cost"])
 
 
 def _dense(board: Board) -> Values:
     """Return the accuracy of the unpruned network, if it was recorded."""
     dense = [point for row in board.rows if row.is_dense for point in row.points]
-    return [_band(point.accuracy) for point in dense if point.accuracy]
+    return [band(point.accuracy) for point in dense if point.accuracy]
 
 
-def _band(accuracy: Estimate) -> dict[str, Any]:
+def band(accuracy: Estimate) -> dict[str, Any]:
+    """Return an accuracy and its interval in percent, and both as text."""
     low = accuracy.mean if accuracy.low is None else accuracy.low
     high = accuracy.mean if accuracy.high is None else accuracy.high
     text = interval(accuracy)
@@ -167,24 +220,25 @@ def _layers(
     title: str | None,
     legend: Any,
     hover: Any = None,
+    values: Values | None = None,
 ) -> Any:
     """Return the curves, bands and points of `base`, whose values have `x`; `title` is that of the axis."""
     import altair as alt
 
-    values = _accuracies(board)
+    values = _accuracies(board) if values is None else values
     labels = list(dict.fromkeys(value["row"] for value in values))
     x = alt.X("x:Q", title=title, scale=alt.Scale(type="log", nice=False, padding=12))
     x = x.axis(values=_ticks(values), format="~g", grid=False, labelOverlap="greedy")
-    y_scale = alt.Scale(domain=_span([*values, *_dense(board)]), nice=False, zero=False)
+    y_scale = alt.Scale(domain=accuracy_span(board, values), nice=False, zero=False)
     y, low = alt.Y("mean:Q", title="test top-1 (%)", scale=y_scale), alt.Y("low:Q", scale=y_scale)
     color, dash, shape = row_channels(labels, styles, legend)
-    faint = min(0.14, _BAND_OPACITY / max(1, len(labels)))
+    faint = _BAND if len(labels) <= _BANDS else 0.0
     line, band = row_opacity(hover, 1.0, 1.0, 0.2), row_opacity(hover, 0.3, faint, faint)
     points = base.mark_point(filled=True, size=50, clip=True, aria=False)
     targets = base.mark_point(filled=True, size=_POINTER_AREA, opacity=0, clip=True)
     targets = targets.encode(x, y, tooltip=_tooltip())
     return alt.layer(
-        *_dense_layers(board, y_scale),
+        *dense_layers(board, y_scale),
         base.mark_area(clip=True).encode(x, y=low, y2="high:Q", color=color, fillOpacity=band),
         base.mark_line(clip=True).encode(x, y, color, dash, opacity=line),
         points.encode(x, y, color, shape, opacity=line),
@@ -192,9 +246,9 @@ def _layers(
     )
 
 
-def _span(values: Iterable[dict[str, Any]]) -> list[float]:
-    """Return the range of an accuracy axis: it covers all means, and clips wide intervals."""
-    means = [value["mean"] for value in values] or [0.0, 100.0]
+def accuracy_span(board: Board, values: Values) -> list[float]:
+    """Return the range of an axis of these accuracies: it covers all means, and clips wide intervals."""
+    means = [value["mean"] for value in (*values, *_dense(board))] or [0.0, 100.0]
     return [max(0.0, math.floor(min(means) - _MARGIN)), min(100.0, math.ceil(max(means) + _MARGIN))]
 
 
@@ -262,10 +316,11 @@ def _tooltip() -> Sequence[Any]:
         alt.Tooltip("n:Q", title="seeds"),
         alt.Tooltip("compression:Q", format="~g"),
         alt.Tooltip("effective:Q", format=".4~g", title="effective"),
+        alt.Tooltip("costs:N", title="cost"),
     ]
 
 
-def _dense_layers(board: Board, scale: Any) -> list[Any]:
+def dense_layers(board: Board, scale: Any) -> list[Any]:
     """Return the layers of the unpruned network: a dashed horizontal line and the band of its interval."""
     import altair as alt
 

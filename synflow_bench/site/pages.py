@@ -14,8 +14,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from synflow_bench.charts import script_json, vega_library
-from synflow_bench.leaderboard import EXPLANATIONS, Board, Leaderboard, render
-from synflow_bench.leaderboard.build import by_setting, newest_rows
+from synflow_bench.errors import count
+from synflow_bench.leaderboard import (
+    EXPLANATIONS,
+    Board,
+    ClaimChecks,
+    Leaderboard,
+    check_claims,
+    render,
+    render_claims,
+)
+from synflow_bench.leaderboard.costs import budget_sentence, point_budgets
 from synflow_bench.leaderboard.definitions import METRICS, RECORD_METRICS
 from synflow_bench.leaderboard.describe import comparisons, facts, notes, source
 from synflow_bench.leaderboard.formatting import (
@@ -23,20 +32,23 @@ from synflow_bench.leaderboard.formatting import (
     EQUIVALENT,
     UNDECIDED,
     compression,
-    count,
     percent,
     percentage,
     significant,
 )
+from synflow_bench.leaderboard.grouping import by_board, newest_rows
 from synflow_bench.leaderboard.over_settings import overall_ranking_lacks
 from synflow_bench.leaderboard.statistics import mean
 from synflow_bench.leaderboard.tables import (
     accuracy_table,
     details_table,
+    measured_tables,
     overall_section,
     published_section,
 )
+from synflow_bench.leaderboard.tuning import tune_results
 from synflow_bench.records import Record, Result, printable, printable_lines
+from synflow_bench.site.answers import answers
 from synflow_bench.site.charts import (
     Values,
     accuracy_chart,
@@ -46,6 +58,8 @@ from synflow_bench.site.charts import (
     row_styles,
     shared_charts,
 )
+from synflow_bench.site.claim_pages import claim_filters
+from synflow_bench.site.cost_charts import cost_chart, cost_compressions, cost_notes, middle
 from synflow_bench.site.rank_charts import (
     difference_chart,
     mean_rank_values,
@@ -53,6 +67,7 @@ from synflow_bench.site.rank_charts import (
     range_values,
     rank_chart,
 )
+from synflow_bench.suites import Cell
 
 File = tuple[str, str]
 Pairs = list[tuple[str, str]]
@@ -116,13 +131,17 @@ def site_files(
 ) -> Iterator[File]:
     """Yield the path and the text of every file of a site; `records` are read one by one."""
     pages = environment(leaderboard, methods or {})
-    lines = record_lines(results)
+    lines = record_lines(results, leaderboard.boards)
     for path in sorted(_ASSETS.iterdir()):
         yield f"assets/{path.name}", path.read_text(encoding="utf-8")
     yield "assets/vega.js", vega_library()
     yield "assets/charts.js", _shared_charts()
-    yield "index.html", _render(pages, "index")
+    checks = check_claims(leaderboard)
+    yield "index.html", _render(pages, "index", checks=checks)
     yield "definitions.html", _render(pages, "definitions")
+    yield "claims.html", _render(pages, "claims", checks=checks)
+    for form in ("csv", "json"):
+        yield f"claims.{form}", render_claims(checks, form)
     if pages.globals["methods"]:
         yield "methods.html", _render(pages, "methods")
     if leaderboard.boards:
@@ -131,8 +150,10 @@ def site_files(
     densities: dict[tuple[str, str], LayerDensities] = {}
     boards = {board.id: board for board in leaderboard.boards}
     for record in records:
-        line = lines[record.key]
-        if record.status == "ok" and not line.outdated:
+        line = lines.get(record.key)
+        if line is None:
+            continue
+        if record.status == "ok" and not line.left_out:
             densities.setdefault((line.board, line.label), LayerDensities()).add(record)
         values = _record(boards[line.board], line, record)
         yield f"records/{record.key}.html", _render(pages, "record", root="../", **values)
@@ -149,6 +170,11 @@ def site_files(
 def board_page(leaderboard: Leaderboard) -> str:
     """Return all boards as a single page, with its styles and scripts, that links to no other file."""
     return _render(environment(leaderboard, {}, single=True), "index")
+
+
+def claims_page(checks: ClaimChecks) -> str:
+    """Return the verdicts on published numbers as a single page that links to no other file."""
+    return _render(environment(Leaderboard(()), {}, single=True), "claims", checks=checks)
 
 
 def environment(leaderboard: Leaderboard, methods: Methods, *, single: bool = False) -> Environment:
@@ -186,12 +212,18 @@ def environment(leaderboard: Leaderboard, methods: Methods, *, single: bool = Fa
         "vega": lambda: Markup(vega_library()),  # noqa: S704  # nosec B704
     }
     pages.filters |= {
-        "facts": lambda board: [*facts(board), *comparisons(board)],
+        "facts": _facts,
+        "answers": budget_sentence,
+        "budgets": point_budgets,
+        "cost_compressions": cost_compressions,
+        "cost_notes": cost_notes,
+        "middle": middle,
         "notes": notes,
         "source": source,
         "row_path": row_path,
     }
     pages.filters |= {"accuracies": partial(accuracy_table, rank_first=True), "details": details_table}
+    pages.filters |= {"measured": measured_tables, "best_of": answers, **claim_filters()}
     pages.filters |= {"overall": overall_section, "overall_lacks": overall_ranking_lacks}
     pages.filters |= {"published": published_section, "drawn": drawn_rows, "has_effective": has_effective}
     pages.filters |= {"compression": compression, "density": _density_cell, "record_cell": _record_cell}
@@ -209,9 +241,10 @@ def environment(leaderboard: Leaderboard, methods: Methods, *, single: bool = Fa
         "profile_spec": lambda overall: profile_chart(overall.ranks, styles, "container").to_dict(),
     }
     # A board is drawn on two pages, and altair is slow.
-    specification = cache(lambda number: accuracy_chart(by_number[number], styles).to_dict())
     by_number = {id(board): board for board in boards}
-    pages.filters["accuracy_spec"] = lambda board: specification(id(board))
+    for name, draw in (("accuracy_spec", accuracy_chart), ("cost_spec", cost_chart)):
+        specification = cache(lambda number, draw=draw: draw(by_number[number], styles).to_dict())
+        pages.filters[name] = lambda board, specification=specification: specification(id(board))
     return pages
 
 
@@ -234,6 +267,12 @@ def _prose(text: str) -> Markup:
     return Markup(_CODE.sub(r"<code>\1</code>", linked))  # noqa: S704  # nosec B704 - the text is escaped
 
 
+def _facts(board: Board) -> list[str]:
+    """Return the lines under the heading of a board, without the sentence that stands above them."""
+    answer = set(budget_sentence(board))
+    return [line for line in (*facts(board), *comparisons(board)) if line not in answer]
+
+
 def _lead(leaderboard: Leaderboard) -> str:
     rows = {row.label for board in leaderboard.boards for row in board.rows if row.competes}
     records = sum(board.records for board in leaderboard.boards)
@@ -253,25 +292,40 @@ def row_path(board: Board, label: str) -> str:
 
 @dataclass(frozen=True)
 class RecordLine:
-    """One record in a table; `outdated` if it is of an older revision, and so on no board."""
+    """One record in a table; `left_out` is the reason why it is on no board, empty if it is on one."""
 
     result: Result
     board: str
     label: str
-    outdated: bool
+    left_out: str
 
 
-def record_lines(results: Iterable[Result]) -> dict[str, RecordLine]:
-    """Return the lines of all records by key, ordered by row, compression and seed."""
+def record_lines(results: Iterable[Result], boards: Iterable[Board]) -> dict[str, RecordLine]:
+    """Return the lines of all records by key, ordered by row, compression and seed.
+
+    Args:
+        results: The results of the boards; those of values that tuning did not choose have no line.
+        boards: The boards.
+    """
+    settings = {board.setting.board: board for board in boards}
+    for tuning in {board.tuned.tuning for board in settings.values() if board.tuned}:
+        results, _ = tune_results(results, tuning)
     lines = {}
-    for group in by_setting(results).values():
+    for place, group in by_board(results).items():
+        board = settings[place]
         rows, _ = newest_rows(group)
         labels = {result.key: label for label, row in rows.items() for result in row}
-        board = group[0].cell.setting.id
         for result in sorted(group, key=lambda each: (each.cell.row, each.cell.compression, each.cell.seed)):
             label = printable(labels.get(result.key, result.cell.row))
-            lines[result.key] = RecordLine(result, board, label, result.key not in labels)
+            left_out = "" if result.key in labels else _left_out(result.cell, board)
+            lines[result.key] = RecordLine(result, board.id, label, left_out)
     return lines
+
+
+def _left_out(cell: Cell, board: Board) -> str:
+    if cell.is_dense and cell.setting.digest != board.setting.digest:
+        return "the dense network of another protocol"
+    return "of an older revision"
 
 
 def _record_cell(result: Result, name: str) -> str:
@@ -292,8 +346,9 @@ def _record(board: Board, line: RecordLine, record: Record) -> dict[str, Any]:
         "title": f"{line.label}, compression {compression(cell.compression)}, seed {cell.seed}",
         "heading": board.heading,
         "label": line.label,
-        "outdated": line.outdated,
-        "row_path": None if line.outdated else row_path(board, line.label),
+        "left_out": line.left_out,
+        "board_path": f"boards/{board.id}.html",
+        "row_path": None if line.left_out else row_path(board, line.label),
         "accuracies": accuracies,
         "losses": losses,
         "metrics": metric_pairs(record) if record.metrics else [],

@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from synflow_bench.charts import INK, MarkStyle, titled
-from synflow_bench.errors import UsageError
+from synflow_bench.errors import UsageError, count
 from synflow_bench.leaderboard import Board, Leaderboard
 from synflow_bench.leaderboard.board import OverallRanking, OverallRow, RankTest
-from synflow_bench.leaderboard.formatting import count
 from synflow_bench.leaderboard.over_settings import THRESHOLDS, overall_ranking_lacks
 from synflow_bench.site.charts import (
     Values,

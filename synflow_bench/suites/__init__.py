@@ -4,6 +4,7 @@ from synflow_bench.errors import DENSE
 from synflow_bench.suites.cell import (
     Ablation,
     Cell,
+    CellTitles,
     Purpose,
     Revisions,
     compression_of_sparsity,
@@ -11,15 +12,17 @@ from synflow_bench.suites.cell import (
     seed_of,
 )
 from synflow_bench.suites.override import override
+from synflow_bench.suites.protocol import PROTOCOL_NAMES, Finetune, Multishot, Protocol, Singleshot
+from synflow_bench.suites.recipe import Recipe
+from synflow_bench.suites.rows import PrunerRow
 from synflow_bench.suites.setting import (
+    GRANULARITIES,
+    PATTERN_TOLERANCE,
     Biases,
-    Multishot,
-    Protocol,
+    GroupScore,
     PruningOptions,
-    Recipe,
     Scope,
     Setting,
-    Singleshot,
 )
 from synflow_bench.suites.spec import (
     ModelSpec,
@@ -41,19 +44,27 @@ from synflow_bench.suites.suite import (
     validate,
     validation_message,
 )
+from synflow_bench.suites.tuning import Tuning, read_tuning
 from synflow_bench.suites.values import Count, Positive, canonical
 
 __all__ = [
     "DENSE",
+    "GRANULARITIES",
     "MOST_REPETITIONS",
+    "PATTERN_TOLERANCE",
+    "PROTOCOL_NAMES",
     "Ablation",
     "Biases",
     "Cell",
+    "CellTitles",
     "Count",
+    "Finetune",
+    "GroupScore",
     "ModelSpec",
     "Multishot",
     "Positive",
     "Protocol",
+    "PrunerRow",
     "PrunerSpec",
     "PruningOptions",
     "Purpose",
@@ -64,6 +75,7 @@ __all__ = [
     "Setting",
     "Singleshot",
     "Suite",
+    "Tuning",
     "canonical",
     "compression_of_sparsity",
     "dataset_label",
@@ -77,6 +89,7 @@ __all__ = [
     "parse_pruner",
     "read_text",
     "read_toml_value",
+    "read_tuning",
     "seed_of",
     "validate",
     "validation_message",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import cached_property
 from hashlib import blake2b
@@ -16,7 +18,7 @@ from synflow_bench.suites.values import NUMBER, Count, Integer, Value
 
 Ablation = Literal["none", "shuffle", "reinit", "invert", "random-labels", "random-inputs"]
 
-Purpose = Literal["init", "data", "augment", "split", "score", "pruner", "ablation"]
+Purpose = Literal["init", "data", "augment", "split", "score", "pruner", "ablation", "update"]
 """A use of random numbers, which has a seed of its own."""
 
 
@@ -86,7 +88,7 @@ class Cell(Value):
 
     @property
     def title(self) -> str:
-        """The cell in a few words, for progress and errors."""
+        """The cell in a few words, for errors; `CellTitles` also tells settings of one title apart."""
         return f"{self.setting.title} / {self.row} / compression {self.compression:g} / seed {self.seed}"
 
     def identity(self) -> dict[str, Any]:
@@ -112,18 +114,51 @@ def dense_cell(setting: Setting, seed: int, revisions: Revisions) -> Cell:
     )
 
 
+class CellTitles:
+    """The titles of cells of several settings; with the id of the setting where another has its title.
+
+    Settings that differ in a tuned value, in the levels of a protocol or in granularity have one title.
+
+    Args:
+        cells: The cells, at least one of every setting.
+
+    Example:
+        >>> from synflow_bench.suites import Setting
+        >>> cells = [
+        ...     dense_cell(Setting(dataset="digits", model="fc", recipe={"epochs": epochs}), 0, Revisions())
+        ...     for epochs in (1, 2)
+        ... ]
+        >>> CellTitles(cells[:1]).of(cells[0])
+        'digits / fc / dense / compression 1 / seed 0'
+        >>> len({CellTitles(cells).of(cell) for cell in cells})
+        2
+    """
+
+    def __init__(self, cells: Iterable[Cell]) -> None:
+        settings = {cell.setting.digest: cell.setting.title for cell in cells}
+        self._shared = {title for title, number in Counter(settings.values()).items() if number > 1}
+
+    def of(self, cell: Cell) -> str:
+        """Return the title of a cell of one of the settings."""
+        return self.of_setting(cell.setting) + cell.title.removeprefix(cell.setting.title)
+
+    def of_setting(self, setting: Setting) -> str:
+        """Return the title of one of the settings."""
+        return f"{setting.title} ({setting.id})" if setting.title in self._shared else setting.title
+
+
 def seed_of(cell: Cell, purpose: Purpose) -> int:
     """Return the seed, below 2**63, for one purpose of a cell.
 
-    The pruner's name enters only the purposes `pruner` and `ablation`: at one repetition all pruners share
-    initial weights, data order and augmentation, so that differences between them are paired. The validation
-    split is the same in all repetitions.
+    The pruner's name enters only the purposes `pruner`, `ablation` and `update`: at one repetition all
+    pruners share initial weights, data order and augmentation, so that differences between them are paired.
+    The validation split is the same in all repetitions.
     """
     setting = cell.setting
     parts = [setting.root_seed, purpose, setting.dataset]
     if purpose != "split":
         parts += [setting.model.name, cell.seed]
-    if purpose in ("pruner", "ablation"):
+    if purpose in ("pruner", "ablation", "update"):
         parts.append(cell.pruner.name)
     text = "/".join(str(part) for part in parts)
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") >> 1

@@ -20,8 +20,9 @@ def override(
     compressions: Sequence[float] = (),
     seeds: int | Sequence[int] | None = None,
     ablations: Sequence[str] = (),
-    protocol: Mapping[str, str | int] = MappingProxyType({}),
+    protocol: Mapping[str, Any] = MappingProxyType({}),
     assignments: Mapping[str, Any] | Iterable[str] = (),
+    tune: str | Mapping[str, Any] | None = None,
 ) -> Suite:
     """Replace the given choices of a suite and validate the result.
 
@@ -37,6 +38,7 @@ def override(
         protocol: Fields that change the protocol of every setting, or replace it if their `name` is another.
         assignments: Fields of every setting by path, such as `{"recipe.lr": 0.01}`, or as text:
             `recipe.lr=0.01`.
+        tune: A field of the recipe with values to choose from, in place of the suite's.
 
     Raises:
         SuiteError: The changed suite is not valid; the message lists every problem with its place.
@@ -45,7 +47,7 @@ def override(
     data = suite.model_dump(mode="json", exclude_unset=True)
     settings = _choose(suite.settings, datasets, models)
     data["settings"] = [_assign(_with_protocol(setting, protocol), assignments) for setting in settings]
-    given = {"compressions": compressions, "seeds": seeds, "ablations": ablations}
+    given = {"compressions": compressions, "seeds": seeds, "ablations": ablations, "tune": tune}
     data |= {name: value for name, value in given.items() if _is_given(value)}
     return validate(Suite, data, f"suite {suite.name!r} as changed")
 
@@ -76,7 +78,7 @@ def _settings_for(settings: Sequence[Setting], dataset: str, model: str) -> list
     return [validate(Setting, {**data, "dataset": dataset, "model": options}, "setting")]
 
 
-def _with_protocol(setting: Setting, protocol: Mapping[str, str | int]) -> dict[str, Any]:
+def _with_protocol(setting: Setting, protocol: Mapping[str, Any]) -> dict[str, Any]:
     data = setting.model_dump(mode="json", exclude_unset=True)
     if not protocol:
         return data

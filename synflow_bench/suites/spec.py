@@ -1,7 +1,8 @@
 """Pruners, models and datasets as a suite names them: a name with parameters, as text or as a table.
 
 A pruner as text is `synflow`, `synflow[rounds=10]` or a sweep, `synflow[rounds=1|10|100]`, which stands for
-one pruner per value. A dataset with options is written in the same way.
+one pruner per value. A row of a run may add a protocol, `synflow@finetune[epochs=5]`. A dataset with options
+is written in the same way.
 """
 
 from __future__ import annotations
@@ -192,6 +193,10 @@ def parse_pruner(text: str) -> dict[str, Any]:
 
 def _parse(text: str) -> dict[str, Any]:
     """Parse a pruner as `parse_pruner` does; a parameter with several values becomes a list."""
+    if split_protocol(text)[1] is not None:
+        raise SuiteError(
+            f"{text!r} has a protocol, which only a row of a run has; leave out what follows the @"
+        )
     match = _SPEC.fullmatch(text.strip())
     if match is None:
         raise SuiteError(f"cannot read pruner {text!r}; write it as name or name[key=value,key=value]")
@@ -208,6 +213,19 @@ def _parse(text: str) -> dict[str, Any]:
         read = [_read_scalar(each) for each in values]
         parameters[key] = read if len(read) > 1 else read[0]
     return {"name": match["name"].strip(), "parameters": parameters}
+
+
+def split_protocol(text: str) -> tuple[str, str | None]:
+    """Split `pruner@protocol` into its two parts; the second is None without one.
+
+    Example:
+        >>> split_protocol("synflow[rounds=10]@finetune[epochs=5]"), split_protocol("synflow")
+        (('synflow[rounds=10]', 'finetune[epochs=5]'), ('synflow', None))
+    """
+    start = text.find("@")
+    if "[" in text[:start]:  # in a value, unless it follows the parameters
+        start = text.find("]@") + 1 or -1
+    return (text, None) if start < 0 else (text[:start], text[start + 1 :])
 
 
 def expand_pruners(given: Any) -> Any:
@@ -227,6 +245,13 @@ def expand_pruners(given: Any) -> Any:
 
 
 def _combinations(pruner: Any) -> list[Any]:
+    text, protocol = split_protocol(pruner) if isinstance(pruner, str) else (pruner, None)
+    if protocol is None:
+        return _sweep(text)
+    return [_with_protocol(each, of) for each in _sweep(text) for of in _sweep(protocol)]
+
+
+def _sweep(pruner: Any) -> list[Any]:
     table = pruner
     if isinstance(pruner, str):
         try:
@@ -242,6 +267,15 @@ def _combinations(pruner: Any) -> list[Any]:
         raise SuiteError(f"a sweep of {name!r} stands for {count} pruners, the most are {MOST_COMBINATIONS}")
     picks = product(*choices)
     return [{**table, "parameters": dict(zip(parameters, pick, strict=True))} for pick in picks]
+
+
+def _with_protocol(pruner: Any, protocol: Any) -> Any:
+    """Join the combinations of a pruner and a protocol; what cannot be read is left as text."""
+    if isinstance(pruner, str):
+        return pruner
+    if isinstance(protocol, str):
+        return {**pruner, "protocol": protocol}
+    return {**pruner, "protocol": {"name": protocol["name"], **protocol["parameters"]}}
 
 
 def label_of(name: str, parameters: Mapping[str, Scalar]) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from synflow_bench.errors import SuiteError, UsageError
+from synflow_bench.errors import SuiteError, UsageError, did_you_mean
 from synflow_bench.suites.cell import Ablation, Cell, Revisions, compression_of_sparsity, dense_cell
+from synflow_bench.suites.rows import PrunerRow
 from synflow_bench.suites.setting import Setting
 from synflow_bench.suites.spec import PrunerSpec, expand_pruners
-from synflow_bench.suites.values import NUMBER, Count, Name, Value
+from synflow_bench.suites.tuning import TuningText
+from synflow_bench.suites.values import NUMBER, Count, Name, Value, canonical
 from synflow_bench.toml import read_toml
 
 M = TypeVar("M", bound=BaseModel)
@@ -30,7 +32,10 @@ class Suite(Value):
 
     `sparsities = [0.9, 0.99]` may be given in place of `compressions = [10, 100]`. `seeds` is a list of
     repetitions, or their number. `pruners` is empty if the run chooses them; then every installed one takes
-    part. A parameter of a pruner with several values stands for one pruner per value.
+    part. A parameter of a pruner with several values stands for one pruner per value. A pruner may have a
+    protocol of its own, such as `magnitude@multishot[levels=3]`; the others have that of the setting.
+    `tune = { lr = [0.001, 0.01] }` runs every setting with each of these learning rates; its board has for
+    every pruner the one with the highest validation accuracy.
 
     Example:
         >>> setting = {"dataset": "digits", "model": "fc", "recipe": {"epochs": 6}}
@@ -45,9 +50,10 @@ class Suite(Value):
         tuple[Annotated[float, Field(ge=1, strict=True), NUMBER], ...], Field(min_length=1)
     ]
     seeds: Annotated[tuple[Count, ...], Field(min_length=1)]
-    pruners: tuple[PrunerSpec, ...] = ()
+    pruners: tuple[PrunerRow, ...] = ()
     ablations: Annotated[tuple[Ablation, ...], Field(min_length=1)] = ("none",)
     settings: Annotated[tuple[Setting, ...], Field(min_length=1)]
+    tune: TuningText | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -89,8 +95,27 @@ class Suite(Value):
         return tuple(dict.fromkeys(values))
 
     @model_validator(mode="after")
+    def _granularity_allows_compressions(self) -> Self:
+        for setting in self.settings:
+            for compression in self.compressions:
+                if compression != 1:  # the dense network
+                    setting.pruning.exact_compression(compression)
+        return self
+
+    @model_validator(mode="after")
+    def _can_tune(self) -> Self:
+        for setting in self.settings if self.tune else ():
+            self.candidates(setting)
+        return self
+
+    def candidates(self, setting: Setting) -> tuple[Setting, ...]:
+        """Return the settings that are run for one of the suite: one per value that is tuned."""
+        return self.tune.candidates(setting) if self.tune else (setting,)
+
+    @model_validator(mode="after")
     def _can_shuffle(self) -> Self:
         protocols = [setting.protocol for setting in self.settings]
+        protocols += [row.protocol for row in self.pruners if row.protocol]
         if "shuffle" in self.ablations and any(p.levels > 1 and p.step is None for p in protocols):
             raise ValueError(
                 "ablation 'shuffle' needs weights everywhere, and with rewind 'lr' none are left where "
@@ -130,13 +155,43 @@ def validate(model: type[M], data: Any, what: str) -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise SuiteError(f"{what}: {validation_message(error)}") from error
+        raise SuiteError(f"{what}: {validation_message(error, model)}") from error
 
 
-def validation_message(error: ValidationError) -> str:
-    """Write all problems of a validation in one line: `settings[0].recipe.lr: must be ...; ...`."""
+def validation_message(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+    """Write all problems of a validation in one line: `settings[0].recipe.lr: must be ...; ...`.
+
+    Args:
+        error: The problems.
+        model: The class that was validated, for suggestions in place of fields that it does not have.
+    """
     found = error.errors(include_url=False)
-    return "; ".join(_place(each["loc"]) + _message(each) for each in found if not _follows(each, found))
+    problems = [each for each in found if not _follows(each, found)]
+    return "; ".join(_place(each["loc"]) + _message(each) + _suggestion(each, model) for each in problems)
+
+
+def _suggestion(problem: Any, model: type[BaseModel] | None) -> str:
+    """Return the fields that may be meant by one that does not exist."""
+    if problem["type"] != "extra_forbidden" or model is None:
+        return ""
+    *parents, name = problem["loc"]
+    kinds: list[type[BaseModel]] = [model]
+    for part in parents:
+        fields = [kind.model_fields[part] for kind in kinds if part in kind.model_fields]
+        inner = [kind for field in fields for kind in _models_in(field.annotation)]
+        kinds = inner or [kind for kind in kinds if _is_named(kind, part)] or kinds
+    return f"; {did_you_mean(str(name), {field for kind in kinds for field in kind.model_fields})}"
+
+
+def _is_named(kind: type[BaseModel], name: int | str) -> bool:
+    """Return True for the class of a union whose objects have this `name`."""
+    return "name" in kind.model_fields and kind.model_fields["name"].default == name
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [kind for part in get_args(annotation) for kind in _models_in(part)]
 
 
 def _follows(problem: Any, found: Sequence[Any]) -> bool:
@@ -157,43 +212,75 @@ def _message(problem: Any) -> str:
         return "no such field"
     message = str(problem["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    names_it = problem["type"] == "value_error" or isinstance(problem["input"], dict)
-    return message if names_it else f"{message} (given {problem['input']!r})"
+    given = problem["input"]
+    if problem["type"] == "protocol" and isinstance(given, dict):
+        given = given.get("name")
+    names_it = problem["type"] == "value_error" or isinstance(given, dict)
+    return message if names_it else f"{message} (given {given!r})"
 
 
 def expand(suite: Suite, pruners: Sequence[PrunerSpec], revisions: RevisionsOf) -> list[Cell]:
     """Expand a suite to its cells, each once, the unpruned network of every setting and seed among them.
 
     At compression 1 every pruner keeps everything, so those cells are the dense one. Seeds come before
-    compressions: a run that is interrupted has compared all pruners on the seeds that it reached.
+    compressions and before the values of a tuned field: a run that is interrupted has compared all pruners,
+    with all values, on the seeds that it reached. A pruner with a protocol of its own has cells of the
+    setting with that protocol.
 
     Args:
         suite: The suite; its own list of pruners is not used.
         pruners: The resolved pruners of the run.
         revisions: Gives the revisions of the cells of a setting with a pruner.
+
+    Raises:
+        SuiteError: The setting does not allow the protocol of a pruner.
     """
-    settings = {setting.id: setting for setting in suite.settings}.values()
-    return [cell for setting in settings for cell in _cells(suite, setting, pruners, revisions)]
+    rows = [PrunerRow.model_validate(pruner) for pruner in pruners]
+    cells: list[Cell] = []
+    expanded: set[str] = set()
+    for setting in suite.settings:
+        candidates = {each.id: each for each in suite.candidates(setting) if each.id not in expanded}
+        expanded |= candidates.keys()
+        by_seed = [_cells_by_seed(suite, each, rows, revisions) for each in candidates.values()]
+        cells += [cell for of_seed in zip(*by_seed, strict=True) for part in of_seed for cell in part]
+    return cells
 
 
-def _cells(
-    suite: Suite, setting: Setting, pruners: Sequence[PrunerSpec], revisions: RevisionsOf
-) -> Iterator[Cell]:
+def _cells_by_seed(
+    suite: Suite, setting: Setting, rows: Sequence[PrunerRow], revisions: RevisionsOf
+) -> Iterator[list[Cell]]:
     dense = revisions(setting, None)
-    per_pruner = [(pruner, revisions(setting, pruner)) for pruner in pruners]
+    per_row = {
+        (of.digest, canonical(row.pruner.identity)): (of, row.pruner, revisions(setting, row))
+        for row in rows
+        for of in [_setting_of(row, setting)]
+    }.values()
+    given = [compression for compression in suite.compressions if compression != 1]
+    compressions = list(dict.fromkeys(map(setting.pruning.exact_compression, given)))
     for seed in suite.seeds:
-        yield dense_cell(setting, seed, dense)
-        for compression in suite.compressions:
-            if compression == 1:
-                continue
-            for ablation in suite.ablations:
-                for pruner, revision in per_pruner:
-                    # Not validated again: the parts are valid, and there may be thousands of cells.
-                    yield Cell.model_construct(
-                        setting=setting,
-                        pruner=pruner,
-                        compression=compression,
-                        seed=seed,
-                        ablation=ablation,
-                        revisions=revision,
-                    )
+        yield [
+            dense_cell(setting, seed, dense),
+            *(
+                # Not validated again: the parts are valid, and there may be thousands of cells.
+                Cell.model_construct(
+                    setting=of,
+                    pruner=pruner,
+                    compression=compression,
+                    seed=seed,
+                    ablation=ablation,
+                    revisions=revision,
+                )
+                for compression in compressions
+                for ablation in suite.ablations
+                for of, pruner, revision in per_row
+            ),
+        ]
+
+
+def _setting_of(row: PrunerRow, setting: Setting) -> Setting:
+    """Return the setting of the cells of a row: with its protocol, if it has one."""
+    if row.protocol is None or row.protocol == setting.protocol:
+        return setting
+    fields = setting.model_dump(mode="json", exclude_unset=True)
+    own = row.protocol.model_dump(mode="json", exclude_unset=True) | {"name": row.protocol.name}
+    return validate(Setting, {**fields, "protocol": own}, f"pruner {row.label or row.name!r}")

@@ -18,9 +18,11 @@ from synflow_bench.testing.datasets import DATASET_RULES, DatasetSubject
 from synflow_bench.testing.models import MODEL_RULES, ModelSubject
 from synflow_bench.testing.pruners import PRUNER_RULES, PrunerSubject
 from synflow_bench.testing.rules import Dependencies, PluginSubject, Report, Rule, Skipped, check_rules
+from synflow_bench.testing.training_pruners import TRAINING_RULES, changes_masks
 
 RULES: Mapping[str, Sequence[Rule[Any]]] = {
     "pruner": PRUNER_RULES,
+    "training pruner": (*PRUNER_RULES, *TRAINING_RULES),
     "model": MODEL_RULES,
     "dataset": DATASET_RULES,
 }
@@ -32,7 +34,7 @@ S = TypeVar("S", bound=PluginSubject)
 def check_pruner(
     pruner: Any, parameters: Mapping[str, Any] | None = None, host: Host | None = None
 ) -> Report:
-    """Check a pruner against every rule.
+    """Check a pruner against every rule; those of trainings are for a `TrainingPruner` alone.
 
     Args:
         pruner: A class, or an installed name such as `"synflow[rounds=10]"`.
@@ -61,7 +63,8 @@ def check_pruner(
             PluginError, Skipped
         ):  # the rules report these; a wrong parameter is the caller's error
             subject.make()
-    return _report("pruner", subject)
+    rules = RULES["training pruner" if changes_masks(subject) else "pruner"]
+    return Report("pruner", subject.name, check_rules(subject, rules))
 
 
 def check_model(factory: Any, host: Host | None = None) -> Report:
@@ -220,6 +223,17 @@ class PrunerConformance(_Conformance):
     @classmethod
     def _check(cls) -> Report:
         return check_pruner(cls._named("pruner"), cls.parameters)
+
+
+class TrainingPrunerConformance(PrunerConformance):
+    """The same for pruners that change masks in training, with the rules of trainings.
+
+    Example:
+        >>> class TestRigl(TrainingPrunerConformance):
+        ...     pruner = "rigl"
+    """
+
+    kind = "training pruner"
 
 
 class ModelConformance(_Conformance):

@@ -39,10 +39,16 @@ def plain() -> nn.Module:
 
 
 def with_biases() -> nn.Module:
-    """Build two linear layers with biases that are not zero."""
+    """Build a convolution and two linear layers with biases that are not zero."""
     return nn.Sequential(
         OrderedDict[str, nn.Module](
-            flatten=nn.Flatten(), hidden=nn.Linear(128, 24), relu=nn.ReLU(), classifier=nn.Linear(24, CLASSES)
+            conv=nn.Conv2d(INPUT_SHAPE[0], 8, 3, padding=1),
+            relu1=nn.ReLU(),
+            pool=nn.AvgPool2d(4),
+            flatten=nn.Flatten(),
+            hidden=nn.Linear(32, 24),
+            relu2=nn.ReLU(),
+            classifier=nn.Linear(24, CLASSES),
         )
     )
 

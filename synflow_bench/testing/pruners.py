@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import pickle
 import timeit
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from synflow_bench.errors import NotDefinedError, PluginError, ScoreError
 from synflow_bench.pruning import Masks, Problem, Pruner, resolve_pruner, run_pruner
-from synflow_bench.suites import PrunerSpec, PruningOptions
+from synflow_bench.suites import GRANULARITIES, PrunerSpec, PruningOptions
 from synflow_bench.testing import networks, state
 from synflow_bench.testing.networks import Build, plain, seeded, with_batch_norm, with_biases
 from synflow_bench.testing.rules import Broken, Dependencies, PluginSubject, Rule, Skipped, gate, rule
 from synflow_bench.testing.state import NetworkState, changed, copies, hooks_and_attributes
 
+T = TypeVar("T")
+
 COMPRESSIONS = (2, 10, 100, 1000)
+TRIED = (10.0, 5.0, 2.0, 1.25)
+"""The compressions of most rules: the first at which the method is defined for the network of the rule."""
 MAX_SECONDS = 60.0
 """The longest time that one pruning of 2,576 weights may take."""
 MAX_MEMORY_RATIO = 200.0
@@ -39,7 +43,7 @@ class PrunerSubject(PluginSubject):
         spec = PrunerSpec(name=self.name, parameters=dict(self.parameters))
         return resolve_pruner(self.plugin, spec, self.title)[0]
 
-    def problem(self, network: nn.Module, **options: bool) -> Problem:
+    def problem(self, network: nn.Module, **options: bool | str) -> Problem:
         """Return the problem of pruning `network`, with data only if the pruner needs them."""
         return Problem.of(
             network,
@@ -50,8 +54,14 @@ class PrunerSubject(PluginSubject):
             examples=networks.examples(next(network.parameters()).dtype) if self.plugin.needs_data else None,
         )
 
-    def prune(self, build: Build = plain, compression: float = 10.0, **options: bool) -> Masks:
-        """Prune a new network with a new pruner, as a run does."""
+    def prune(self, build: Build = plain, compression: float | None = None, **options: bool | str) -> Masks:
+        """Prune a new network with a new pruner, as a run does.
+
+        Raises:
+            NotDefinedError: The method is not defined at `compression`, by default at none of `TRIED`.
+        """
+        if compression is None:
+            return where_defined(lambda each: self.prune(build, each, **options))
         problem = self.problem(seeded(build), **options)
         with state.restored_globals():
             return run_pruner(self.make(), problem, 1 / compression).masks
@@ -63,7 +73,7 @@ class PrunerSubject(PluginSubject):
         Raises:
             Skipped: The pruner raises here; another rule reports that.
         """
-        with self._skip_if_it_fails("a plain network to compression 10"):
+        with self._skip_if_it_fails("a plain network"):
             return self.prune()
 
     @cached_property
@@ -73,13 +83,16 @@ class PrunerSubject(PluginSubject):
         Raises:
             Skipped: The pruner raises here; another rule reports that.
         """
+        return where_defined(self._changes)
+
+    def _changes(self, compression: float) -> dict[str, list[str]]:
         network = seeded(networks.in_use)
         randomness, settings, hooks = state.random_states(), state.global_settings(), state.global_hooks()
         before, problem = NetworkState.of(network), self.problem(network)
         dense, data = copies(problem.dense.items()), _scoring_data(problem)
         hooks_of_copy = hooks_and_attributes(problem.model)
         with self._skip_if_it_fails("a network with batch norm"):
-            run_pruner(self.make(), problem, 1 / 10)
+            run_pruner(self.make(), problem, 1 / compression)
         after = NetworkState.of(network)
         return {
             "weights": changed(before.weights, after.weights) or changed(dense, problem.dense),
@@ -106,6 +119,19 @@ class PrunerSubject(PluginSubject):
             raise Skipped(f"not checked: it cannot prune {task}") from error
 
 
+def where_defined(compute: Callable[[float], T]) -> T:
+    """Return what `compute` gives for the first compression of `TRIED` at which it is defined.
+
+    Raises:
+        NotDefinedError: It is defined at none; the reason is that of the lowest.
+    """
+    *higher, lowest = TRIED
+    for compression in higher:
+        with suppress(NotDefinedError):
+            return compute(compression)
+    return compute(lowest)
+
+
 def _scoring_data(problem: Problem) -> dict[str, Tensor]:
     return copies(zip(("inputs", "labels"), problem.examples or (), strict=False))
 
@@ -128,7 +154,7 @@ def data_free(subject: PrunerSubject) -> None:
     problem = subject.problem(seeded(plain))
     sealed = _SealedProblem(**{field.name: getattr(problem, field.name) for field in fields(problem)})
     try:
-        run_pruner(subject.make(), sealed, 1 / 10)
+        where_defined(lambda compression: run_pruner(subject.make(), sealed, 1 / compression))
     except _DataRequestedError as error:
         raise Broken("it requests batches although needs_data is False; set needs_data = True") from error
     except (Exception, SystemExit):  # noqa: S110  later rules report other faults
@@ -149,8 +175,7 @@ class _SealedProblem(Problem):
 
 def scores_fit(subject: PrunerSubject) -> None:
     """The pruner gives a floating-point score of the right shape per prunable weight, and no other scores."""
-    problem = _first_round(subject)
-    scores = _scores(subject, problem)
+    problem, scores = _scored(subject)
     for name in sorted(problem.parameters.keys() - scores.keys()):
         raise Broken(f"no scores for layer {name!r}")
     for name in sorted(scores.keys() - problem.parameters.keys()):
@@ -167,7 +192,7 @@ def scores_fit(subject: PrunerSubject) -> None:
 def scores_finite(subject: PrunerSubject) -> None:
     """The scores have no NaN and no infinity, at least in float64."""
     for dtype in (torch.float32, torch.float64):
-        scores = _scores(subject, _first_round(subject, dtype))
+        _, scores = _scored(subject, dtype)
         invalid = [name for name, score in scores.items() if not bool(torch.isfinite(score).all())]
         if not invalid:
             return
@@ -176,8 +201,7 @@ def scores_finite(subject: PrunerSubject) -> None:
 
 def scores_rank(subject: PrunerSubject) -> None:
     """The scores differ within every layer, so that they rank its weights."""
-    problem = _first_round(subject)
-    _scores(subject, problem)  # skips a pruner without scores
+    problem, _ = _scored(subject)
     try:
         problem.keep(subject.make().score)
     except ScoreError as error:
@@ -186,18 +210,22 @@ def scores_rank(subject: PrunerSubject) -> None:
         raise Broken(problem.warnings[0])
 
 
-def _first_round(subject: PrunerSubject, dtype: torch.dtype = torch.float32) -> Problem:
-    problem = subject.problem(seeded(plain).to(dtype))
-    return problem.at(problem.masks, density=0.1, round=1)
-
-
-def _scores(subject: PrunerSubject, problem: Problem) -> Mapping[str, Tensor]:
+def _scored(
+    subject: PrunerSubject, dtype: torch.dtype = torch.float32
+) -> tuple[Problem, Mapping[str, Tensor]]:
+    """Return the first round of pruning the plain network, and its scores."""
     if subject.plugin.score is Pruner.score:
         raise Skipped("it makes masks without scores")
-    scores = subject.make().score(problem)
+
+    def scored(compression: float) -> tuple[Problem, Mapping[str, Tensor]]:
+        problem = subject.problem(seeded(plain).to(dtype))
+        problem = problem.at(problem.masks, density=1 / compression, round=1)
+        return problem, subject.make().score(problem)
+
+    problem, scores = where_defined(scored)
     if not isinstance(scores, Mapping):
         raise Broken(f"score() returned {_type_of(scores)}; return a mapping of parameter names to scores")
-    return scores
+    return problem, scores
 
 
 def _type_of(value: object) -> str:
@@ -210,15 +238,32 @@ def exact_density(subject: PrunerSubject) -> None:
     A compression at which the method is not defined is passed over.
     """
     size = subject.problem(seeded(plain)).masks.size
-    for compression in (*COMPRESSIONS, size):
+    refusals = []
+    for compression in (every := (*COMPRESSIONS, size)):
         try:
             kept = subject.prune(compression=compression).kept
-        except NotDefinedError:
+        except NotDefinedError as refusal:
+            refusals.append(refusal)
             continue
         except PluginError as error:
             raise Broken(f"at compression {compression}: {error}") from error
         if kept != round(size / compression):
             raise Broken(f"at compression {compression}: {kept} of {size} weights kept")
+    if len(refusals) == len(every):
+        raise refusals[0]
+
+
+def granularity(subject: PrunerSubject) -> None:
+    """The pruner keeps groups of weights at compression 2 for granularity 2:4, kernel, channel and fan-in.
+
+    A pruner without scores, or one that changes masks in training, is not checked: it cannot.
+    """
+    _ = subject.plain_masks
+    for name in ("2:4", *GRANULARITIES[1:]):
+        try:
+            subject.prune(compression=2.0, granularity=name)
+        except PluginError as error:
+            raise Broken(str(error)) from error
 
 
 def deterministic(subject: PrunerSubject) -> None:
@@ -354,7 +399,7 @@ class _MagnitudeReference(Pruner):
 
 PRUNER_RULES: tuple[Rule[PrunerSubject], ...] = (
     *map(gate, (contract, data_free, scores_fit, scores_finite, scores_rank)),
-    *map(rule, (exact_density, deterministic)),
+    *map(rule, (exact_density, granularity, deterministic)),
     *map(rule, (weights_unchanged, buffers_unchanged, gradients_unchanged, modes_unchanged, hooks_removed)),
     *map(rule, (data_unchanged, randomness_unchanged, settings_unchanged)),
     *map(rule, (batch_norm, residual, biases, dense_classifier)),

@@ -12,9 +12,13 @@ from synflow_bench.training.data import (
     random_examples,
 )
 from synflow_bench.training.device import (
+    GpuAlgorithms,
+    algorithms,
     describe,
+    free_memory,
     keep_freed_memory,
     main_module_hidden,
+    make_repeatable,
     process_restored,
     resolve_device,
     resolve_devices,
@@ -30,15 +34,19 @@ from synflow_bench.training.loop import (
     Training,
     TrainingData,
     can_batch,
+    examples_seen,
     is_batched,
+    most_batched,
     steps_per_epoch,
     train,
     train_batch,
 )
+from synflow_bench.training.mask_changes import ChangeStep, MaskChanges, MaskSpan
 from synflow_bench.training.snapshot import RewindPoint, Snapshot, SnapshotKeeper, TrainingPlace
 from synflow_bench.training.splits import check_splits
 from synflow_bench.training.step import Batch, MaskedWeights, Precision, TrainingStep, build_optimizer
 from synflow_bench.training.streamed import DATA_WORKERS_VARIABLE
+from synflow_bench.training.vmapped import VmappedStep
 
 __all__ = [
     "DATA_WORKERS_VARIABLE",
@@ -46,8 +54,12 @@ __all__ = [
     "Batch",
     "BatchedNetwork",
     "BatchedStep",
+    "ChangeStep",
+    "GpuAlgorithms",
     "LoadedData",
     "LoadedSplit",
+    "MaskChanges",
+    "MaskSpan",
     "MaskedWeights",
     "Normalization",
     "OnEpoch",
@@ -62,16 +74,22 @@ __all__ = [
     "TrainingData",
     "TrainingPlace",
     "TrainingStep",
+    "VmappedStep",
+    "algorithms",
     "balanced_examples",
     "blank_input",
     "build_optimizer",
     "can_batch",
     "check_splits",
     "describe",
+    "examples_seen",
+    "free_memory",
     "is_batched",
     "is_tokens",
     "keep_freed_memory",
     "main_module_hidden",
+    "make_repeatable",
+    "most_batched",
     "process_restored",
     "random_examples",
     "resolve_device",

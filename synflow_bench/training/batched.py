@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -28,28 +28,37 @@ from synflow_bench.training.step import (
 )
 
 if TYPE_CHECKING:
+    from synflow_bench.records import Engine
     from synflow_bench.training.loop import Training
 
 
 class BatchedStep:
     """One optimizer step of several networks; each gets the same result as alone."""
 
+    engine: ClassVar[Engine] = "stacked"
+    """The name of the implementation for records."""
+
     def __init__(self, trainings: Sequence[Training]) -> None:
         self._recipe = trainings[0].recipe
         self._models = [training.model for training in trainings]
         self.masked = [MaskedWeights(training.model, training.masks) for training in trainings]
-        self._network = BatchedNetwork(self._models)
-        self._masks = self._network.storage.batch_masks([training.masks for training in trainings])
+        filled = _filled(self._models)
+        self._fillers = len(filled) - len(trainings)
+        self._network = BatchedNetwork(filled)
+        of_each = [*(training.masks for training in trainings), *[trainings[0].masks] * self._fillers]
+        self._masks = self._network.storage.batch_masks(of_each)
+        self._masks[len(trainings) :] = 0
         self._kept = KeptParameters(self._network.storage, self._masks)
         self._optimizer = build_optimizer(self._recipe, [self._kept.values])
 
     def __call__(self, batches: Sequence[Batch]) -> Sequence[Tensor]:
         """Train every network on its batch; all batches have one size."""
         set_learning_rate(self._optimizer, batches[0].lr)
-        logits = self._network(torch.stack([batch.inputs for batch in batches]))
+        inputs = [batch.inputs for batch in batches]
+        logits = self._network(torch.stack(inputs + inputs[:1] * self._fillers))
         losses = [
             cross_entropy(row, batch.labels, label_smoothing=self._recipe.label_smoothing)
-            for row, batch in zip(logits.unbind(), batches, strict=True)
+            for row, batch in zip(logits.unbind()[: len(batches)], batches, strict=True)
         ]
         torch.autograd.backward(losses)
         if self._recipe.gradient_clip is not None:
@@ -71,6 +80,10 @@ class BatchedStep:
         """Continue from what `states` has returned for each network, in whatever batches they were."""
         self._kept.reload()
         rows = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+        rows = {
+            name: pad(tensor, (0, 0, 0, self._fillers)) if tensor.dim() == 2 else tensor
+            for name, tensor in rows.items()
+        }
         whole = {name: self._kept.collect(tensor) for name, tensor in rows.items()}
         if whole:
             set_optimizer_state(self._optimizer, self._kept.values, whole)
@@ -80,13 +93,31 @@ class BatchedStep:
         self._network.storage.release()
 
 
+LEAST = {"cuda": 32}
+"""The least networks in a batch, by the kind of device; copies without kept weights fill up smaller ones.
+
+A GPU computes as many small networks in the time of one. Its libraries round differently in batches of other
+sizes, so all batches have one.
+"""
+
+MOST_PARAMETERS = {"cuda": 1_000_000}
+"""The parameters of the largest network that is batched, by the kind of device: larger ones occupy a GPU."""
+
+
+def _filled(models: Sequence[nn.Module]) -> list[nn.Module]:
+    least = LEAST.get(next(models[0].parameters()).device.type, 1)
+    return [*models, *(deepcopy(models[0]) for _ in range(least - len(models)))]
+
+
 def is_batchable(model: nn.Module) -> bool:
     """Return True if `model` is flatten, then linear layers and ReLU, without hooks or shared parameters."""
     layers = [layer for _, layer in _layers(model)]
     first = layers[0]
     parameters = sum(len(list(layer.parameters())) for layer in layers)
+    size = sum(parameter.numel() for parameter in model.parameters())
     return (
         parameters == len(list(model.parameters())) > 0
+        and size <= MOST_PARAMETERS.get(next(model.parameters()).device.type, size)
         and all(parameter.requires_grad for parameter in model.parameters())
         and type(first) is nn.Flatten
         and (first.start_dim, first.end_dim) == (1, -1)
@@ -211,7 +242,8 @@ class BatchedParameters:
     def of(cls, models: Sequence[nn.Module]) -> BatchedParameters:
         """Move the parameters and gradients of `models` into one tensor each, and make theirs views of it."""
         width = sum(_aligned(parameter.numel()) for parameter in models[0].parameters()) + _ALIGNMENT
-        values = nn.Parameter(torch.zeros(len(models), width))
+        device = next(models[0].parameters()).device
+        values = nn.Parameter(torch.zeros(len(models), width, device=device))
         values.grad = torch.zeros_like(values)
         batched = cls(values, values.grad, models)
         for name in batched._starts:
@@ -236,7 +268,8 @@ class BatchedParameters:
         batched = torch.zeros_like(self.gradients)
         for row, of_one in enumerate(masks):
             for name in self._starts:
-                self._view(batched, name)[row] = of_one.get(name, torch.ones(()))
+                kept = of_one.get(name)
+                self._view(batched, name)[row] = 1 if kept is None else kept
         return batched
 
     def _view(self, batched: Tensor, name: str) -> Tensor:
@@ -312,7 +345,7 @@ def _kept_places(masks: Tensor) -> Tensor | None:
     if len(places) > _MOST_KEPT * masks.numel():
         return None
     filling = -len(places) % _ALIGNMENT
-    return torch.cat([places, torch.full((filling,), masks.shape[1] - 1)])
+    return torch.cat([places, places.new_full((filling,), masks.shape[1] - 1)])
 
 
 def is_exact(model: nn.Module, inputs: Sequence[int], networks: int) -> bool:
@@ -327,7 +360,7 @@ def is_exact(model: nn.Module, inputs: Sequence[int], networks: int) -> bool:
     """
     generator = torch.Generator().manual_seed(0)
     models = [_random(model, generator) for _ in range(networks)]
-    batches = torch.randn(networks, *inputs, generator=generator)
+    batches = torch.randn(networks, *inputs, generator=generator).to(next(model.parameters()).device)
     alone = [_gradients([deepcopy(model)], batches[i : i + 1]) for i, model in enumerate(models)]
     return torch.equal(_gradients(models, batches), torch.cat(alone))
 
@@ -341,6 +374,7 @@ def _random(model: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 def _gradients(models: Sequence[nn.Module], batches: Tensor) -> Tensor:
+    count, models = len(models), _filled(models)
     network = BatchedNetwork(models)
-    network(batches).square().sum().backward()
-    return network.storage.gradients
+    network(torch.cat([batches, *[batches[:1]] * (len(models) - count)])).square().sum().backward()
+    return network.storage.gradients[:count]

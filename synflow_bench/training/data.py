@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 
 from synflow_bench.data import Augmentation, Dataset, ReadExample, Split, StreamedSplit, data_digest
 from synflow_bench.errors import DataError
+from synflow_bench.training.device import to_device
 from synflow_bench.training.splits import check_splits
 from synflow_bench.training.streamed import DataWorkers, StreamedExamples
 
@@ -129,8 +130,16 @@ def random_examples(split: LoadedSplit, number: int, generator: torch.Generator)
     """Draw `number` examples without regard to their classes, normalized and not augmented.
 
     Returns:
-        Inputs (N, ...) and labels (N,), with N = `number`, or all examples where there are fewer.
+        Inputs (N, ...) and labels (N,), with N = `number`, or all examples where there are fewer sequences.
+
+    Raises:
+        DataError: There are fewer examples than that.
     """
+    if len(split) < number and not is_tokens(split.shape):
+        raise DataError(
+            f"{number} scoring examples are wanted and there are {len(split)} training examples; "
+            "lower pruning.examples_per_class"
+        )
     drawn = torch.randperm(len(split), generator=generator)[:number].to(split.labels.device)
     return split.inputs(drawn), split.labels[drawn]
 
@@ -271,7 +280,7 @@ class ResidentSplit:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         gathered = _NORMALIZED if change is None else BLOCK
         part = max(1, _NORMALIZED // size) * size
-        for block in torch.split(order.to(self.labels.device), max(1, gathered // size) * size):
+        for block in torch.split(to_device(order, self.labels.device), max(1, gathered // size) * size):
             images, labels = self._at(block), self.labels[block]
             if change is not None:
                 images = augment(images, change, generator)
@@ -299,11 +308,11 @@ def augment(images: Tensor, change: Augmentation, generator: torch.Generator) ->
     """
     count, _, height, width = images.shape
     margin = change.crop_padding
-    top, left = torch.randint(2 * margin + 1, (2, count), generator=generator).to(images.device)
+    top, left = to_device(torch.randint(2 * margin + 1, (2, count), generator=generator), images.device)
     rows = top[:, None] + torch.arange(height, device=images.device)
     columns = left[:, None] + torch.arange(width, device=images.device)
     if change.flip:
-        flipped = torch.randint(2, (count, 1), generator=generator).to(images.device, torch.bool)
+        flipped = to_device(torch.randint(2, (count, 1), generator=generator).bool(), images.device)
         columns = torch.where(flipped, columns.flip(1), columns)
     padded = pad(images, (margin,) * 4) if margin else images
     each = torch.arange(count, device=images.device)[:, None, None]

@@ -9,9 +9,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from types import ModuleType
+from typing import Any
 
 import torch
+import torch.utils.deterministic
+from torch import Tensor
 
 from synflow_bench.errors import DeviceError
 from synflow_bench.process import flushes_subnormal
@@ -60,6 +64,21 @@ def available() -> dict[str, int]:
 def describe(device: torch.device) -> str:
     """Return the name of the device for a record."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return `tensor` on `device`; a copy from the CPU to a GPU does not wait for the work of the GPU."""
+    if device.type == "cuda" and tensor.device.type == "cpu" and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Return the bytes that this process can still get on a GPU; None for other devices."""
+    if device.type != "cuda":
+        return None
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def usable_cores() -> int:
@@ -114,9 +133,8 @@ def process_restored() -> Iterator[None]:
     These are the default type and device, the recording of gradients, and all that `make_repeatable` sets.
     """
     threads, flushed = torch.get_num_threads(), flushes_subnormal()
-    dtype, cudnn = torch.get_default_dtype(), torch.backends.cudnn
-    flags = cudnn.benchmark, cudnn.deterministic
-    deterministic, warn_only = _deterministic()
+    dtype, chosen = torch.get_default_dtype(), GpuAlgorithms.of_process()
+    warn_only, fill = _deterministic()[1], bool(_OF_TORCH.fill_uninitialized_memory)
     gpu = torch.cuda.current_device() if torch.cuda.is_available() else None
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(mode=False))
@@ -130,16 +148,9 @@ def process_restored() -> Iterator[None]:
             torch.set_default_dtype(dtype)
             torch.set_num_threads(threads)
             torch.set_flush_denormal(flushed)
-            cudnn.benchmark, cudnn.deterministic = flags
-            if (deterministic, warn_only) != _deterministic():  # to set them imports much of torch
-                torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+            chosen.choose(warn_only=warn_only, fill=fill)
             if gpu is not None:
                 torch.cuda.set_device(gpu)
-
-
-def _deterministic() -> tuple[bool, bool]:
-    enabled = torch.are_deterministic_algorithms_enabled()
-    return enabled, torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 def set_up_process(device: torch.device, threads: int) -> None:
@@ -159,9 +170,87 @@ def make_repeatable(device: torch.device, threads: int) -> None:
     torch.set_flush_denormal(True)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.deterministic = True
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        GpuAlgorithms().choose()
+
+
+_OF_TORCH: Any = torch.utils.deterministic
+
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+"""The environment variable without which cuBLAS may sum in another order in every run."""
+
+
+@dataclass(frozen=True)
+class GpuAlgorithms:
+    """The choices of CUDA's libraries on which the bits of results depend; the defaults are a worker's.
+
+    Attributes:
+        cublas_workspace: The workspace of cuBLAS; in one of fixed size its sums have a fixed order.
+        cudnn_deterministic: True if cuDNN takes only algorithms that sum in a fixed order.
+        cudnn_benchmark: True if cuDNN takes the algorithm that is the fastest in a trial.
+        deterministic: True if torch scatters and adds in a fixed order, where it has such an algorithm.
+        tf32: True if convolutions round float32 inputs to 10 bits.
+    """
+
+    cublas_workspace: str | None = ":4096:8"
+    cudnn_deterministic: bool = True
+    cudnn_benchmark: bool = False
+    deterministic: bool = True
+    tf32: bool = False
+
+    @classmethod
+    def of_process(cls) -> GpuAlgorithms:
+        """Return the choices of this process."""
+        cudnn = torch.backends.cudnn
+        return cls(
+            cublas_workspace=os.environ.get(_WORKSPACE),
+            cudnn_deterministic=cudnn.deterministic,
+            cudnn_benchmark=cudnn.benchmark,
+            deterministic=_deterministic()[0],
+            tf32=_tf32(),
+        )
+
+    def choose(self, *, warn_only: bool = True, fill: bool = False) -> None:
+        """Let this process make these choices.
+
+        Args:
+            warn_only: Only warn of an operation without a deterministic algorithm.
+            fill: Fill new tensors, which costs time and tells of reads before writes.
+        """
+        os.environ.pop(_WORKSPACE, None)
+        if self.cublas_workspace is not None:
+            os.environ[_WORKSPACE] = self.cublas_workspace
+        cudnn = torch.backends.cudnn
+        cudnn.deterministic, cudnn.benchmark = self.cudnn_deterministic, self.cudnn_benchmark
+        if self.tf32 != _tf32():
+            cudnn.allow_tf32 = self.tf32
+        if (self.deterministic, warn_only) != _deterministic():  # to set them imports much of torch
+            torch.use_deterministic_algorithms(self.deterministic, warn_only=warn_only)
+        _OF_TORCH.fill_uninitialized_memory = fill
+
+
+def algorithms(device: torch.device) -> dict[str, str]:
+    """Return the `GpuAlgorithms` of this process for a record; none on other devices.
+
+    Example:
+        >>> algorithms(torch.device("cpu"))
+        {}
+    """
+    if device.type != "cuda":
+        return {}
+    return {name: str(value) for name, value in asdict(GpuAlgorithms.of_process()).items()}
+
+
+def _deterministic() -> tuple[bool, bool]:
+    enabled = torch.are_deterministic_algorithms_enabled()
+    return enabled, torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+def _tf32() -> bool:
+    try:
+        return bool(torch.backends.cudnn.allow_tf32)
+    except RuntimeError:  # the user has set one of the newer switches, for convolutions alone
+        cudnn: Any = torch.backends.cudnn
+        return bool(cudnn.conv.fp32_precision != "ieee")
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3

@@ -14,8 +14,11 @@ from torch.nn.functional import cross_entropy
 from synflow_bench.data import Augmentation
 from synflow_bench.records import Engine, Epoch
 from synflow_bench.suites import Recipe
-from synflow_bench.training.batched import BatchedStep, is_batchable, is_exact
+from synflow_bench.training import vmapped
+from synflow_bench.training.batched import LEAST, BatchedStep, is_batchable, is_exact
 from synflow_bench.training.data import LoadedSplit
+from synflow_bench.training.graphed import graphed
+from synflow_bench.training.mask_changes import MaskChanges
 from synflow_bench.training.snapshot import (
     LoopState,
     RewindPoint,
@@ -25,11 +28,17 @@ from synflow_bench.training.snapshot import (
     restore_model,
 )
 from synflow_bench.training.step import Batch, MaskedWeights, Precision, Step, TrainingStep, learning_rate
+from synflow_bench.training.vmapped import VmappedStep, is_vmappable, is_vmapped_alike
 
 OnEpoch = Callable[[Epoch], None]
 
 MAX_BATCHED = 8
-"""The most networks in one batch: more are hardly faster."""
+"""The most networks in one batch on a CPU: more are hardly faster."""
+
+
+def most_batched(kind: str) -> int:
+    """Return the most networks in one batch on a kind of device, such as `cuda`."""
+    return LEAST.get(kind, MAX_BATCHED)
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,7 @@ class Training:
         rewind: A state of the network to save during the training, unless it is saved already.
         seed: The seed of layers that draw random numbers, such as dropout.
         resume: The state to continue from, of an equal training that was interrupted.
+        changes: The masks if they change in the training; they begin as `masks`.
     """
 
     model: nn.Module
@@ -77,12 +87,22 @@ class Training:
     rewind: RewindPoint | None = None
     seed: int = 0
     resume: Snapshot | None = None
+    changes: MaskChanges | None = None
+
+    @property
+    def seen(self) -> int:
+        """The examples of all its batches, one that comes in every epoch once per epoch."""
+        batch_size, epochs = self.recipe.batch_size, self.recipe.epochs
+        return examples_seen(len(self.examples.train), batch_size, epochs, self.first_step)
 
     @property
     def place(self) -> Hashable:
-        """The recipe and the step that comes next; trainings in one batch have the same."""
+        """The recipe and the step that comes next; trainings in one batch have the same.
+
+        A training that changes its masks is in no batch with another.
+        """
         position = self.resume and (self.resume.position.epoch, self.resume.position.batches)
-        return self.recipe, self.first_step, position
+        return self.recipe, self.first_step, position, None if self.changes is None else id(self)
 
 
 @dataclass(frozen=True)
@@ -124,18 +144,18 @@ def train_batch(trainings: Sequence[Training], keeper: SnapshotKeeper | None = N
         SuiteError: The recipe needs a feature that the device does not have.
     """
     started = time.perf_counter()
-    engine: Engine = "eager" if trainings[0].recipe.compile == "no" else "compiled"
-    if is_batched(trainings[0]):
-        engine, step = "stacked", BatchedStep(trainings)
+    batched = _batched_step(trainings[0])
+    if batched is not None:
+        step = batched(trainings)
         try:
-            trained = _drive(trainings, step, keeper)
+            trained = _drive(trainings, graphed(step, trainings[0]), keeper)
         finally:
             step.release()
     else:
         trained = [_train_alone(training, keeper) for training in trainings]
     seconds = (time.perf_counter() - started) / len(trainings)
     return [
-        replace(each, engine=engine, seconds=seconds + _seconds_before(training))
+        replace(each, seconds=seconds + _seconds_before(training))
         for each, training in zip(trained, trainings, strict=True)
     ]
 
@@ -146,26 +166,41 @@ def _seconds_before(training: Training) -> float:
 
 def is_batched(training: Training) -> bool:
     """Return True if a training uses the batched step, even as the only one in its batch."""
-    device, recipe = next(training.model.parameters()).device, training.recipe
-    plain = recipe.precision == "fp32" and recipe.compile == "no"
-    return device.type == "cpu" and plain and is_batchable(training.model)
+    return _batched_step(training) is not None
 
 
 def can_batch(training: Training) -> bool:
-    """Return True if up to `MAX_BATCHED` trainings like this one give the same bits in one batch as alone."""
+    """Return True if `most_batched` such trainings, or fewer, give the same bits in one batch as alone."""
+    step = _batched_step(training)
+    if step is None or not training.examples.train.resident or torch.get_num_threads() > 1:
+        return False
+    most = most_batched(next(training.model.parameters()).device.type)
+    return step is VmappedStep or all(is_exact(training.model, each, most) for each in _batches_of(training))
+
+
+def _batched_step(training: Training) -> type[BatchedStep | VmappedStep] | None:
+    """Return the step that trains networks like this one in batches, even if there is only one; or None."""
+    model, recipe = training.model, training.recipe
+    kind = next(model.parameters()).device.type
+    if training.changes is not None or recipe.precision != "fp32" or recipe.compile != "no":
+        return None
+    if kind in {"cpu", "cuda"} and is_batchable(model):
+        return BatchedStep
+    if kind not in vmapped.DEVICES or recipe.channels_last or not is_vmappable(model):
+        return None
+    most = most_batched(kind)
+    return VmappedStep if all(is_vmapped_alike(model, each, most) for each in _batches_of(training)) else None
+
+
+def _batches_of(training: Training) -> set[tuple[int, ...]]:
+    """Return the shapes of the batches of an epoch; the last may be smaller."""
     examples, size = training.examples.train, training.recipe.batch_size
-    batch_sizes = {min(size, len(examples)), len(examples) % size or size}
-    return (
-        is_batched(training)
-        and examples.resident
-        and torch.get_num_threads() == 1
-        and all(is_exact(training.model, (batch, *examples.shape), MAX_BATCHED) for batch in batch_sizes)
-    )
+    return {(each, *examples.shape) for each in (min(size, len(examples)), len(examples) % size or size)}
 
 
 def _train_alone(training: Training, keeper: SnapshotKeeper | None) -> Trained:
     torch.manual_seed(training.seed)
-    return _drive([training], TrainingStep.of(training), keeper)[0]
+    return _drive([training], graphed(TrainingStep.of(training), training), keeper)[0]
 
 
 def _drive(trainings: Sequence[Training], step: Step, keeper: SnapshotKeeper | None) -> list[Trained]:
@@ -183,7 +218,7 @@ def _drive(trainings: Sequence[Training], step: Step, keeper: SnapshotKeeper | N
         results = [_advance(each, loss) for each, loss in zip(loops, losses, strict=True)]
         batches = [result for result in results if isinstance(result, Batch)]
         if not batches:
-            return [result for result in results if isinstance(result, Trained)]
+            return [replace(each, engine=step.engine) for each in results if isinstance(each, Trained)]
         if snapshots:
             restore_generators(snapshots.pop(), states[0].loss.device)
             snapshots.clear()
@@ -233,6 +268,8 @@ def _loop(training: Training, masked: MaskedWeights, state: LoopState) -> _Loop:
 
     if not state.curve:
         final = end_epoch(_skip_epochs(training), 0.0, None)
+        if training.changes is not None:
+            training.changes.count(training.first_step)
     while state.epoch <= recipe.epochs:
         yield from _epoch(training, state)
         loss = float(state.loss) / state.seen
@@ -270,7 +307,7 @@ def _epoch(training: Training, state: LoopState) -> Generator[Batch, Tensor, Non
         batches = training.rewind.watch(training.model, batches, next_step)
     for index, (inputs, labels) in enumerate(batches, start=next_step):
         lr = learning_rate(recipe, index, steps)
-        loss = yield Batch(inputs, labels, lr)
+        loss = yield Batch(inputs, labels, lr, index)
         state.loss.add_(loss, alpha=len(labels))
         state.batches, state.seen, state.lr = state.batches + 1, state.seen + len(labels), lr
 
@@ -286,9 +323,24 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
     return full + (rest > 1)
 
 
+def examples_seen(examples: int, batch_size: int, epochs: int, first_step: int = 0) -> int:
+    """Count the examples of all batches of a training, one that comes in every epoch once per epoch.
+
+    Example:
+        >>> examples_seen(65, batch_size=16, epochs=2), examples_seen(65, 16, epochs=2, first_step=5)
+        (128, 48)
+    """
+    per_epoch = examples - (examples % batch_size == 1 and batch_size > 1)
+    done, steps = divmod(first_step, max(1, steps_per_epoch(examples, batch_size)))
+    left = (epochs - done) * per_epoch - min(per_epoch, steps * batch_size)
+    return max(0, left)
+
+
+_BATCHES = {"cuda": 4000}
 _BATCH = 1000
-_NUMBERS = _BATCH * 3 * 64 * 64
-"""The numbers in a thousand color images of 64x64: batches of larger images have fewer examples."""
+"""The examples that are evaluated at once, on a kind of device and on all others."""
+_NUMBERS = 3 * 64 * 64
+"""The numbers in a color image of 64x64: batches of larger images have fewer examples."""
 
 
 @dataclass(frozen=True)
@@ -312,7 +364,8 @@ def evaluate(model: nn.Module, split: LoadedSplit, precision: Precision) -> Eval
     model.eval()
     sums = torch.zeros(3, dtype=precision.sums, device=split.labels.device)
     classes = 0
-    for inputs, labels in split.batches(max(1, min(_BATCH, _NUMBERS // prod(split.shape)))):
+    most = _BATCHES.get(precision.device_type, _BATCH)
+    for inputs, labels in split.batches(max(1, min(most, most * _NUMBERS // prod(split.shape)))):
         with precision.autocast():
             logits = model(precision.inputs(inputs))
         logits = logits.float()

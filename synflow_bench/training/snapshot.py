@@ -48,8 +48,9 @@ class Snapshot:
         position: The place of the training.
         tensors: The state in tensors, by the name of a part, a slash and a name: parameters and buffers
             (`model/`), the optimizer's (`optimizer/`), the states of random generators (`random/`; those of
-            the data are from the beginning of the epoch), the sum of the epoch's losses (`loss/sum`), and the
-            network to rewind to (`rewind/`), if it has been saved. The training may still change them.
+            the data are from the beginning of the epoch), the sum of the epoch's losses (`loss/sum`), the
+            network to rewind to (`rewind/`), if it has been saved, and the masks if they change (`changes/`).
+            The training may still change them.
     """
 
     position: TrainingPlace
@@ -133,6 +134,7 @@ class LoopState:
             "random": self.generators | _global_generators(self.loss.device),
             "loss": {"sum": self.loss},
             "rewind": training.rewind.tensors if training.rewind else {},
+            "changes": training.changes.tensors() if training.changes else {},
         }
         named = {f"{part}/{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
         return Snapshot(position, named)
@@ -140,12 +142,14 @@ class LoopState:
 
 @torch.no_grad()
 def restore_model(training: Training, snapshot: Snapshot) -> None:
-    """Set the network of `training`, and the one to rewind to, to those of `snapshot`."""
+    """Set the network of `training`, the one to rewind to and masks that change to those of `snapshot`."""
     saved = snapshot.part("model")
     for name, tensor in tensors_of(training.model).items():
         tensor.copy_(saved[name])
     if training.rewind is not None:
         training.rewind.load(snapshot)
+    if training.changes is not None:
+        training.changes.load(snapshot.part("changes"))
 
 
 def restore_generators(snapshot: Snapshot, device: torch.device) -> None:

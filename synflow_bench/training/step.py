@@ -17,22 +17,35 @@ from torch.nn.utils import clip_grad_norm_
 
 from synflow_bench.errors import SuiteError
 from synflow_bench.suites import Recipe
+from synflow_bench.training.mask_changes import MaskChanges
 
 if TYPE_CHECKING:
+    from synflow_bench.records import Engine
     from synflow_bench.training.loop import Training
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The input of one optimizer step: `inputs` (N, C, H, W), `labels` (N,), and the learning rate."""
+    """The input of one optimizer step: `inputs` (N, C, H, W), `labels` (N,), and the learning rate.
+
+    `step` is the number of optimizer steps before it. In a graph, the learning rate is on the device.
+    """
 
     inputs: Tensor
     labels: Tensor
-    lr: float
+    lr: float | Tensor
+    step: int = 0
 
 
 class Step(Protocol):
-    """Takes one batch per training and returns their mean losses, still on the device."""
+    """Takes one batch per training and returns their mean losses, still on the device.
+
+    The losses may be overwritten by the next step.
+    """
+
+    @property
+    def engine(self) -> Engine:
+        """The name of the implementation for records."""
 
     @property
     def masked(self) -> Sequence[MaskedWeights]:
@@ -58,6 +71,12 @@ class TrainingStep:
     recipe: Recipe
     precision: Precision
     compiled: CompiledNetwork | None = None
+    changes: MaskChanges | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """`eager` or `compiled`."""
+        return "eager" if self.compiled is None else "compiled"
 
     @classmethod
     def of(cls, training: Training) -> Self:
@@ -70,23 +89,34 @@ class TrainingStep:
         precision = Precision.of(recipe, next(model.parameters()).device)
         precision.convert(model)
         masked = [MaskedWeights(model, training.masks)]
-        return cls(model, build_optimizer(recipe, model.parameters()), masked, recipe, precision, compiled)
+        optimizer = build_optimizer(recipe, model.parameters())
+        return cls(model, optimizer, masked, recipe, precision, compiled, training.changes)
 
     def __call__(self, batches: Sequence[Batch]) -> Sequence[Tensor]:
         """Train on the one batch in `batches`."""
         (batch,) = batches
         set_learning_rate(self.optimizer, batch.lr)
+        changes = self.changes if self.changes is not None and batch.step in self.changes.due else None
+        if changes is not None and not changes.needs_gradients:
+            self._change_masks(changes, batch)
         network = self.model if self.compiled is None else self.compiled
         with self.precision.autocast():
             logits = network(self.precision.inputs(batch.inputs))
         loss = cross_entropy(logits.float(), batch.labels, label_smoothing=self.recipe.label_smoothing)
         loss.backward()  # type: ignore[no-untyped-call]
-        self.masked[0].mask_gradients()
-        if self.recipe.gradient_clip is not None:
-            clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
-        self.optimizer.step()
+        if changes is not None and changes.needs_gradients:
+            self._change_masks(changes, batch)
+        else:
+            self.masked[0].mask_gradients()
+            if self.recipe.gradient_clip is not None:
+                clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return [loss.detach()]
+
+    def _change_masks(self, changes: MaskChanges, batch: Batch) -> None:
+        changes.apply(self.model, self.optimizer, batch.step, float(batch.lr))
+        self.masked[0].change(changes.masks)
 
     def states(self) -> Sequence[dict[str, Tensor]]:
         """Return the state of the optimizer, by the index of the parameter and the name."""
@@ -100,6 +130,8 @@ class TrainingStep:
 
     def restore(self, states: Sequence[Mapping[str, Tensor]]) -> None:
         """Continue from what `states` has returned."""
+        if self.changes is not None:
+            self.masked[0].change(self.changes.masks)
         parameters = _parameters(self.optimizer)
         of_each: dict[int, dict[str, Tensor]] = {}
         for key, tensor in states[0].items():
@@ -140,14 +172,26 @@ _OPTIMIZERS: dict[str, Callable[[list[nn.Parameter], Recipe, bool], optim.Optimi
         trained, lr=recipe.lr, weight_decay=recipe.weight_decay, foreach=True
     ),
 }
-"""The optimizers by their names in a recipe, those of the type `suites.setting.Optimizer`."""
+"""The optimizers by their names in a recipe, those of the type `suites.recipe.Optimizer`."""
 
 
 def build_optimizer(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> optim.Optimizer:
     """Build the optimizer of a recipe, fused where torch has a fused kernel for the device."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     fused = all(parameter.device.type in {"cpu", "cuda", "mps"} for parameter in trained)
-    return _OPTIMIZERS[recipe.optimizer](trained, recipe, fused)
+    optimizer = _OPTIMIZERS[recipe.optimizer](trained, recipe, fused)
+    if any(parameter.is_cuda for parameter in trained):
+        _allow_graphs(optimizer)
+    return optimizer
+
+
+def _allow_graphs(optimizer: optim.Optimizer) -> None:
+    """Let the optimizer run in a CUDA graph and outside, with all of its state on the device."""
+    for group in optimizer.param_groups:
+        if "capturable" in group:
+            group["capturable"] = True
+    # It would warn of steps outside a graph, which every training has.
+    optimizer._warned_capturable_if_run_uncaptured = True
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
@@ -169,7 +213,7 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     return recipe.lr
 
 
-def set_learning_rate(optimizer: optim.Optimizer, lr: float) -> None:
+def set_learning_rate(optimizer: optim.Optimizer, lr: float | Tensor) -> None:
     """Set the learning rate of every parameter group to `lr`."""
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -183,7 +227,8 @@ def optimizer_state(optimizer: optim.Optimizer, parameter: Tensor) -> dict[str, 
 
 def set_optimizer_state(optimizer: optim.Optimizer, parameter: Tensor, state: Mapping[str, Tensor]) -> None:
     """Let the optimizer continue with copies of `state`; `load_state_dict` would load torch's compiler."""
-    on_device = bool(optimizer.param_groups[0].get("fused"))
+    group = optimizer.param_groups[0]
+    on_device = bool(group.get("fused") or group.get("capturable"))
     optimizer.state[parameter] = {
         name: value.to(parameter.device if on_device else "cpu", copy=True)
         if name == "step"
@@ -238,11 +283,15 @@ class MaskedWeights:
     """
 
     def __init__(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-        parameters = dict(model.named_parameters())
+        self._parameters = dict(model.named_parameters())
+        self.change(masks)
+
+    def change(self, masks: Mapping[str, Tensor]) -> None:
+        """Take other masks in place of the present ones, and zero the weights that they remove."""
         partial = {name: mask for name, mask in masks.items() if not bool(mask.all())}
         self._names = list(partial)
-        self._weights: list[Tensor] = [parameters[name] for name in partial]
-        self._masks = [mask.to(parameters[name]) for name, mask in partial.items()]
+        self._weights: list[Tensor] = [self._parameters[name] for name in partial]
+        self._masks = [mask.to(self._parameters[name]) for name, mask in partial.items()]
         self.mask_weights()
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from synflow_bench.data import Augmentation, ReadExample
 from synflow_bench.errors import DataError, UsageError
-from synflow_bench.training.device import main_module_hidden, usable_cores
+from synflow_bench.training.device import main_module_hidden, to_device, usable_cores
 
 DATA_WORKERS_VARIABLE = "SYNFLOW_BENCH_DATA_WORKERS"
 """The environment variable with the number of data workers per streamed dataset; 0 reads in this process."""
@@ -95,7 +95,7 @@ class StreamedExamples:
         requests = (self._requests(*pair) for pair in zip(batches, seeds, strict=True))
         for indices, images in zip(batches, self.workers.images(requests), strict=True):
             inputs = self.normalize(images.to(device, non_blocking=True))
-            yield inputs, self.labels[indices.to(device)]
+            yield inputs, self.labels[to_device(indices, device)]
 
     def _requests(self, indices: Tensor, seeds: Tensor) -> list[Request]:
         pairs = zip(indices.tolist(), seeds.tolist(), strict=True)

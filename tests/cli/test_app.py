@@ -231,3 +231,11 @@ def test_the_script_and_the_module_are_the_same(launch: Run) -> None:
     script = Path(sys.executable).parent / "synflow-bench"
     done = subprocess.run([script, "--version"], capture_output=True, text=True)
     assert done.stdout == launch("--version").out
+
+
+def test_an_unknown_name_that_is_like_no_other_may_be_one_of_a_file(invoke: Run) -> None:
+    unknown = invoke("run", "--pruner", "wholly-mine", "--dry-run")
+    assert unknown.err.endswith("those of a file of your own need --plugin FILE\n")
+    assert unknown.err.count("\n") == 1
+    assert "--plugin" not in invoke("run", "--pruner", "synflw", "--dry-run").err
+    assert "--plugin" not in invoke("study", "wholly-mine").err

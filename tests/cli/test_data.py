@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from synflow_bench.host import Host
+
 Run = Callable[..., Any]
 
 TOY = """
@@ -132,3 +134,16 @@ def test_an_unknown_name_stops_before_anything_is_downloaded(invoke: Run) -> Non
 
 def test_a_download_without_a_name_is_a_usage_error(invoke: Run) -> None:
     invoke("data", "download").assert_refused("NAME")
+
+
+def test_what_was_measured_is_listed_with_its_name_and_place(tmp_path: Path, invoke: Run) -> None:
+    file = tmp_path / "sheep.txt"
+    file.write_text("baa " * 500, encoding="utf-8")
+    host = Host.load()
+    root = tmp_path / "known"
+    host.resolve_dataset(f"text[path={file}]", root)
+    rows = listed(invoke, "--data", str(root))
+    (name,) = (name for name in rows if name.startswith("text["))
+    assert rows[name]["present"]
+    assert host.resolve_dataset(name, root)[0] == name
+    assert name in invoke("data", "list", "--data", str(root)).out

@@ -174,6 +174,16 @@ def test_the_choice_of_rows(leaderboard: Any) -> None:
         (["--margin", "-1"], "not in the range"),
         (["--columns", ","], "names no column"),
         (["--columns", "10,ranc"], "unknown column 'ranc'; did you mean 'rank'?"),
+        (["--columns", "7.5"], "unknown column '7.5'"),
+        (["--kind", "ranks"], "--kind has no effect without --chart"),
+        (["--chart", "c.svg", "--kind", "profiles"], "requires two settings"),
+        (["--chart", "c.svg", "--kind", "ranks", "--axis", "effective"], "no axis 'effective'"),
+        (["--chart", "c.svg", "--kind", "ranks", "--budget", "2"], "no budget"),
+        (["--chart", "c.svg", "--kind", "cost", "--budget", "2"], "no budget"),
+        (["--chart", "c.svg", "--at", "10"], "not at one compression"),
+        (["--chart", "c.svg", "--kind", "cost", "--at", "7"], "unknown compression with costs '7'"),
+        (["--chart", "c.svg", "--budget", "0.001"], "no row costs at most 0.001"),
+        (["--budget", "2"], "--budget has no effect without --chart"),
         (["--per-seed"], "add --format csv, or leave out --per-seed"),
         (["--details", "--format", "markdown"], "--details is for the table in a terminal"),
         (["--details", "--output", "board.txt"], "--details is for the table in a terminal"),
@@ -238,3 +248,66 @@ assert not {"torch", "numpy", "scipy"} & sys.modules.keys()
 """
     done = launch("leaderboard", "--results", str(results), "--format", form, code=code)
     assert (done.code, done.err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "named", ["10,AUC,rank", "10.0,auc,RANK", "1e1, Auc,rank", "10x,auc,rank", "10,auc,#"]
+)
+def test_columns_may_be_written_as_a_person_would(leaderboard: Any, named: str) -> None:
+    done = leaderboard("--format", "markdown", "--columns", named)
+    assert done.code == 0, done.err
+    heading = next(line for line in done.out.splitlines() if "pruner" in line)
+    assert [cell.strip() for cell in heading.strip("|").split("|")] == ["pruner", "10", "AUC", "rank"]
+
+
+def test_the_cost_is_a_column_by_its_short_heading(leaderboard: Any) -> None:
+    short, long = (leaderboard("--format", "markdown", "--columns", name) for name in ("cost", "AUC cost"))
+    assert (short.code, short.out) == (0, long.out)
+
+
+def test_a_chart_of_ranks_is_drawn_of_one_board(leaderboard: Any, results: Path, make_record: Any) -> None:
+    file = results.parent / "ranks.svg"
+    assert leaderboard("--chart", str(file), "--kind", "ranks").code == 0
+    assert "random" in file.read_text(encoding="utf-8")
+    other = Store(results).results()[0].cell.setting.model_copy(update={"dataset": "mnist"})
+    Store(results).put(make_record("snip", 10, 0, 0.5, setting=other))
+    done = leaderboard("--chart", str(file), "--kind", "ranks", "--force")
+    assert (done.code, "choose one with --dataset and --model" in done.err) == (2, True)
+    assert leaderboard("--chart", str(file), "--kind", "ranks", "--force", "--dataset", "digits").code == 0
+
+
+def test_a_chart_of_ranks_of_boards_of_one_title_is_left_to_python(
+    leaderboard: Any, results: Path, make_record: Any
+) -> None:
+    setting = Store(results).results()[0].cell.setting
+    recipe = setting.recipe.model_copy(update={"lr": 0.5})
+    Store(results).put(make_record("snip", 10, 0, 0.5, setting=setting.model_copy(update={"recipe": recipe})))
+    done = leaderboard("--chart", str(results.parent / "ranks.svg"), "--kind", "ranks")
+    assert (done.code, "choose one from Python, with leaderboard.chart('" in done.err) == (2, True)
+
+
+def test_charts_of_cost_and_within_a_budget_are_drawn(leaderboard: Any, results: Path) -> None:
+    file = results.parent / "cost.svg"
+    assert leaderboard("--chart", str(file), "--kind", "cost").code == 0
+    assert "cost (dense trainings)" in file.read_text(encoding="utf-8")
+    assert leaderboard("--chart", str(file), "--budget", "1", "--force").code == 0
+    assert "at most 1 dense training" in file.read_text(encoding="utf-8")
+
+
+def test_settings_that_differ_in_a_tuned_value_share_a_board(
+    leaderboard: Any, results: Path, make_record: Any
+) -> None:
+    tune = ("--tune", "lr=0.1|0.3")
+    done = leaderboard(*tune)
+    assert (done.code, "no two settings differ only in lr" in done.err) == (2, True)
+    setting = Store(results).results()[0].cell.setting
+    recipe = setting.recipe.model_copy(update={"lr": 0.3})
+    other = setting.model_copy(update={"recipe": recipe})
+    Store(results).put(make_record("snip", 10, 0, 0.5, setting=other))
+    done = leaderboard(*tune, "--format", "markdown")
+    assert (done.code, done.out.count("(lr tuned)")) == (0, 1)
+    file = results.parent / "board.md"
+    assert leaderboard(*tune, "--output", str(file)).code == 0
+    assert leaderboard(*tune, "--check", str(file)).code == 0
+    stale = leaderboard("--check", str(file), "--tune", "lr=0.3|0.1")
+    assert (stale.code, "--tune 'lr=0.3|0.1'" in stale.err) == (1, True)

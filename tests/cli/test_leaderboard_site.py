@@ -41,6 +41,21 @@ def test_html_to_a_folder_is_a_site_that_is_written_anew_by_force(leaderboard: A
     assert len(list(folder.glob("records/*.html"))) == 12
 
 
+def test_a_tuned_board_is_a_site_too(
+    leaderboard: Any, results: Path, tmp_path: Path, make_record: Callable[..., Any]
+) -> None:
+    folder, store = tmp_path / "tuned", Store(tmp_path / "results")
+    setting = Store(results).results()[0].cell.setting
+    for rate in (0.001, 0.01):
+        recipe = setting.recipe.model_copy(update={"lr": rate})
+        store.put(make_record("snip", 10, top1=rate, setting=setting.model_copy(update={"recipe": recipe})))
+    arguments = ("--tune", "lr=0.001|0.01", "--format", "html", "--output", str(folder))
+    done = leaderboard("--results", str(store.root), *arguments)
+    assert done.code == 0, done.err
+    (board,), (record,) = folder.glob("boards/*.html"), folder.glob("records/*.html")
+    assert f"../boards/{board.name}" in record.read_text(encoding="utf-8")
+
+
 def test_html_to_a_file_is_one_page(leaderboard: Any, tmp_path: Path) -> None:
     assert leaderboard("--output", str(tmp_path / "board.html")).code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["board.html"]
@@ -54,7 +69,7 @@ def test_a_damaged_record_leaves_no_half_site(
 
         raise RecordError(f"unreadable record {str(path)!r}")
 
-    monkeypatch.setattr("synflow_bench.cli.leaderboard.read_record", damaged)
+    monkeypatch.setattr("synflow_bench.cli.leaderboard_request.read_record", damaged)
     done = leaderboard("--format", "html", "--output", str(tmp_path / "site"))
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert list(tmp_path.iterdir()) == []

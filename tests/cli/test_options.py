@@ -44,7 +44,7 @@ pruners = {pruners}
     ("arguments", "facts"),
     [
         (["--pruner", "synflw"], ["'synflw'", "'synflow'"]),
-        (["--pruner", "xyzzy"], ["'xyzzy'", "random, "]),
+        (["--pruner", "xyzzy"], ["'xyzzy'", "--plugin FILE"]),
         (["--pruner", "synflow["], ["'synflow['", "name["]),
         (["--pruner", "dense"], ["'dense'"]),
         (["--model", "cov"], ["'cov'", "'conv'"]),
@@ -84,6 +84,9 @@ pruners = {pruners}
         (["--executor", "lokal"], ["'lokal'", "'local'"]),
         (["--precision", "fp8"], ["--precision", "'fp8'"]),
         (["--protocol", "multi"], ["--protocol", "'multi'"]),
+        (["--protocol", "finetune"], ["'finetune'", "epochs"]),
+        (["--protocol", "finetune[epochs"], ["--protocol", "finetune[epochs=5]"]),
+        ([*RANDOM, "--pruner", "snip@multi[levels=2]"], ["'singleshot', 'multishot' or 'finetune'"]),
         (["--protocol", "multishot"], ["'multishot'", "levels"]),
         (["--levels", "3"], ["levels", "'singleshot'"]),
         (["--protocol", "singleshot", "--rewind", "lr"], ["rewind", "'singleshot'"]),

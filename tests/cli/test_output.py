@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from synflow_bench.cli.output import any_encoding, prints_to_stderr, wrapped, wrapped_docstring
+from synflow_bench.cli.output import any_encoding, prints_to_stderr, say, wrapped, wrapped_docstring
 
 NOISY = """
     import os
@@ -151,3 +151,18 @@ def test_text_is_as_wide_as_the_terminal_but_not_wider_than_a_reader_likes(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     widest = max(map(len, wrapped("word " * 200).splitlines()))
     assert min(columns, 100) - 5 <= widest <= min(columns, 100)
+
+
+@pytest.mark.parametrize("columns", [30, 60, 300])
+def test_messages_are_wrapped_on_a_terminal_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    line = "error: " + "word " * 50 + "/a-folder" * 12
+    monkeypatch.setenv("COLUMNS", str(columns))
+    say(line)
+    assert capsys.readouterr().err == f"{line}\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    say(line)
+    lines = capsys.readouterr().err.splitlines()
+    assert " ".join(lines) == line
+    assert all(len(each) <= columns or " " not in each for each in lines)

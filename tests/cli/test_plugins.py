@@ -284,7 +284,7 @@ class TestCheck:
         assert lines[0] == "pruner ours"
         assert lines[1].split() == ["rule", "verdict", "reason"]
         assert ["exact-density", "pass"] in [line.split() for line in lines]
-        assert lines[-2] == "20 passed, 1 skipped"
+        assert lines[-2] == "21 passed, 1 skipped"
 
     def test_a_broken_rule_makes_the_exit_code_one(self, invoke: Run) -> None:
         outcome = invoke("check", "faulty", "digits")

@@ -73,6 +73,36 @@ def test_a_node_has_room_for_as_many_workers_as_each_resource_allows(
     assert CellRequest(1, 0.5, 4 * GIB).fits(node) == workers
 
 
+class OneNode:
+    """A cluster of one node, in the place of Ray."""
+
+    def __init__(self, gpus: float) -> None:
+        self._node = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": gpus}}
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [self._node]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "options", "networks"),
+    [(1, "auto", {}, 32), (1, "cpu", {}, 8), (1, "auto", {"gpus": "0"}, 8), (0, "auto", {}, 8)],
+)
+def test_a_batch_is_as_large_as_the_devices_of_workers_allow(
+    resources: Resources,
+    monkeypatch: pytest.MonkeyPatch,
+    gpus: float,
+    device: str,
+    options: dict[str, str],
+    networks: int,
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", OneNode(gpus))
+    executor = RayExecutor(replace(resources, device=device, options=options), nobody)
+    assert executor.max_batched == networks
+
+
 def test_without_ray_the_extra_is_named(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"pip install 'synflow-bench\[ray\]'"):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 import synflow_bench as sfb
 from synflow_bench.errors import HandledError, RecordError, UsageError
-from synflow_bench.exporting import ExportError, formats, measure_latencies
+from synflow_bench.exporting import ExportError, formats, measure_latencies, stand_in
 from synflow_bench.records import Store
+from synflow_bench.recovery import Recovery
 
 pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
@@ -142,6 +143,103 @@ def test_dead_channels_that_groups_bind_to_others_are_counted(tmp_path: Path) ->
     assert "6 dead channels" in str(found.hindrance)
 
 
+def compiled(model: nn.Module) -> Any:
+    return torch.compile(model, backend="eager")
+
+
+class Aliased(nn.Module):
+    """One layer with two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.alias = self.a
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.b(self.alias(x).relu())
+        return logits
+
+
+HALF = {"b.weight": (torch.arange(8) < 3).expand(3, 8)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_precision_is_exported_in_float32(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = Aliased().to(dtype)
+    found = sfb.export(model, HALF, tmp_path / "m", torch.randn(4, 6).to(dtype), format="state-dict")
+    assert (found.is_exact, found.share < 0.5) == (True, True)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "m").values()} == {torch.float32}
+    assert {p.dtype for p in model.parameters()} == {dtype}
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, pytest.param(compiled, marks=pytest.mark.slow)])
+def test_wrapped_networks_are_exported_as_what_they_wrap(wrap: Any, tmp_path: Path) -> None:
+    model, inputs = Aliased(), torch.randn(4, 6)
+    sfb.export(model, HALF, tmp_path / "plain", inputs, format="state-dict")
+    wrapped = wrap(model)
+    names = [name for name, _ in wrapped.named_parameters()]
+    masks = {next(name for name in names if name.endswith("b.weight")): HALF["b.weight"]}
+    sfb.export(wrapped, masks, tmp_path / "wrapped", inputs, format="state-dict")
+    assert (tmp_path / "plain").read_bytes() == (tmp_path / "wrapped").read_bytes()
+
+
+def test_norms_after_several_calls_of_a_layer_are_not_folded(tmp_path: Path) -> None:
+    class Again(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.one, self.two = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(self.conv(self.one(self.conv(x)))).mean((2, 3))
+
+    masks = {"conv.weight": torch.ones(3, 3, 1, 1).bool()}
+    with pytest.raises(ExportError, match="'conv' is used more than once"):
+        sfb.export(Again(), masks, tmp_path / "m", torch.ones(2, 3, 4, 4), format="state-dict", fold=True)
+
+
+def test_a_network_that_has_diverged_is_exported_as_it_is(tmp_path: Path) -> None:
+    model = Aliased()
+    nn.init.constant_(model.b.bias[:1], torch.nan)
+    found = sfb.export(model, HALF, tmp_path / "m", torch.randn(4, 6), format="state-dict")
+    assert (found.is_exact, found.difference) == (True, 0)
+    assert found.largest_logit > 0
+
+
+def test_a_network_that_draws_numbers_is_not_exact(tmp_path: Path) -> None:
+    class Noisy(Aliased):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + torch.randn(3)
+
+    found = sfb.export(Noisy(), HALF, tmp_path / "m", torch.randn(4, 6), format="state-dict")
+    assert not found.is_exact
+    assert found.share == 1
+
+
+def test_inputs_stand_in_for_images_and_tokens() -> None:
+    images, tokens = stand_in((3, 4, 4), 5), stand_in((7,), 5)
+    assert (images.shape, images.dtype) == ((5, 3, 4, 4), torch.float32)
+    assert (tokens.shape, tokens.dtype) == ((5, 7), torch.int64)
+    assert torch.equal(images, stand_in((3, 4, 4), 5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tied", "attention", "recurrent", "grouped, BatchNorm1d"])
+@pytest.mark.parametrize("format", ["pt2", "onnx"])
+def test_networks_of_many_kinds_are_exported(name: str, format: str, case: Any, tmp_path: Path) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxscript")
+    model, masks, inputs = case(name)
+    found = sfb.export(model, masks, tmp_path / "m", inputs, format=format)
+    assert found.is_exact
+    load: Any = torch.export.load
+    run = (
+        load(tmp_path / "m").module() if format == "pt2" else formats.onnx_run((tmp_path / "m").read_bytes())
+    )
+    for number in (1, 3):
+        expected = masked_logits(model, masks, inputs[:number])
+        torch.testing.assert_close(run(inputs[:number]), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("compact", [False, True])
 def test_onnx_computes_the_masked_network_at_every_batch_size(
@@ -200,6 +298,8 @@ def test_code_that_a_format_cannot_hold_is_one_line_and_leaves_the_old_file(tmp_
         ({"inputs": torch.ones(2, 5)}, "5"),
         ({"model": "fc"}, "str"),
         ({"masks": {"a.weight": torch.ones(2, 2).bool()}}, "a.weight"),
+        ({"masks": {"a.weight": torch.ones(20, 6).bool().numpy()}}, "masks are bool tensors"),
+        ({"masks": [torch.ones(20, 6).bool()]}, "masks are bool tensors"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(change: dict[str, Any], fact: str, tmp_path: Path) -> None:
@@ -236,6 +336,27 @@ def test_latencies_are_medians_of_runs_in_turns() -> None:
     assert [(each.batch, each.runs) for each in found] == [(1, 5), (7, 5)]
     assert calls == 6 * ["before 1", "after 1"] + 6 * ["before 7", "after 7"]
     assert all(each.before >= 0 for each in found)
+
+
+def test_the_command_checks_its_file_before_it_trains(
+    kept: sfb.Results, tmp_path: Path, invoke: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr(Recovery, "recover", refuse)
+    place = (kept[0].key, "--results", str(kept.path), "--format", "state-dict")
+    (tmp_path / "file").touch()
+    for path in (str(tmp_path / "file" / "m"), "/proc/m"):
+        invoke("export", *place, "--output", path).assert_refused(path)
+
+
+def test_the_command_writes_to_devices(kept: sfb.Results, invoke: Any) -> None:
+    place = (kept[0].key, "--results", str(kept.path), "--format", "state-dict")
+    assert invoke("export", *place, "--output", "/dev/null").code == 0
+    assert not Path("/dev/null").is_file()
+    if Path("/dev/full").exists():
+        invoke("export", *place, "--output", "/dev/full").assert_refused("No space left")
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from synflow_bench.leaderboard import (
     render,
 )
 from synflow_bench.leaderboard.describe import facts, notes
+from synflow_bench.records import Record
 from synflow_bench.suites import ModelSpec, PrunerSpec, Recipe, Revisions, Setting
 
 COMPRESSIONS = (2, 5, 10, 20, 50)
@@ -430,3 +431,63 @@ def test_a_label_that_is_missing_is_the_name(make_record: Any) -> None:
     bare = record.cell.model_copy(update={"pruner": PrunerSpec(name="snip")})
     (board,) = build_boards([record.model_copy(update={"cell": bare})])
     assert board.rows[0].label == "snip"
+
+
+def digits(**protocol: Any) -> Setting:
+    """The setting of the records of these tests, with a protocol."""
+    recipe = {"epochs": 5, "optimizer": "adam"}
+    given = {"dataset": "digits", "model": "fc", "recipe": recipe, "protocol": protocol}
+    return Setting.model_validate(given)
+
+
+@pytest.fixture
+def eras(records_of: Any) -> list[Record]:
+    """One-shot pruning beside other protocols over the same setting."""
+    dense = {"dense": {1: (0.9, 0.91, 0.92)}}
+    curve = {"magnitude": dict.fromkeys(COMPRESSIONS, SEEDS)}
+    better = {"magnitude": {c: [top1 + 0.05 for top1 in SEEDS] for c in COMPRESSIONS}}
+    tuned = records_of(better, setting=digits(name="finetune", epochs=2))
+    rewound = records_of(better | dense, setting=digits(name="multishot", levels=2, rewind="lr"))
+    return [*records_of(dense | curve | {"rigl": curve["magnitude"]}), *tuned, *rewound]
+
+
+def test_protocols_over_one_setting_are_rows_of_one_board(eras: list[Record]) -> None:
+    (board,) = build_boards(eras)
+    assert (board.title, board.id) == ("digits / fc", digits().id)
+    assert {each.label for each in board.rows} == {
+        *("dense", "magnitude", "rigl"),
+        *("magnitude@finetune[epochs=2]", "magnitude@multishot[levels=2,rewind=lr]"),
+    }
+    better = entry(board, "magnitude@finetune[epochs=2]", 10)
+    assert better.accuracy is not None
+    assert better.accuracy.mean == pytest.approx(0.86)
+    assert better.standing in {"best", "equivalent"}  # with the other better row
+    assert entry(board, "magnitude", 10).standing == "worse"
+    assert entry(board, "dense", 1).top1 == {0: 0.9, 1: 0.91, 2: 0.92}
+
+
+def test_the_notes_describe_the_protocols_of_rows(eras: list[Record]) -> None:
+    (board,) = build_boards(eras)
+    lines = [line for line in notes(board) if line.startswith("@")]
+    assert len(lines) == 2
+    assert lines[0].startswith("@finetune[epochs=2]: pruned after")
+    assert "learning rate rewound" in lines[1]
+
+
+def test_a_board_of_one_protocol_has_plain_labels(records_of: Any) -> None:
+    setting = digits(name="multishot", levels=2)
+    (board,) = build_boards(records_of({"dense": {1: SEEDS}, "snip": {10: SEEDS}}, setting=setting))
+    assert [each.label for each in board.rows] == ["dense", "snip"]
+    assert (board.title, board.id) == ("digits / fc / multishot", setting.id)
+    assert not [line for line in notes(board) if line.startswith("@")]
+
+
+def test_the_order_of_records_does_not_matter_where_protocols_share_a_board(eras: list[Record]) -> None:
+    assert build_boards(reversed(eras)) == build_boards(eras)
+
+
+def test_rows_are_chosen_by_their_protocol_too(eras: list[Record]) -> None:
+    (board,) = build_boards(choose(eras, pruners=["magnitude@finetune[epochs=2]"]))
+    assert {each.label for each in board.rows} == {"dense", "magnitude@finetune[epochs=2]"}
+    (board,) = build_boards(choose(eras, pruners=["magnitude"]))
+    assert len(board.rows) == 4

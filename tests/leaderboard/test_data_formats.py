@@ -91,7 +91,7 @@ def nested(row: dict[str, Any]) -> dict[str, Any]:
         place = record
         for part in parts:
             place = place.setdefault(part, {})
-        is_json = leaf in {"options", "parameters", "plugins", "protocol"} and value is not None
+        is_json = leaf in {"algorithms", "options", "parameters", "plugins", "protocol"} and value is not None
         place[leaf] = json.loads(value) if is_json else value
     return {name: None if _is_nothing(value) else value for name, value in record.items()}
 

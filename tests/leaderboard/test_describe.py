@@ -57,6 +57,8 @@ def test_the_description_names_everything_that_differs_from_a_plain_recipe() -> 
             examples_per_class=1,
             examples="random",
             biases="zero",
+            granularity="channel",
+            group_score="l2",
         ),
         root_seed=7,
     )
@@ -64,6 +66,7 @@ def test_the_description_names_everything_that_differs_from_a_plain_recipe() -> 
         "160 epochs, momentum 0.9 (Nesterov), lr 0.1, batch 128, step schedule (x 0.1 at 60, 120), "
         "warm-up 1 epoch, weight decay 0.0001, label smoothing 0.1, gradient clip 1, no augmentation, bf16, "
         "channels last, compiled, CUDA graphs, validation 0 % of train, pruned after 2 epochs, local scope, "
-        "1 example per class on average, scored without biases, biases pruned, dense classifier, "
+        "channel granularity, by L2 norms, 1 example per class on average, scored without biases, "
+        "biases pruned, dense classifier, "
         "model residual True, root seed 7"
     )

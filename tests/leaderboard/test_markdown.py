@@ -25,7 +25,7 @@ def test_markdown_columns_are_the_compressions(text_of: Any) -> None:
     header = next(line for line in text_of("markdown").splitlines() if line.startswith("| pruner"))
     assert [cell.strip() for cell in header.strip("|").split("|")] == [
         "pruner", "1", "2", "5", "10", "20", "50", "rank", "AUC", "AUC to best",
-        "AUC seeds needed", "critical compression",
+        "AUC seeds needed", "AUC cost", "critical compression",
     ]  # fmt: skip
 
 

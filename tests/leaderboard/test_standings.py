@@ -147,6 +147,21 @@ def test_a_method_that_is_not_defined_anywhere_is_named_below_the_board_alone(
     assert "smart-ratio" not in text.split("achieved")[0]
 
 
+@pytest.mark.parametrize("form", ["table", "markdown", "latex", "csv", "json"])
+def test_a_board_of_methods_that_are_not_defined_says_so_in_a_line(
+    make_record: Any, not_defined: Any, form: str
+) -> None:
+    records = [make_record("dense", seed=seed, top1=0.9) for seed in range(3)]
+    missing = [not_defined(pruner, c) for pruner in ("erk", "smart-ratio") for c in (10, 100)]
+    leaderboard = build_leaderboard([*records, *missing])
+    text = " ".join(render(leaderboard, form).split())
+    if form in ("table", "markdown", "latex"):
+        assert "nothing to rank, because no pruner of this board is defined here" in text
+        summary = str(leaderboard)
+        assert "nothing to rank" in summary
+        assert "AUC 10" not in " ".join(summary.split())
+
+
 def test_a_method_that_is_defined_at_some_compressions_is_shown_and_not_ranked(
     example: list[Record], make_record: Any, not_defined: Any
 ) -> None:
@@ -165,5 +180,6 @@ def test_the_critical_compression_is_a_bound_where_nothing_collapsed(make_record
     text = render(build_leaderboard(records), "markdown")
     lines = reversed([line for line in text.splitlines() if line.startswith("| ")])
     rows = {line.split("|")[1].strip(): line for line in lines}
-    assert "≥5" in rows["snip"]
-    assert "≥" not in rows["magnitude"]
+    found = {label: line.strip("| ").split("|")[-1].strip() for label, line in rows.items()}
+    assert found["snip"] == "≥5"
+    assert found["magnitude"] == "2"

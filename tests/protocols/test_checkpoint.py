@@ -81,6 +81,11 @@ CELLS: dict[str, Cell] = {
     "dropout": cell("drops", recipe={"optimizer": "rmsprop", "lr": 1e-3}),
     "bfloat16": cell("normed", recipe={**ADAM, "precision": "bf16", "channels_last": True}),
     "dead units": cell("normed", "synflow[rounds=5]", 40.0, recipe={"gradient_clip": 1.0}),
+    "gradual pruning": cell(pruner="gmp[every=3]", recipe=ADAM),
+    "random growth": cell("drops", "set", recipe={"gradient_clip": 1.0}),
+    "growth by gradients": cell("normed", "rigl[every=3]", protocol={"pre_epochs": 1}),
+    "learned masks": cell("normed", "edge-popup", 2.0),
+    "fine-tuning": cell(protocol={"name": "finetune", "epochs": 3, "lr": 0.01}),
     "streamed data": cell("normed", dataset="streamed-squares", recipe={"batch_size": 13}),
 }
 

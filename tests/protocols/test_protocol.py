@@ -192,6 +192,19 @@ def test_other_networks_and_invalid_cells_are_run_alone(
     assert not may_batch(make_cell(**fields), context)
 
 
+def test_memory_that_is_missing_once_is_no_answer_for_later_cells(
+    context: WorkerContext, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: object) -> bool:
+        raise torch.OutOfMemoryError("no memory is left")
+
+    cell = make_cell(recipe={"weight_decay": 1e-6})
+    with monkeypatch.context() as patched:
+        patched.setattr(protocol, "can_batch", full)
+        assert not may_batch(cell, context)
+    assert may_batch(cell, context)
+
+
 def test_warnings_of_a_pruning_are_in_the_provenance_of_its_record_alone(
     context: WorkerContext, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import gc
 import inspect
 import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -325,3 +326,47 @@ def test_masks_of_another_network_are_refused(net: nn.Sequential) -> None:
         half(net).hold(nn.Sequential(nn.Linear(3, 3)))
     with pytest.raises(UsageError, match=r"'2\.weight'"):
         half(net).hold(nn.Sequential(nn.Linear(6, 8)))
+
+
+def train_apart(rank: int, folder: str) -> None:
+    """Train a held network on two processes that share gradients, and save what each of them has."""
+    store = torch.distributed.FileStore(f"{folder}/store", 2)
+    torch.distributed.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Linear(6, 8, bias=False), nn.Tanh(), nn.Linear(8, 3, bias=False))
+    masks = half(plain)
+    shared = nn.parallel.DistributedDataParallel(plain)
+    optimizer = torch.optim.AdamW(shared.parameters(), lr=0.1, weight_decay=0.1)
+    with masks.hold(shared):
+        for step in range(4):
+            optimizer.zero_grad()
+            inputs = torch.randn(5, 6, generator=torch.Generator().manual_seed(10 * step + rank))
+            shared(inputs).square().sum().backward()
+            optimizer.step()
+            assert_held(plain, masks)
+    torch.save(plain.state_dict(), f"{folder}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_that_share_gradients_keep_the_same_weights_at_zero(
+    net: nn.Sequential, tmp_path: Path
+) -> None:
+    torch.multiprocessing.spawn(train_apart, (str(tmp_path),), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    for name, mask in half(net).items():
+        assert torch.equal(first[name], second[name])
+        assert not first[name][~mask].any()
+        assert not torch.equal(first[name], net.state_dict()[name])
+
+
+@pytest.mark.slow
+def test_a_compiled_step_of_an_optimizer_clears_weights_too(net: nn.Sequential) -> None:
+    masks = half(net)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    step = torch.compile(optimizer.step, backend="eager")
+    with masks.hold(net):
+        for seed in range(3):
+            closure(net, optimizer, seed)()
+            step()
+            assert_held(net, masks)

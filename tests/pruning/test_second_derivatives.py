@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import synflow_bench as sfb
+from synflow_bench.errors import ScoreError
 
 SHAPE = (5, 8)
 
@@ -141,3 +142,39 @@ def test_autocast_around_the_call_changes_nothing() -> None:
     expected = prune(net, "snip", inputs)
     with torch.autocast("cpu", torch.bfloat16):
         assert prune(net, "snip", inputs) == expected
+
+
+class OnceAlone(torch.autograd.Function):
+    """The identity, which cannot be differentiated twice; its error is in the words of torchvision's."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> Tensor:
+        return Refused.apply(gradients[0])  # type: ignore[no-any-return,no-untyped-call]
+
+
+class Refused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, *gradients: Tensor) -> Tensor:
+        raise RuntimeError("double backwards on deform_conv2d not supported")
+
+
+class Once(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return OnceAlone.apply(x)  # type: ignore[no-any-return,no-untyped-call]
+
+
+@pytest.mark.parametrize("pruner", ["grasp", "prospr", "hts"])
+def test_a_layer_that_cannot_be_differentiated_twice_is_named_with_a_way_out(pruner: str) -> None:
+    model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), Once(), nn.Linear(16, 3))
+    data = (torch.randn(12, 8), torch.arange(12) % 3)
+    with pytest.raises(ScoreError, match=r"deform_conv2d not supported: .* such as snip$"):
+        sfb.prune(model, pruner, compression=4, data=data)
+    assert sfb.prune(model, "snip", compression=4, data=data).kept == 44

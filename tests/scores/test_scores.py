@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from math import log, log10
 from pathlib import Path
 from typing import Any
@@ -211,9 +212,92 @@ def test_tokens_are_scored_too() -> None:
     assert found["snip"] is not None
 
 
+def compiled(model: nn.Module) -> Any:
+    return torch.compile(model, backend="eager")
+
+
+class Positioned(nn.Module):
+    """Positions come first, and there are fewer of them than of words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place, self.kind, self.word = nn.Embedding(40, 5), nn.Embedding(2, 5), nn.Embedding(7, 5)
+        self.last = nn.Linear(5, 3, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        found = self.word(tokens) + self.place(torch.arange(tokens.shape[1])) + self.kind(tokens * 0)
+        logits: Tensor = self.last(found.mean(1))
+        return logits
+
+
+def test_tokens_are_drawn_that_the_network_has() -> None:
+    found = sfb.score(Positioned(), (4,), ["snip", "macs"])
+    assert found["snip"] is not None
+    assert found["macs"] == 15
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, pytest.param(compiled, marks=pytest.mark.slow)])
+def test_wrapped_networks_have_the_scores_of_what_they_wrap(wrap: Any) -> None:
+    model = seeded(lambda: nn.Linear(5, 9), nn.ReLU, lambda: nn.Linear(9, 3))
+    assert sfb.score(wrap(model), (5,), ["synflow", "snip"]) == sfb.score(model, (5,), ["synflow", "snip"])
+
+
+def test_lazy_layers_are_made_by_their_first_input() -> None:
+    model = seeded(lambda: nn.LazyLinear(9), nn.ReLU, lambda: nn.Linear(9, 3))
+    found = sfb.score(model, (5,), ["snip", "parameters"])
+    assert found["snip"]
+    assert found["parameters"] == 84
+    assert nn.parameter.is_lazy(model[0].weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_precision_is_scored_in_float32(dtype: torch.dtype) -> None:
+    model = seeded(
+        *(lambda: nn.Conv2d(3, 6, 3), lambda: nn.BatchNorm2d(6), nn.ReLU, nn.Dropout, nn.Flatten),
+        lambda: nn.Linear(24, 3),
+    ).to(dtype)
+    found, of_copy = (sfb.score(each, (3, 4, 4)) for each in (model, deepcopy(model).float()))
+    assert found == of_copy
+    assert None not in found.values()
+    inputs, labels = batch((3, 4, 4), 3)
+    of_inputs = [sfb.score(model, (3, 4, 4), "snip", data=(x, labels)) for x in (inputs, inputs.double())]
+    assert of_inputs[0] == of_inputs[1]
+
+
+def test_what_no_weight_decides_is_scored_without_weights() -> None:
+    with pytest.warns(UserWarning, match="nothing to prune"):
+        found = sfb.score(nn.Sequential(nn.Flatten(), nn.ReLU()), (4, 5), ["snip", "naswot", "macs"])
+    assert found["snip"] is None
+    assert found["naswot"]
+    assert found["macs"] == 0
+
+
+def test_weights_beyond_float32_leave_only_what_is_finite() -> None:
+    model = seeded(lambda: nn.Linear(5, 9), nn.ReLU, lambda: nn.Linear(9, 3))
+    for parameter in model.parameters():
+        nn.init.constant_(parameter, 1e30)
+    with pytest.warns(UserWarning, match="not finite"):
+        found = sfb.score(model, (5,), ["synflow", "snip", "parameters"])
+    assert found == {
+        "synflow": pytest.approx(60 + log10(3 * 9 * 6), abs=1e-6),
+        "snip": None,
+        "parameters": 84,
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "fact"),
     [
+        ({"methods": 3}, UsageError, "3"),
+        ({"seed": 2**63}, UsageError, str(2**63)),
+        ({"model": nn.Conv1d(5, 3, 1), "input_shape": (5, 2)}, UsageError, "(32, 3, 2)"),
+        ({"data": (torch.ones(2, 5),)}, UsageError, "two tensors"),
+        ({"data": (np.ones((2, 5)), np.zeros(2))}, UsageError, "two tensors"),
+        ({"data": (torch.ones(2, 5), torch.zeros(2))}, UsageError, "float32"),
+        ({"data": (torch.ones(2, 5), torch.tensor([0, 3]))}, UsageError, "0 to 3"),
+        ({"data": (torch.ones(2, 5), torch.tensor([-100, 2]))}, UsageError, "-100"),
+        ({"data": (torch.ones(0, 5), torch.ones(0).long())}, UsageError, "two tensors"),
+        ({"data": (torch.full((2, 5), torch.nan), torch.ones(2).long())}, UsageError, "not finite"),
         ({"methods": "synflwo"}, UnknownNameError, "'synflow'"),
         ({"input_shape": (0,)}, UsageError, "0"),
         ({"input_shape": (9,)}, ModelError, "9"),

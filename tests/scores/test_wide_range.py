@@ -32,7 +32,20 @@ OPERATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "views": lambda x, y: x.permute(1, 0, 2, 3).reshape(3, -1)[1:, ::2] + y.sum() * 1e-3,
     "padding": lambda x, _: F.pad(x, (1, 1)).view(-1),
     "in place": lambda x, y: x.clone().add_(y).mul_(2),
+    "into a part": lambda x, y: written(x, lambda z: z[:, :2].mul_(3).add_(y[:, 1:])),
+    "zeros into a part": lambda x, _: written(x, lambda z: z[..., ::2].zero_()),
+    "through a view": lambda x, y: written(x, lambda z: z.view(-1).add_(y.flatten())),
+    "into halves": lambda x, _: written(x, lambda z: z.chunk(2, -1)[1].add_(z.chunk(2, -1)[0])),
+    "into zeros": lambda x, y: written(torch.zeros_like(x), lambda z: z[:, 1:].copy_((x * y)[:, 1:])),
+    "chosen entries": lambda x, _: written(x, lambda z: z[0].masked_fill_(torch.eye(4) > 0, 2.0)),
 }
+
+
+def written(x: Tensor, write: Callable[[Tensor], object]) -> Tensor:
+    """Return a copy of a tensor after something is written into a part of it."""
+    copy = x * 1
+    write(copy)
+    return copy + 1
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -94,6 +94,7 @@ def page_of(site: Path, records: list[Record]) -> Callable[..., str]:
         "index": "index.html",
         "definitions": "definitions.html",
         "methods": "methods.html",
+        "claims": "claims.html",
         "board": f"boards/{board}.html",
         "row": f"rows/{board}-1.html",
         "record": f"records/{records[1].key}.html",

@@ -16,10 +16,11 @@ from synflow_bench.site import accuracy_figure
 
 pytestmark = pytest.mark.slow
 
-KINDS = ("index", "definitions", "methods", "board", "row", "record", "failed")
+KINDS = ("index", "definitions", "methods", "claims", "board", "row", "record", "failed")
+PRICES = {"snip": 0.1, "set": 1.0, "magnitude": 4.0}
 TABLE = "main section:nth-of-type(2) table.accuracies"
 DETAILS = "h2:not([id]) + .filter + .scroll"
-LINES = "figure.chart[data-drawn] .mark-line path[aria-roledescription='line mark']"
+LINES = "figure[data-chart=board][data-drawn] .mark-line path[aria-roledescription='line mark']"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -54,7 +55,7 @@ def test_the_rank_stands_beside_the_pruner(browser: Any, page_of: Callable[[str]
     browser.open(page_of("board"))
     headers = browser.texts(".accuracies thead th")
     assert headers[:4] == ["pruner", "rank", "1", "2"]
-    assert headers[-3:] == ["AUC", "AUC to best", "critical compression"]
+    assert headers[-4:] == ["AUC", "AUC to best", "AUC cost", "critical compression"]
     first = browser.texts(".accuracies tbody tr:nth-child(2) > *")
     assert first[:2] == ["synflow", "1 (1–1)"]
 
@@ -138,9 +139,37 @@ def test_the_axis_may_be_effective_compression(browser: Any, page_of: Callable[[
     browser.until(lambda: browser.run(lines, LINES) == before)
 
 
+def test_accuracy_is_drawn_against_cost_at_the_chosen_compression(
+    browser: Any, page_of: Callable[[str], str]
+) -> None:
+    browser.open(page_of("board"))
+    points = "return [...document.querySelectorAll(arguments[0])].map(each => each.getAttribute('transform'))"
+    drawn = "figure[data-chart=cost] .mark-symbol path[aria-roledescription=point]"
+    before = browser.run(points, drawn)
+    assert len(before) == 4
+    browser.all("[data-signal=at] input[value='50']")[0].click()
+    browser.until(lambda: browser.run(points, drawn) != before)
+    browser.all("[data-signal=at] input[value='10']")[0].click()
+    browser.until(lambda: browser.run(points, drawn) == before)
+
+
+def test_a_budget_leaves_out_what_costs_more(
+    browser: Any, tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    records = [make_record(row, at, cost=price) for row, price in PRICES.items() for at in (2, 10)]
+    page = tmp_path / "board.html"
+    page.write_text(render(build_leaderboard(records), "html"), encoding="utf-8")
+    browser.open(page.as_uri())
+    assert len(browser.all(LINES)) == 3
+    browser.all("[data-signal=budget] input[value='1']")[0].click()
+    browser.until(lambda: len(browser.all(LINES)) == 2)
+    browser.all("[data-signal=budget] input[value='0']")[0].click()
+    browser.until(lambda: len(browser.all(LINES)) == 3)
+
+
 def test_a_point_says_what_it_is_and_its_row_stands_out(browser: Any, page_of: Callable[[str], str]) -> None:
     browser.open(page_of("board"))
-    symbols = browser.all("figure .mark-symbol path[aria-roledescription=point]")
+    symbols = browser.all("figure[data-chart=board] .mark-symbol path[aria-roledescription=point]")
     assert len(symbols) == 4 * 5
     browser.run("document.querySelector('figure.chart').scrollIntoView()")
     ActionChains(browser.driver).move_to_element(symbols[0]).perform()
@@ -182,7 +211,7 @@ def test_a_click_on_a_row_highlights_its_curve_and_stays_in_the_address(
 def test_a_click_on_a_curve_highlights_its_row(browser: Any, page_of: Callable[[str], str]) -> None:
     browser.open(page_of("board"))
     browser.run("document.querySelector('figure.chart').scrollIntoView()")
-    symbols = browser.all("figure .mark-symbol path[aria-roledescription=point]")
+    symbols = browser.all("figure[data-chart=board] .mark-symbol path[aria-roledescription=point]")
     ActionChains(browser.driver).move_to_element(symbols[0]).click().perform()
     browser.until(lambda: picked(browser) == {"synflow"})
 
@@ -255,7 +284,7 @@ def test_a_tooltip_shows_markup_as_text(browser: Any, page_of: Callable[[str], s
     browser.run(
         "[...document.querySelectorAll('.legend input')].find(each => each.value.includes('img')).click()"
     )
-    point = "figure .mark-symbol path[aria-roledescription=point]"
+    point = "figure[data-chart=board] .mark-symbol path[aria-roledescription=point]"
     browser.until(lambda: len(browser.all(point)) == 5)
     browser.run("document.querySelector('figure.chart').scrollIntoView()")
     ActionChains(browser.driver).move_to_element(browser.all(point)[2]).perform()
@@ -317,3 +346,28 @@ def test_a_chart_is_drawn_offline_and_a_label_of_markup_is_text(browser: Any, ch
     assert browser.run("return document.querySelectorAll('script, img').length") == 3
     assert any(text.startswith("snip[note=<script>alert(1)") for text in browser.texts("svg text"))
     assert browser.texts(".vega-actions a") == ["Save as SVG", "Save as PNG"]
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_the_first_screen_of_a_desktop_has_every_answer(
+    browser: Any, page_of: Callable[[str], str], width: int
+) -> None:
+    browser.open(page_of("index"), width=width)
+    browser.run("scrollTo(0, 0)")
+    bottom = browser.run("return document.querySelector('.answers').getBoundingClientRect().bottom")
+    assert 0 < bottom < 700
+
+
+@pytest.mark.parametrize("kind", ["index", "claims", "board"])
+def test_paper_has_the_tables_without_what_is_clicked(
+    browser: Any, page_of: Callable[[str], str], kind: str
+) -> None:
+    browser.open(page_of(kind), dark=True)
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    shown = "return [...document.querySelectorAll(arguments[0])].filter(each => each.offsetParent).length"
+    assert browser.run(shown, ".top, .filter, .sort, .legend input, .theme") == 0
+    assert browser.run(shown, "table") == len(browser.all("table"))
+    assert browser.run("return getComputedStyle(document.body).color") == "rgb(29, 35, 41)"
+    browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    browser.run("dispatchEvent(new Event('afterprint'))")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import posixpath
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
 import vl_convert
 
-from synflow_bench.leaderboard import EXPLANATIONS, build_leaderboard
+from synflow_bench.leaderboard import EXPLANATIONS, build_leaderboard, published_numbers
 from synflow_bench.records import Record, Result
 from synflow_bench.site import board_page
 from synflow_bench.site.charts import shared_charts
 from synflow_bench.site.pages import site_files
+from synflow_bench.suites import ModelSpec, Multishot, Recipe, Setting, Singleshot, Tuning, read_tuning
 
 
 class Page(HTMLParser):
@@ -60,7 +65,9 @@ def test_every_link_leads_to_a_file_of_the_site_and_a_place_on_it(
             if link == "data:,":
                 continue
             if link.startswith("https:"):
-                assert link == "https://arxiv.org/abs/1810.02340", "papers alone are elsewhere"
+                assert re.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{5}", link), (
+                    "papers alone are elsewhere"
+                )
                 continue
             name, _, anchor = unquote(link).partition("#")
             target = (path.parent / name).resolve() if name else path
@@ -141,6 +148,65 @@ def test_records_of_older_revisions_have_a_page_but_no_row(
     assert "older revision" in board
 
 
+def linked_files(records: list[Record], tuning: Tuning | None = None) -> dict[str, str]:
+    """The files of the site of some records, of which every link leads to one of them."""
+    results = [Result.of(record) for record in records]
+    files = dict(site_files(build_leaderboard(results, tuning=tuning), results, records))
+    for path, text in files.items():
+        links = Page(text).links if path.endswith(".html") else []
+        for link in links:
+            name = unquote(link).partition("#")[0]
+            if name and not name.startswith(("https:", "data:")):
+                assert posixpath.normpath(posixpath.join(posixpath.dirname(path), name)) in files, (
+                    path,
+                    link,
+                )
+    return files
+
+
+@pytest.mark.parametrize("first", ["multishot", "singleshot"])
+def test_records_of_all_protocols_of_a_board_are_on_its_pages(make_record: Any, first: str) -> None:
+    plain = Setting(dataset="digits", model=ModelSpec(name="fc"), recipe=Recipe(epochs=5))
+    seeds = range(8)
+    made = [
+        make_record(row, 10, seed, setting=plain.model_copy(update={"protocol": protocol}))
+        for protocol in (Singleshot(), Multishot(levels=3))
+        for row in ("dense", "magnitude")
+        for seed in seeds
+    ]
+    # Results come in the order of their keys, which decides on nothing.
+    made.sort(key=lambda each: (each.cell.setting.protocol.name != first, each.cell.is_dense, each.key))
+    files = linked_files(made)
+    (board,) = build_leaderboard(made).boards
+    page = Page(files[f"boards/{board.id}.html"])
+    assert all(f"../records/{record.key}.html" in page.links for record in made)
+    for record in made:
+        text = Page(files[f"records/{record.key}.html"]).text
+        dense_of_another = record.cell.is_dense and record.cell.setting != board.setting
+        assert ("not on the board: the dense network of another protocol" in text) is dense_of_another
+        assert "older revision" not in text
+
+
+def test_a_tuned_board_has_pages_of_the_records_that_it_shows(make_record: Any) -> None:
+    tuning = read_tuning("lr=0.001|0.01")
+    made = [
+        make_record(row, 10, seed, top1, setting=digits_with(rate), val_top1=top1)
+        for rate, top1 in ((0.001, 0.5), (0.01, 0.9))
+        for row in ("dense", "snip")
+        for seed in range(2)
+    ]
+    files = linked_files([*made, make_record("snip", 10, setting=digits_with(0.1))], tuning)
+    shown = {f"records/{record.key}.html" for record in made if record.cell.setting.recipe.lr == 0.01}
+    pages = {path for path in files if path.startswith("records/")}
+    assert shown < pages
+    assert len(pages - shown) == 1, "the untuned setting has its own board"
+
+
+def digits_with(rate: float) -> Setting:
+    recipe = Recipe(epochs=5, optimizer="adam", lr=rate)
+    return Setting(dataset="digits", model=ModelSpec(name="fc"), recipe=recipe)
+
+
 def test_the_order_of_records_changes_nothing(records: list[Record]) -> None:
     def files(ordered: list[Record]) -> dict[str, str]:
         results = [Result.of(record) for record in ordered]
@@ -177,3 +243,25 @@ def test_the_page_of_the_boards_has_the_best_marked_and_the_details(records: lis
 
 def test_a_page_without_a_chart_has_no_library_of_charts(make_record: Callable[..., Record]) -> None:
     assert "window.vegaEmbed = vegaEmbed" not in board_page(build_leaderboard([make_record("dense")]))
+
+
+def test_the_claims_have_a_page_and_files_with_every_number(site: Path, parsed: dict[Path, Page]) -> None:
+    numbers = published_numbers()
+    page = parsed[site / "claims.html"]
+    assert {number.source.name for number in numbers} <= page.anchors
+    assert page.text.count("not comparable") >= len(numbers)
+    assert len((site / "claims.csv").read_text(encoding="utf-8").splitlines()) == len(numbers) + 1
+    assert len(json.loads((site / "claims.json").read_text(encoding="utf-8"))["claims"]) == len(numbers)
+
+
+def test_the_index_begins_with_the_answer_of_every_board(
+    site: Path, parsed: dict[Path, Page], records: list[Record]
+) -> None:
+    text = parsed[site / "index.html"].text
+    before = text[: text.index("Published numbers beside ours")]
+    ranked = [board for board in build_leaderboard(records).boards if not board.is_preliminary]
+    assert len(ranked) == 2
+    for board in ranked:
+        assert board.heading in before
+    assert before.count("synflow has the best AUC") == len(ranked)
+    assert before.count("of 3 other rows: ") == len(ranked)

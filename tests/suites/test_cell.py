@@ -9,10 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synflow_bench.errors import UsageError
-from synflow_bench.suites import Cell, PrunerSpec, Purpose, compression_of_sparsity, seed_of
+from synflow_bench.suites import (
+    Cell,
+    CellTitles,
+    Multishot,
+    PrunerSpec,
+    PruningOptions,
+    Purpose,
+    compression_of_sparsity,
+    seed_of,
+)
 
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
-OF_THE_PRUNER = {"pruner", "ablation"}
+OF_THE_PRUNER = {"pruner", "ablation", "update"}
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
@@ -42,6 +51,22 @@ def test_every_seed_depends_on_the_root_and_the_dataset(
 ) -> None:
     other = cell.model_copy(update={"setting": cell.setting.model_copy(update=change)})
     assert seed_of(other, purpose) != seed_of(cell, purpose)
+
+
+def test_titles_tell_settings_apart_where_their_own_titles_do_not(cell: Cell) -> None:
+    def like(**fields: object) -> Cell:
+        return cell.model_copy(update={"setting": cell.setting.model_copy(update=fields)})
+
+    rates = [cell.setting.recipe.model_copy(update={"lr": rate}) for rate in (0.1, 0.2, 0.3)]
+    tuned = [like(recipe=recipe) for recipe in rates]
+    levels = [like(protocol=Multishot(levels=levels)) for levels in (3, 5)]
+    granularities = [like(pruning=PruningOptions(granularity=name)) for name in ("weight", "channel")]
+    for cells in (tuned, levels, granularities):
+        titles = CellTitles(cells)
+        assert len({titles.of(each) for each in cells}) == len(cells)
+        assert all(each.setting.id in titles.of(each) for each in cells)
+    alone = [like(dataset="mnist"), cell, cell.model_copy(update={"seed": 1}), levels[0]]
+    assert [CellTitles(alone).of(each) for each in alone] == [each.title for each in alone]
 
 
 def test_purposes_draw_apart(cell: Cell) -> None:

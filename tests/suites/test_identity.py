@@ -28,7 +28,11 @@ RECIPE: dict[str, Any] = {
     "channels_last": True,
     "compile": "yes",
 }
-NEEDS = {"milestones": {"schedule": "step"}, "gamma": {"schedule": "step", "milestones": [1]}}
+NEEDS = {
+    "milestones": {"schedule": "step"},
+    "gamma": {"schedule": "step", "milestones": [1]},
+    "group_score": {"granularity": "kernel"},
+}
 """What else a field needs to have an effect."""
 PRUNING: dict[str, Any] = {
     "scope": "local",
@@ -42,6 +46,8 @@ PRUNING: dict[str, Any] = {
     "examples_per_class": 1,
     "examples": "random",
     "biases": "zero",
+    "granularity": "channel",
+    "group_score": "l2",
 }
 CHANGES: list[dict[str, Any]] = [
     {"seed": 1},
@@ -55,7 +61,7 @@ CHANGES: list[dict[str, Any]] = [
     {"setting": {"model": {"name": "fc", "options": {"width": 3}}}},
     {"setting": {"root_seed": 1}},
     {"setting": {"protocol": {"pre_epochs": 1}}},
-    *({"setting": {"pruning": {name: value}}} for name, value in PRUNING.items()),
+    *({"setting": {"pruning": {name: value, **NEEDS.get(name, {})}}} for name, value in PRUNING.items()),
     *({"setting": {"recipe": {name: value, **NEEDS.get(name, {})}}} for name, value in RECIPE.items()),
 ]
 

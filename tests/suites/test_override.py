@@ -152,3 +152,21 @@ def test_the_suite_itself_stays_as_it_was(suite: Suite) -> None:
     before = suite.model_dump()
     override(suite, assignments=["recipe.lr=0.5"], models=["fc"], seeds=1)
     assert suite.model_dump() == before
+
+
+@pytest.mark.parametrize(
+    ("assignment", "meant"),
+    [
+        ("recipe.lrr=0.1", "lr"),
+        ("recipe.epoch=1", "epochs"),
+        ("pruning.example=random", "examples"),
+        ("protocl.name=multishot", "protocol"),
+        ("protocol.pre_epoch=1", "pre_epochs"),
+    ],
+)
+def test_a_field_that_does_not_exist_is_answered_with_the_nearest(
+    suite: Suite, assignment: str, meant: str
+) -> None:
+    with pytest.raises(SuiteError, match=f"no such field; did you mean '{meant}'") as error:
+        override(suite, assignments=[assignment])
+    assert "\n" not in str(error.value)

@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from synflow_bench.errors import SuiteError
 from synflow_bench.suites import (
+    Finetune,
     Multishot,
+    PrunerRow,
     PruningOptions,
     Recipe,
     Setting,
@@ -155,7 +157,11 @@ def test_the_epochs_of_all_trainings_are_counted(protocol: Any, epochs: int) -> 
         (multishot(round=3), "round"),
         ({"levels": 3}, "levels: no effect"),
         ({"name": "singleshot", "levels": 3, "rewind": "lr"}, "levels, rewind: no effect"),
-        ({"name": "mutlishot"}, "'singleshot' or 'multishot'"),
+        ({"name": "mutlishot"}, "'singleshot', 'multishot' or 'finetune' (given 'mutlishot')"),
+        ({"name": "finetune"}, "'finetune' needs epochs"),
+        ({"name": "finetune", "epochs": 2, "lr": 0}, "lr: input should be greater than 0"),
+        ({"name": "finetune", "epochs": 2, "levels": 3}, "levels: no such field"),
+        ({"epochs": 2}, "epochs: no such field; did you mean 'pre_epochs'?"),
         (7, "a table"),
     ],
 )
@@ -213,6 +219,21 @@ def test_a_protocol_lists_its_trainings_and_describes_itself() -> None:
     assert Multishot(levels=2).trainings(5) == [5, 5, 5]
     assert Multishot(levels=2, pre_epochs=1).trainings(5) == [1, 1, 5]
     assert "1 epoch," in Multishot(levels=2, pre_epochs=1).summary(5)
+    assert Finetune(epochs=2).trainings(5) == [5, 2]
+    assert "after 5 epochs, fine-tuned for 2 epochs" in Finetune(epochs=2).summary(5)
+
+
+def test_only_fine_tuning_has_another_recipe_in_its_last_training() -> None:
+    recipe = Recipe(epochs=6, lr=0.4, schedule="step", milestones=(3, 5), gamma=0.5, warmup_epochs=1)
+    assert Singleshot(pre_epochs=2).last_recipe(recipe) == recipe == Multishot(levels=2).last_recipe(recipe)
+    constant = Recipe(epochs=2, lr=0.1)
+    assert Finetune(epochs=2).last_recipe(recipe) == constant
+    assert Finetune(epochs=2, lr=0.3).last_recipe(recipe) == Recipe(epochs=2, lr=0.3)
+
+
+def test_the_label_of_a_protocol_is_read_as_that_protocol() -> None:
+    for protocol in (Multishot(levels=2, rewind="lr"), Finetune(epochs=3, lr=0.5), Singleshot(pre_epochs=2)):
+        assert validate(PrunerRow, f"snip@{protocol.label}", "pruner").protocol == protocol
     assert "step 500" in Multishot(levels=1, rewind=500).summary(5)
     assert "2 epochs" in Singleshot(pre_epochs=2).summary(5)
 
@@ -243,7 +264,15 @@ def test_other_values_are_no_names(given: Any) -> None:
 def test_new_options_are_not_hashed_where_they_have_no_effect() -> None:
     plain = {"dataset": "digits", "model": "fc", "recipe": {"epochs": 1}}
     setting = Setting.model_validate(plain)
-    neutral = {"only": [], "skip": [], "prune_embedding": False, "examples": "balanced", "biases": "keep"}
+    neutral = {
+        "only": [],
+        "skip": [],
+        "prune_embedding": False,
+        "examples": "balanced",
+        "biases": "keep",
+        "granularity": "weight",
+        "group_score": "sum",
+    }
     same = {**plain, "pruning": neutral}
     assert Setting.model_validate(same).digest == setting.digest
     one, other = ({**plain, "pruning": {"skip": names}} for names in (["a", "b"], "b,a"))

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from synflow_bench.errors import SuiteError
 from synflow_bench.host import Host
 from synflow_bench.records import key_of
-from synflow_bench.suites import Cell, PrunerSpec, Revisions, Setting, Suite, expand, load_suite
+from synflow_bench.suites import (
+    Cell,
+    PrunerRow,
+    PrunerSpec,
+    Revisions,
+    Setting,
+    Suite,
+    expand,
+    load_suite,
+    override,
+    seed_of,
+    validate,
+)
 
 PRUNERS = [PrunerSpec(name="random", label="random"), PrunerSpec(name="snip", label="snip")]
 INVALID = """
@@ -57,6 +70,64 @@ def test_the_dense_network_is_trained_once_per_seed_even_without_compression_1(s
 
 def test_compression_1_alone_is_the_dense_network_alone(suite: Suite) -> None:
     assert {cell.row for cell in cells(suite.model_copy(update={"compressions": (1.0,)}))} == {"dense"}
+
+
+def test_a_row_may_have_a_protocol_of_its_own(suite: Suite) -> None:
+    """Its cells are those of a suite with that protocol, and have the initial weights of all others."""
+    texts = ["snip", "snip@multishot[levels=2|3]", "snip@multishot[levels=2]", "snip@singleshot"]
+    rows = Suite.model_validate({**suite.model_dump(), "pruners": texts}).pruners
+    found = expand(suite, rows, revisions)
+    protocols = [{"name": "singleshot"}, *({"name": "multishot", "levels": levels} for levels in (2, 3))]
+    others = [
+        cell
+        for protocol in protocols
+        for cell in expand(override(suite, protocol=protocol), [PrunerSpec(name="snip")], revisions)
+    ]
+    plain = {key_of(cell) for cell in others if not cell.is_dense or cell.setting in suite.settings}
+    assert sorted(map(key_of, found)) == sorted(plain)
+    assert (
+        len({seed_of(cell, "init") for cell in found if cell.seed == 0 and cell.setting.dataset == "digits"})
+        == 1
+    )
+    assert sum(cell.is_dense for cell in found) == sum(cell.is_dense for cell in cells(suite))
+    assert {type(cell.pruner) for cell in found} == {PrunerSpec}
+
+
+@pytest.mark.parametrize(
+    ("row", "fact"),
+    [
+        ("snip@multshot[levels=2]", "'singleshot', 'multishot' or 'finetune'"),
+        ("snip@multishot", "'multishot' needs levels"),
+        ("snip@finetune", "'finetune' needs epochs"),
+        ("snip@finetune[epochs=0]", "greater than or equal to 1"),
+        ("snip@", "write it as name"),
+        ("@finetune[epochs=1]", "cannot read pruner ''"),
+        ("snip@finetune[epochs=1]@finetune[epochs=1]", "write it as name"),
+        ({"name": "snip", "protocol": "finetune[epochs"}, "write it as name"),
+    ],
+)
+def test_an_invalid_protocol_of_a_row_is_one_line(row: Any, fact: str, suite: Suite) -> None:
+    with pytest.raises(SuiteError) as error:
+        validate(Suite, {**suite.model_dump(), "pruners": [row]}, "suite")
+    assert fact in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_protocol_that_the_setting_does_not_allow_is_an_error_before_the_run(suite: Suite) -> None:
+    cosine = override(suite, assignments=["recipe.schedule=cosine"])
+    row = validate(PrunerRow, "snip@finetune[epochs=1]", "pruner")
+    with pytest.raises(SuiteError, match=r"pruner 'snip': .*has no learning rate after a cosine"):
+        expand(cosine, [row], revisions)
+
+
+def test_a_pruner_alone_has_no_protocol() -> None:
+    with pytest.raises(SuiteError, match="only a row of a run has"):
+        validate(PrunerSpec, "snip@finetune[epochs=1]", "pruner")
+
+
+def test_rows_keep_their_protocols_when_a_suite_is_changed(suite: Suite) -> None:
+    given = Suite.model_validate({**suite.model_dump(), "pruners": ["snip@finetune[epochs=1]"]})
+    assert override(given, seeds=1).pruners == given.pruners
 
 
 def test_the_dense_cell_has_no_revision_of_a_pruner(suite: Suite) -> None:

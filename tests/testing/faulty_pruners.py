@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from synflow_bench import Masks, Problem, Pruner
+from synflow_bench.pruning import select
 
 Scores = Mapping[str, Tensor]
 
@@ -74,6 +75,11 @@ class KeepsOneMore(WithoutData):
                     mask.view(-1)[int(mask.view(-1).int().argmin())] = True
                     break
         return Masks(dict(masks))
+
+
+class RanksByItself(WithoutData):
+    def prune(self, problem: Problem, density: float) -> Masks:
+        return select(self.score(problem), problem.masks, density, problem.options.scope).masks
 
 
 class Moody(WithoutData):
@@ -224,6 +230,7 @@ FAULTY: dict[type[Any], str] = {
     NotANumber: "scores-finite",
     AllEqual: "scores-rank",
     KeepsOneMore: "exact-density",
+    RanksByItself: "granularity",
     Moody: "deterministic",
     KeepsDenseMasked: "weights-unchanged",
     ResetsStatistics: "buffers-unchanged",

@@ -29,21 +29,54 @@ def test_a_faulty_pruner_breaks_its_rule_alone(faulty, broken, monkeypatch) -> N
     assert not report.passed
 
 
-class Choosy(Sound):
+class Choosy(WithoutData):
     """Is not defined at high compression, nor with batch norm."""
 
+    least: float = 0.4
+    reads_data: bool = False
+
     def score(self, problem):
-        if problem.density < 0.01 or any(isinstance(m, nn.BatchNorm2d) for m in problem.model.modules()):
+        if problem.density < self.least:
             raise NotDefinedError("too few weights are left")
+        if any(isinstance(m, nn.BatchNorm2d) for m in problem.model.modules()):
+            raise NotDefinedError("it has batch norm")
+        if self.reads_data:
+            next(problem.batches())
         return super().score(problem)
 
 
-def test_a_pruner_may_say_where_it_is_not_defined() -> None:
+def skipped(report) -> dict[str, str]:
+    return {finding.rule: finding.reason for finding in report.findings if finding.verdict == "skip"}
+
+
+def test_rules_are_checked_at_compressions_at_which_the_method_is_defined() -> None:
     report = check_pruner(Choosy)
     assert report.passed
-    reasons = {finding.rule: finding.reason for finding in report.findings if finding.verdict == "skip"}
-    assert reasons["batch-norm"] == "not defined here: too few weights are left"
-    assert "exact-density" not in reasons
+    reasons = skipped(report)
+    of_batch_norm = [
+        rule for rule, reason in reasons.items() if reason == "not defined here: it has batch norm"
+    ]
+    assert "batch-norm" in of_batch_norm
+    assert reasons.keys() - set(of_batch_norm) == {"data-unchanged"}
+    assert {"exact-density", "deterministic", "residual", "scores-rank", "cost"}.isdisjoint(reasons)
+
+
+def test_a_fault_at_low_compression_alone_is_found(broken) -> None:
+    assert broken(check_pruner(Choosy, {"reads_data": True})) == ["data-free"]
+
+
+def test_a_method_that_is_defined_nowhere_is_checked_by_no_rule_on_masks() -> None:
+    report = check_pruner(Choosy, {"least": 2.0})
+    assert report.passed
+    assert {"exact-density", "deterministic", "scores-fit", "weights-unchanged"} <= skipped(report).keys()
+
+
+@pytest.mark.parametrize("name", ["smart-ratio", "uniform-plus"])
+def test_pruners_with_a_domain_are_checked_by_every_rule_about_masks(name) -> None:
+    report = check_pruner(name)
+    assert report.passed
+    without_scores = {"scores-fit", "scores-finite", "scores-rank", "granularity", "data-unchanged"}
+    assert skipped(report).keys() == without_scores
 
 
 def test_every_rule_has_a_pruner_that_breaks_it() -> None:

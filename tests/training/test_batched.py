@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ from synflow_bench.training import (
     train,
     train_batch,
 )
-from synflow_bench.training.batched import is_batchable, is_exact
+from synflow_bench.training.batched import LEAST, MOST_PARAMETERS, is_batchable, is_exact
 
 
 @pytest.fixture(autouse=True)
@@ -256,3 +257,46 @@ def test_gradients_of_batched_networks_are_those_of_autograd() -> None:
         for name, parameter in model.named_parameters():
             found = batch.storage.pair(name)[1][row].double()
             torch.testing.assert_close(found, parameter.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.optimizer)
+def test_networks_that_fill_up_a_batch_change_no_other(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where all batches have one size."""
+    alone, trainings = [training(0, recipe), training(1, recipe)], [training(0, recipe), training(1, recipe)]
+    expected = [train(each) for each in alone]
+    monkeypatch.setitem(LEAST, "cpu", 5)
+    assert is_exact(network(0), (16, 1, 4, 4), 2)
+    assert train_batch(trainings) == expected
+    assert equal(state(trainings), state(alone))
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_a_filled_batch_continues_from_the_states_of_its_networks(
+    share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LEAST, "cpu", 5)
+    recipe, batch = RECIPES[2], Batch(torch.randn(16, 1, 4, 4), torch.arange(16) % 7, 1e-2)
+
+    def kept(each: Training) -> Training:
+        return each if share < 1 else replace(each, masks={})
+
+    first, second = ([kept(training(seed, recipe)) for seed in range(4)] for _ in range(2))
+    whole, before = BatchedStep(first), BatchedStep(second)
+    for step in (whole, before):
+        step([batch] * 4)
+    states = [{name: tensor.clone() for name, tensor in of_one.items()} for of_one in before.states()]
+    before.release()
+    after = BatchedStep(second)
+    after.restore(states)
+    assert all(torch.equal(a, b) for a, b in zip(whole([batch] * 4), after([batch] * 4), strict=True))
+    assert equal(state(first), state(second))
+
+
+def test_large_networks_are_trained_alone_where_they_occupy_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert is_batchable(network(0))
+    monkeypatch.setitem(MOST_PARAMETERS, "cpu", 100)
+    assert not is_batchable(network(0))

@@ -22,6 +22,7 @@ from synflow_bench.training import (
     balanced_examples,
     blank_input,
     is_tokens,
+    random_examples,
 )
 from synflow_bench.training.data import BLOCK, augment
 
@@ -129,6 +130,15 @@ def test_scoring_data_has_equally_many_of_every_class_and_no_repeat(make_split: 
 def test_too_few_examples_of_a_class_is_an_error_that_counts_them(make_split: MakeSplit) -> None:
     with pytest.raises(DataError, match=r"class \d has \d+ training examples; examples_per_class is 80"):
         balanced_examples(make_split(90, 0), 3, 80, generator())
+
+
+def test_more_random_examples_than_there_are_is_an_error_as_with_balanced_ones(
+    make_split: MakeSplit,
+) -> None:
+    split = make_split(90, 0)
+    assert len(random_examples(split, 90, generator())[1]) == 90
+    with pytest.raises(DataError, match="91 scoring examples are wanted and there are 90"):
+        random_examples(split, 91, generator())
 
 
 def test_equal_normalization_on_every_dtype_path() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch._subclasses import FakeTensorMode
 
 from synflow_bench.data import Augmentation
@@ -21,20 +22,14 @@ from synflow_bench.training import (
     Normalization,
     Precision,
     ResidentSplit,
-    Streams,
-    Training,
-    TrainingData,
     TrainingStep,
     build_optimizer,
     device,
     resolve_devices,
-    train,
 )
 from synflow_bench.training import device as devices
 from synflow_bench.training.data import augment
 from synflow_bench.training.device import resolve_device
-
-CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none")
 
 
 @pytest.fixture
@@ -116,32 +111,6 @@ def test_forward_and_augmentation_run_under_fake_cuda() -> None:
     assert logits.device.type == "cuda"
 
 
-@CUDA
-@pytest.mark.gpu
-def test_training_on_a_gpu_equals_training_on_the_cpu(
-    examples: TrainingData, masks: dict[str, Tensor]
-) -> None:
-    """Float orders differ between devices; the curves agree within rounding."""
-    curves = []
-    for kind in ("cpu", "cuda"):
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 3)).to(kind)
-        moved = TrainingData(
-            *(_moved(s, kind) for s in (examples.train, examples.train, examples.test)), None
-        )
-        streams = Streams(torch.Generator().manual_seed(3), torch.Generator().manual_seed(4))
-        curves.append(
-            train(Training(model, masks, Recipe(epochs=3, batch_size=16, lr=0.05), moved, streams)).curve
-        )
-    losses = [[point.test_loss for point in curve] for curve in curves]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-
-
-def _moved(split: ResidentSplit, device: str) -> ResidentSplit:
-    normalize = Normalization(split.normalize.scale.to(device), split.normalize.shift.to(device))
-    return ResidentSplit(split.images.to(device), split.labels.to(device), normalize)
-
-
 STEPS = """
 import resource
 import torch
@@ -205,3 +174,37 @@ def test_every_pool_gets_the_threads_of_its_process(monkeypatch: pytest.MonkeyPa
 def test_how_threads_wait_stays_as_somebody_has_said(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv(said, "0")
     assert "GOMP_SPINCOUNT" not in device.thread_environment(2)
+
+
+def test_the_choices_of_a_worker_are_undone_in_a_users_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = device.GpuAlgorithms.of_process()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    with device.process_restored():
+        device.GpuAlgorithms().choose()
+        assert device.GpuAlgorithms.of_process() == device.GpuAlgorithms()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    assert device.GpuAlgorithms.of_process() == before
+    assert torch.utils.deterministic.fill_uninitialized_memory == filled
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+def test_choices_are_named_for_gpus_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    assert device.algorithms(torch.device("cpu")) == {}
+    assert device.algorithms(torch.device("cuda"))["cublas_workspace"] == ":16:8"
+
+
+def test_copies_stay_on_the_cpu_where_there_is_no_gpu() -> None:
+    tensor = torch.arange(3)
+    assert device.to_device(tensor, torch.device("cpu")) is tensor
+    assert device.free_memory(torch.device("cpu")) is None
+
+
+def test_an_optimizer_on_a_gpu_may_be_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeTensorMode():
+        model = network("cuda")
+        for name in ("sgd", "momentum", "adam", "rmsprop"):
+            optimizer = build_optimizer(Recipe(epochs=1, optimizer=name), model.parameters())
+            assert all(group.get("capturable", True) for group in optimizer.param_groups)

@@ -68,13 +68,19 @@
   read();
 
   function connect(figure, view) {
-    const boxes = [...figure.querySelectorAll(".legend input")];
+    // A chart without a legend of its own follows the one of its board.
+    const own = figure.querySelector(".legend");
+    const legend = own ?? (figure.dataset.chart === "cost" ? figure.closest("section, main").querySelector(".legend") : null);
+    const boxes = [...(legend?.querySelectorAll("input") ?? [])];
     const show = () => view.signal("shown", boxes.filter((box) => box.checked).map((box) => box.value)).runAsync();
-    boxes.forEach((box) => box.addEventListener("change", () => {
-      pick(() => { if (box.checked) picked.add(box.value); else picked.delete(box.value); });
-      show();
-    }));
-    if (boxes.length > 2) {
+    legend?.addEventListener("shown", show);
+    if (own) {
+      boxes.forEach((box) => box.addEventListener("change", () => {
+        pick(() => { if (box.checked) picked.add(box.value); else picked.delete(box.value); });
+        own.dispatchEvent(new Event("shown"));
+      }));
+    }
+    if (own && boxes.length > 2) {
       for (const [name, checked] of [["all", true], ["none", false]]) {
         const button = document.createElement("button");
         button.type = "button";
@@ -82,16 +88,21 @@
         button.addEventListener("click", () => {
           boxes.forEach((box) => { box.checked = checked; });
           pick(() => picked.clear());
-          show();
+          own.dispatchEvent(new Event("shown"));
         });
-        figure.querySelector(".legend").append(button);
+        own.append(button);
       }
     }
-    const axis = (radio) => radio.checked && view.signal("axis", radio.value).runAsync();
-    for (const radio of figure.querySelectorAll(".axis input")) {
-      radio.addEventListener("change", () => axis(radio));
-      // A browser may restore the choice after a reload.
-      if (radio.value !== "compression") axis(radio);
+    // A radio button sets a parameter of the chart: a budget is a number, 0 for any, the others are names.
+    const value = (name, text) => (name === "budget" ? Number(text) : text);
+    for (const choice of figure.querySelectorAll("[data-signal]")) {
+      const { signal } = choice.dataset;
+      const set = (radio) => radio.checked && view.signal(signal, value(signal, radio.value)).runAsync();
+      for (const radio of choice.querySelectorAll("input")) {
+        radio.addEventListener("change", () => set(radio));
+        // A browser may restore the choice after a reload.
+        if (!radio.defaultChecked) set(radio);
+      }
     }
     if (boxes.some((box) => !box.checked)) show();
     if (!hasRows(figure)) return;

@@ -62,6 +62,13 @@
     table.closest(".scroll").before(bar);
   }
 
+  // Paper cannot be opened.
+  const closed = [];
+  addEventListener("beforeprint", () => {
+    for (const each of document.querySelectorAll("details:not([open])")) { closed.push(each); each.open = true; }
+  });
+  addEventListener("afterprint", () => { for (const each of closed.splice(0)) each.open = false; });
+
   document.querySelectorAll("table.sortable").forEach(sortable);
   document.querySelectorAll("table.filtered").forEach(filtered);
 })();

@@ -429,3 +429,32 @@ def test_kept_images_that_were_changed_are_decoded_again(divided: Path, root: Pa
     content[-1] ^= 1
     kept.write_bytes(content)
     assert torch.equal(before, dataset.load(root).train.images)
+
+
+def test_a_third_folder_beside_those_for_training_and_testing_is_named(
+    divided: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, _ = resolve(divided, root)
+    assert "is not used" not in capsys.readouterr().err
+    shutil.copytree(divided / "test", divided / "val")
+    with_third, _ = resolve(divided, root)
+    assert with_third == plain
+    assert f"'val' in {divided} is not used" in capsys.readouterr().err
+
+
+def test_class_folders_alone_are_all_used(flat: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    resolve(flat, root)
+    assert capsys.readouterr().err == ""
+
+
+def test_measured_folders_are_known_with_the_text_that_names_them(
+    divided: Path, flat: Path, root: Path
+) -> None:
+    assert list(ImageFolder().known(root)) == []
+    texts = {resolve(divided, root)[0], resolve(flat, root, size=4, channels=1)[0]}
+    known = list(ImageFolder().known(root))
+    assert {each.place(root) for each in known} == {str(divided), str(flat)}
+    assert all(each.present(root) for each in known)
+    assert {each.fingerprint for each in known} == {HOST.dataset(text, root).fingerprint for text in texts}
+    shutil.rmtree(flat)
+    assert sorted(each.present(root) for each in ImageFolder().known(root)) == [False, True]

@@ -70,17 +70,6 @@ def test_is_repeatable_to_the_bit(name: str, pruner_class: ClassOf, pose: Pose) 
     assert first == second
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize("name", NAMES)
-def test_masks_on_a_gpu_are_those_of_the_cpu(name: str, pruner_class: ClassOf, pose: Pose) -> None:
-    pruner, model = pruner_class(name)(), net().double()
-    on_cpu = run_pruner(pruner, posed(pose, pruner, model), 1 / 7).masks
-    on_gpu = run_pruner(pruner, posed(pose, pruner, model.cuda()), 1 / 7).masks
-    assert {mask.device.type for mask in on_gpu.values()} == {"cuda"}
-    assert on_gpu.to("cpu") == on_cpu
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_its_docstring_is_one_short_line_and_names_its_paper(name: str, pruner_class: ClassOf) -> None:
     text = inspect.getdoc(pruner_class(name)) or ""

@@ -67,7 +67,9 @@ def pruner(case: Case, pruner_class: Callable[[str], type[Pruner]]) -> Pruner:
 
 
 def test_every_method_has_figures() -> None:
-    assert {case["pruner"].partition("[")[0] for case in CASES} == set(synflow_bench_pruners())
+    # Those that change masks during training are held against official code in test_in_training.py.
+    others = {"gmp", "set", "rigl", "edge-popup"}
+    assert {case["pruner"].partition("[")[0] for case in CASES} == set(synflow_bench_pruners()) - others
 
 
 def facts(scores: dict[str, Tensor], kind: str | None, average: float) -> list[list[float]]:

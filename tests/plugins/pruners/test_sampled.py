@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from synflow_bench.errors import ScoreError, UnknownNameError
+from synflow_bench.errors import ScoreError, UnknownNameError, UsageError
 from synflow_bench.pruning import Problem, run_pruner
 from synflow_bench_pruners.magnitude import Magnitude
 from synflow_bench_pruners.sampled import Sampled, drawn_keys
@@ -83,6 +83,12 @@ def test_layers_without_scores_are_reported_as_those_of_the_other(pose: Pose) ->
 def test_scores_that_are_not_finite_are_refused(problem: Problem) -> None:
     with pytest.raises(ScoreError, match="not finite"):
         _ = problem.keep(lambda posed: drawn_keys(posed, {"weight": torch.full((2, 4), torch.nan)}))
+
+
+@pytest.mark.parametrize("of", ["gmp", "rigl", "set", "edge-popup"])
+def test_a_pruner_that_changes_its_masks_in_training_is_refused(of: str) -> None:
+    with pytest.raises(UsageError, match=f"of={of}: .* in training"):
+        Sampled(of=of)
 
 
 def test_an_unknown_pruner_is_named() -> None:

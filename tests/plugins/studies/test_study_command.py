@@ -257,3 +257,80 @@ def test_a_plugin_file_provides_a_pruner(invoke: Invoke, tmp_path: Path) -> None
         sys.modules.pop("study_mine", None)
     assert outcome.code == 0, outcome.err
     assert {row["pruner"] for row in json.loads(outcome.out)} == {"mine"}
+
+
+PICKY = """
+from synflow_bench import NotDefinedError, Pruner, hookimpl
+
+class Picky(Pruner):
+    needs_data = False
+    least: float = 0.05
+
+    def score(self, problem):
+        if problem.density < self.least:
+            raise NotDefinedError("too few weights are kept")
+        return {name: p.abs() for name, p in problem.parameters.items()}
+
+@hookimpl
+def synflow_bench_pruners():
+    return {"picky": Picky}
+"""
+
+
+@pytest.fixture
+def picky(tmp_path: Path) -> Path:
+    """A plugin with a pruner that is not defined below a density."""
+    file = tmp_path / "picky.py"
+    file.write_text(PICKY, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("name", ["layer-density", "unit-conservation", "layer-conservation", "cut-ratio"])
+def test_where_a_method_is_not_defined_a_study_leaves_it_out_with_a_line(
+    name: str, invoke: Invoke, picky: Path
+) -> None:
+    rounds = ("--rounds", "1", "--schedule", "linear") if name == "cut-ratio" else ()
+    outcome = invoke(
+        *("study", name, *FC, "--plugin", str(picky), "--pruner", "picky", "--pruner", "magnitude"),
+        *("--compression", "10", "--compression", "100", *rounds, "--json"),
+    )
+    assert outcome.code == 0, outcome.err
+    found = {(row["pruner"], row["compression"]) for row in json.loads(outcome.out)}
+    assert found == {("picky", 10), ("magnitude", 10), ("magnitude", 100)}
+    (line,) = [line for line in outcome.err.splitlines() if line.startswith("left out")]
+    assert line.startswith("left out: picky at compression 100: not defined here")
+
+
+def test_a_study_of_which_nothing_is_defined_is_one_line(invoke: Invoke, picky: Path) -> None:
+    outcome = invoke(
+        *("study", "layer-density", *FC, "--plugin", str(picky), "--pruner", "picky"),
+        *("--compression", "100", "--json"),
+    )
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err.splitlines()[-1].startswith("error: layer-density has no row")
+
+
+@pytest.mark.parametrize("name", ["layer-density", "unit-conservation", "cut-ratio"])
+def test_a_method_that_changes_its_masks_in_training_is_left_out_with_a_line(
+    name: str, invoke: Invoke
+) -> None:
+    methods = ("gmp", "rigl", "set", "edge-popup")
+    chosen = [part for pruner in (*methods, "magnitude") for part in ("--pruner", pruner)]
+    outcome = invoke("study", name, *FC, *chosen, "--rounds", "1", "--compression", "10", "--json")
+    assert outcome.code == 0, outcome.err
+    assert {row["pruner"] for row in json.loads(outcome.out)} == {"magnitude"}
+    lines = [line for line in outcome.err.splitlines() if line.startswith("left out")]
+    assert [line.split()[2] for line in lines] == list(methods)
+    assert all("in training" in line for line in lines)
+
+
+def test_a_study_that_trains_leaves_a_method_out_with_one_line_for_all_epochs(
+    invoke: Invoke, picky: Path
+) -> None:
+    outcome = invoke(
+        *("study", "imp-conservation", "--model", "fc", "--dataset", "digits", "--epochs", "1"),
+        *("--plugin", str(picky), "--pruner", "picky[least=2]", "--pruner", "magnitude", "--json"),
+    )
+    assert outcome.code == 0, outcome.err
+    assert {row["pruner"] for row in json.loads(outcome.out)} == {"magnitude"}
+    assert outcome.err.count("left out: picky[least=2.0] at compression 1: not defined here") == 1

@@ -1,0 +1,245 @@
+"""Pruners that change their masks while the network is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from synflow_bench.errors import NotDefinedError, PluginError, UsageError
+from synflow_bench.pruning.masks import Masks
+from synflow_bench.pruning.pruner import Pruner
+from synflow_bench.pruning.rounds import own_randomness
+from synflow_bench.pruning.selection import keep_largest, kept_count, select
+from synflow_bench.suites import Scope
+
+
+@dataclass(frozen=True)
+class MaskUpdate:
+    """The state of a training at a step at which a pruner may change the masks.
+
+    Numbers that are not finite, in a training that has diverged, are zero here.
+
+    Attributes:
+        step: The number of optimizer steps before it.
+        steps: The number of all steps of the training.
+        progress: The share of the updates that are made with this one, 1 at the last.
+        density: The share of all prunable weights to keep from now on.
+        masks: The present masks.
+        weights: Copies of the prunable weights, by name; removed ones are zero.
+        initial: The weights that the training began with, if the pruner has chosen them; else nothing.
+        lr: The learning rate of this step.
+        scope: The setting's scope of ranking, `global` or `local`.
+        seed: The seed of the generator of the pruner's `prune`.
+        generator: The generator for all that is drawn in updates, on the CPU.
+        state: Tensors to keep from one update to the next, by name. They are part of checkpoints.
+
+    Example:
+        >>> masks = Masks({"w": torch.tensor([True, True, False, False])})
+        >>> weights = {"w": torch.tensor([0.5, -0.1, 0.0, 0.0])}
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> update = MaskUpdate(100, 400, 0.5, 0.5, masks, weights, 0.1, "global", 0, generator)
+        >>> kept = update.drop(0.5, {"w": weights["w"].abs()})
+        >>> update.grow(kept, {"w": torch.tensor([0.0, 0.0, 1.0, 2.0])})["w"]
+        tensor([ True, False, False,  True])
+    """
+
+    step: int
+    steps: int
+    progress: float
+    density: float
+    masks: Masks
+    weights: Mapping[str, Tensor]
+    lr: float
+    scope: Scope
+    seed: int
+    generator: torch.Generator
+    initial: Mapping[str, Tensor] = field(default_factory=dict)
+    state: dict[str, Tensor] = field(default_factory=dict)
+    _gradients: Mapping[str, Tensor | None] | None = None
+
+    def gradients(self) -> dict[str, Tensor]:
+        """Return the gradient of the loss of this step's batch for all weights, removed ones included.
+
+        Raises:
+            PluginError: The pruner declares that it needs no gradients, or a layer has none.
+        """
+        if self._gradients is None:
+            raise PluginError(
+                "this pruner asks for gradients in training, and declares needs_gradients = False; set it to "
+                "True"
+            )
+        found = {}
+        for name, gradient in self._gradients.items():
+            if gradient is None:
+                raise PluginError(
+                    f"layer {name!r} has no gradient in training: no weight of it can grow by one"
+                )
+            found[name] = gradient
+        return found
+
+    def random(self) -> dict[str, Tensor]:
+        """Return a uniform random number in [0, 1) for every weight, drawn from `generator`."""
+        return {
+            name: torch.rand(mask.shape, generator=self.generator).to(mask.device)
+            for name, mask in self.masks.items()
+        }
+
+    def keep(
+        self, scores: Mapping[str, Tensor], scope: Scope | None = None, *, revive: bool = False
+    ) -> Masks:
+        """Return masks of `density`, of the weights with the largest scores among the present ones.
+
+        Args:
+            scores: A score per weight, by name.
+            scope: `global` or `local`; by default that of the setting.
+            revive: Let removed weights compete again.
+        """
+        ordered = {name: scores[name] for name in self.masks}
+        eligible = Masks.ones(ordered) if revive else self.masks
+        return select(ordered, eligible, self.density, scope or self.scope).masks
+
+    def drop(self, fraction: float, scores: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the present masks without the `fraction` of each layer that has the smallest scores.
+
+        The number of dropped weights is rounded down.
+        """
+        return {
+            name: _largest(scores[name], mask, kept - int(fraction * kept))
+            for (name, mask), kept in zip(self.masks.items(), self.masks.layer_kept.values(), strict=True)
+        }
+
+    def grow(self, kept: Mapping[str, Tensor], scores: Mapping[str, Tensor]) -> Masks:
+        """Return masks that keep what `kept` does, and in each layer as many weights as the present ones.
+
+        The other weights of a layer, those dropped now included, grow in the order of their scores.
+        """
+        grown = {}
+        for name, mask in kept.items():
+            missing = self.masks.layer_kept[name] - int(mask.count_nonzero())
+            grown[name] = mask | _largest(scores[name], ~mask, missing)
+        return Masks(grown)
+
+
+def _largest(scores: Tensor, eligible: Tensor, count: int) -> Tensor:
+    (kept,), _ = keep_largest([scores.detach().reshape(-1)], [eligible.reshape(-1)], count)
+    return kept.view(eligible.shape)
+
+
+class TrainingPruner(Pruner):
+    """A method that changes its masks while the network is trained.
+
+    `prune` makes the masks that the training begins with, and `update` changes them every `interval`
+    optimizer steps. The harness checks that the masks have the exact density at every moment, keeps removed
+    weights and what the optimizer remembers of them at zero, and lets grown weights begin at zero, with no
+    momentum. Such a pruner serves the protocol `singleshot`.
+
+    Attributes:
+        needs_gradients: True declares that updates need gradients: an update then takes the place of an
+            optimizer step.
+        every: The optimizer steps from one update to the next; 0 is the method's own number.
+        until: The share of the training after which the masks stay as they are.
+
+    Example:
+        >>> class Wander(TrainingPruner):
+        ...     needs_data = False
+        ...
+        ...     def prune(self, problem, density):
+        ...         draw = lambda p: torch.rand(p.shape, generator=problem.generator)
+        ...         random = {name: draw(p) for name, p in problem.parameters.items()}
+        ...         return problem.at(problem.masks, density=density, round=1).keep(lambda _: random)[1]
+        ...
+        ...     def update(self, update):
+        ...         smallest = {name: w.abs() for name, w in update.weights.items()}
+        ...         return update.grow(update.drop(0.3, smallest), update.random())
+        >>> Wander(every=20).due(steps=100, steps_per_epoch=50)
+        range(20, 76, 20)
+    """
+
+    needs_gradients: ClassVar[bool] = False
+    every: int = 0
+    until: float = 0.75
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.every < 0:
+            raise UsageError(f"every is a number of optimizer steps, 1 or more, not {self.every}")
+        if not 0 < self.until <= 1:
+            raise UsageError(f"until is a share of the training, above 0 and at most 1, not {self.until:g}")
+
+    @property
+    def single_weights(self) -> str | None:
+        """The reason why this pruner chooses single weights, whatever the granularity."""
+        return "changes single weights in training"
+
+    def update(self, update: MaskUpdate) -> Mapping[str, Tensor]:  # noqa: ARG002
+        """Return the next masks, which keep exactly round(`update.density` * N) weights."""
+        raise PluginError(f"pruner {type(self).__name__} changes masks in training and defines no update()")
+
+    def density_at(self, progress: float, density: float) -> float:  # noqa: ARG002 - for those that override it
+        """Return the density after the share `progress` of the updates; at 1 it is `density`, the cell's.
+
+        At 0 it is the density that the training begins with.
+        """
+        return density
+
+    def initial(self, weights: Mapping[str, Tensor], density: float) -> Mapping[str, Tensor] | None:  # noqa: ARG002
+        """Return other weights to begin the training with; a weight that grows has its value of these.
+
+        By default there are none: the network has its own, and weights grow from zero.
+        """
+        return None
+
+    def interval(self, steps: int, steps_per_epoch: int) -> int:  # noqa: ARG002 - for those that override it
+        """Return the number of optimizer steps between updates for `every = 0`.
+
+        It is 100, or fewer where that gives fewer than ten updates.
+        """
+        return max(1, min(100, int(self.until * steps) // 10))
+
+    def due(self, steps: int, steps_per_epoch: int) -> range:
+        """Return the steps of the updates, by the number of optimizer steps before each.
+
+        Args:
+            steps: The optimizer steps of the training.
+            steps_per_epoch: Those of an epoch.
+
+        Raises:
+            UsageError: The training is over before the first update.
+            NotDefinedError: It is, with the method's own number of steps between updates.
+        """
+        every = self.every or self.interval(steps, steps_per_epoch)
+        due = range(every, min(int(self.until * steps), steps - 1) + 1, every)
+        if not due:
+            error = UsageError if self.every else NotDefinedError
+            raise error(
+                f"the masks first change after {every} optimizer steps, and the training has {steps} "
+                f"(until={self.until:g}); give a smaller number as every=..., or train longer"
+            )
+        return due
+
+
+def update_masks(pruner: TrainingPruner, update: MaskUpdate) -> Masks:
+    """Ask a pruner for the next masks; the global random generators are left as they were.
+
+    Raises:
+        PluginError: The masks do not fit the network, or do not have the density that is due, or the state
+            is not of tensors.
+    """
+    device = next(iter(update.weights.values())).device
+    with own_randomness(device, update.generator.initial_seed() + update.step):
+        new = Masks(pruner.update(update)).check(update.weights)
+    for name, value in update.state.items():
+        if not isinstance(value, Tensor):
+            raise PluginError(f"update.state[{name!r}] is a {type(value).__name__}; checkpoints keep tensors")
+    expected = kept_count(update.density, new.size)
+    if new.kept != expected:
+        raise PluginError(
+            f"pruner {type(pruner).__name__} keeps {new.kept} of {new.size} weights after step "
+            f"{update.step}, where density {update.density:g} asks for {expected}; its update() must keep "
+            "that many"
+        )
+    return new

@@ -1,0 +1,62 @@
+"""The checks of scores: their form, and the precision in which they can be ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from synflow_bench.errors import ScoreError
+from synflow_bench.pruning.selection import Selection, flattened, order_of
+
+
+class PrecisionError(Exception):
+    """float32 is not enough for these scores: compute them again in float64."""
+
+
+class UnrankedError(ScoreError):
+    """All scores of an intact network are zero: they rank nothing."""
+
+
+def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, float]:
+    """Check the form of scores, and return the only value of each layer that has only one.
+
+    Raises:
+        ScoreError: Scores are missing, have the wrong shape, type or device, or are not finite.
+        PrecisionError: float32 scores are not finite, perhaps from overflow.
+    """
+    for name in parameters.keys() - scores.keys():
+        raise ScoreError(f"no scores for layer {name!r}")
+    for name in scores.keys() - parameters.keys():
+        raise ScoreError(f"scores for {name!r}, which is not prunable here")
+    extremes = {name: _extremes(name, scores[name], parameter) for name, parameter in parameters.items()}
+    return {name: low for name, (low, high) in extremes.items() if low == high}
+
+
+def _extremes(name: str, scores: Tensor, parameter: Tensor) -> tuple[float, float]:
+    if scores.shape != parameter.shape:
+        raise ScoreError(
+            f"scores of layer {name!r} have shape {tuple(scores.shape)}, not {tuple(parameter.shape)}"
+        )
+    if not scores.is_floating_point():
+        raise ScoreError(f"scores of layer {name!r} are {scores.dtype}; they must be floating point")
+    if scores.device != parameter.device:
+        raise ScoreError(
+            f"scores of layer {name!r} are on {scores.device}, its weights on {parameter.device}"
+        )
+    low, high = (float(value) for value in torch.aminmax(flattened(scores, order_of(scores))))
+    if not (abs(low) < float("inf") and abs(high) < float("inf")):
+        error = ScoreError if parameter.dtype is torch.float64 else PrecisionError
+        raise error(f"scores of layer {name!r} are not finite")
+    return low, high
+
+
+def check_underflow(scores: Mapping[str, Tensor], selection: Selection) -> None:
+    """Raise `PrecisionError` if a kept float32 score is zero or subnormal: its rank may be an accident."""
+    for name, score in scores.items():
+        tiny = torch.finfo(score.dtype).tiny
+        if score.dtype is torch.float64 or selection.threshold >= tiny:
+            continue
+        if bool(((score.detach().abs() < tiny) & selection.masks[name]).any()):
+            raise PrecisionError(f"scores of layer {name!r} underflow in {score.dtype}")
