@@ -118,6 +118,7 @@ class Winner:
         label: The row with the largest mean among those that cost at most as much.
         mean: Its mean, a share.
         second: The row with the next largest mean; None where there is no other.
+        lead: The mean of the winner minus that of the second, a share; zero where there is no other.
         ahead: The winner minus the second, with an interval that holds for all pairs of the board together;
             None where too few seeds are common.
     """
@@ -126,6 +127,7 @@ class Winner:
     label: str
     mean: float
     second: str | None
+    lead: float
     ahead: Estimate | None
 
 
@@ -142,7 +144,8 @@ def winners(board: Board) -> list[Winner]:
         if ordered:
             second = ordered[1] if len(ordered) > 1 else None
             ahead = column.difference(ordered[0], second) if second else None
-            found.append(Winner(budget, ordered[0], means[ordered[0]], second, ahead))
+            lead = means[ordered[0]] - means[second] if second else 0.0
+            found.append(Winner(budget, ordered[0], means[ordered[0]], second, lead, ahead))
     return found
 
 
@@ -187,7 +190,8 @@ def _lead(winner: Winner, margin: float) -> str:
     if winner.second is None:
         return f"{share}, as the only row"
     if winner.ahead is None:
-        return f"{share}, ahead of {winner.second} by too few seeds for an interval"
+        lead = f"{percent(winner.lead)} points"
+        return f"{share}, ahead of {winner.second} by {lead} (too few seeds for an interval)"
     lead = difference(winner.ahead).text.removeprefix("+")
     return f"{share}, ahead of {winner.second} by {lead} points{_doubt(winner.ahead, margin)}"
 

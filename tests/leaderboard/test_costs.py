@@ -113,6 +113,11 @@ def test_the_sentence_says_who_wins_at_which_budget_and_by_how_much(make_priced:
     assert "undecided" not in found
 
 
+def test_with_too_few_seeds_for_an_interval_the_lead_is_that_of_the_means(make_priced: Any) -> None:
+    said = sentence(make_priced({"snip": 0.8, "synflow": 0.7}, {"snip": 0.5, "synflow": 0.5}, seeds=2))
+    assert said.endswith("ahead of synflow by 10.0 points (too few seeds for an interval)")
+
+
 def test_the_sentence_says_what_the_seeds_cannot_tell(make_priced: Any) -> None:
     assert sentence(make_priced(noise=0.1)).count("(undecided)") == 2
     close = {"snip": 0.7003, "synflow": 0.70}
