@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from synflow_bench.errors import RecordError
-from synflow_bench.files import remove_stale, write_atomically
+from synflow_bench.files import write_atomically
 
 RENEWAL = 30.0
 """The seconds after which a run renews its file, even if nothing has changed."""
@@ -158,8 +158,13 @@ class Runs:
         with suppress(OSError):
             for state in self.states():
                 if not self.is_alive(state.run):
+                    for unfinished in self.folder.glob(f".{state.run}-*.tmp"):
+                        unfinished.unlink(missing_ok=True)
                     self.path(state.run).unlink(missing_ok=True)
-            remove_stale(self.folder)  # one that was killed at its first write has no other file
+            for unfinished in self.folder.glob(f".{_host_name()}-*-*-*.tmp"):
+                writer = unfinished.stem.split("-")[-2]
+                if writer.isdecimal() and not process_exists(int(writer)):  # killed at its first write
+                    unfinished.unlink(missing_ok=True)
 
     def is_alive(self, run: str, now: float | None = None, *, otherwise: Path | None = None) -> bool:
         """Return False if the process of a run has ended, or has given no sign for `LEASE` seconds.
@@ -202,11 +207,10 @@ class RunFile:
 
     def __init__(self, root: Path) -> None:
         self.runs = Runs(root)
-        host, pid, now = platform.node() or "unnamed", os.getpid(), _utc()
-        name = re.sub(r"[^A-Za-z0-9.-]", "-", host).strip(".-")[:40] or "unnamed"
+        pid, now = os.getpid(), _utc()
         self.state = RunState(
-            run=f"{name}-{pid}-{uuid.uuid4().hex[:8]}",
-            host=host,
+            run=f"{_host_name()}-{pid}-{uuid.uuid4().hex[:8]}",
+            host=platform.node() or "unnamed",
             machine=machine_identity(),
             pid=pid,
             process_started=process_start(pid),
@@ -283,6 +287,11 @@ def machine_identity() -> str:
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
     except OSError:
         return f"{platform.node()}/{uuid.getnode():x}"
+
+
+def _host_name() -> str:
+    """Return the name of this machine as names of runs have it."""
+    return re.sub(r"[^A-Za-z0-9.-]", "-", platform.node()).strip(".-")[:40] or "unnamed"
 
 
 def process_exists(pid: int) -> bool:

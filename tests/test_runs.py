@@ -99,9 +99,13 @@ def test_files_of_killed_runs_on_this_machine_can_be_removed(
     make_run("alive")
     make_run("elsewhere", pid=2**22 + 1, machine=ELSEWHERE)
     (runs.folder / ".killed-7-0a1b2c3d.tmp").touch()  # it was killed while it wrote
-    (runs.folder / ".first-8-0a1b2c3d.tmp").touch()  # and this one before it had written once
+    host = RunFile(runs.folder.parent).name.rsplit("-", 2)[0]
+    first = runs.folder / f".{host}-{2**22 + 1}-0a1b2c3d-{2**22 + 1}-0a1b2c3d.tmp"
+    first.touch()  # and this one before it had written once
+    writing = runs.folder / f".{host}-{os.getpid()}-0a1b2c3d-{os.getpid()}-0a1b2c3d.tmp"
+    writing.touch()
     runs.remove_ended()
-    assert not list(runs.folder.glob(".*.tmp"))
+    assert list(runs.folder.glob(".*.tmp")) == [writing]
     assert {state.run for state in runs.states()} == {"alive", "elsewhere"}
 
 
