@@ -249,11 +249,17 @@ def _places(graph: Graph) -> Iterator[tuple[str | None, Tensor, list[_Axis] | No
 
 def _layer_axes(step: LayerEdges) -> list[_Axis] | None:
     view = step.weight
-    if view is None or step.groups > 1 or not _is_whole(view):
+    if view is None or not _is_whole(view):
+        return None
+    if step.groups == 1:
+        along = [(1, step.outputs), (2, step.inputs)]
+    elif view.shape[1:3] == (1, 1):  # depthwise: a group is a channel, which stays or goes on both sides
+        along = [(0, step.outputs), (0, step.inputs)]
+    else:
         return None
     return [
         _Axis(view.name, _base_dimension(view, d), view.shape[d], torch.arange(nodes.numel()), nodes)
-        for d, nodes in ((1, step.outputs), (2, step.inputs))
+        for d, nodes in along
         if view.shape[d] > 1
     ]
 
@@ -346,6 +352,8 @@ def update_sizes(module: nn.Module) -> None:
         first, second = module.weight.shape[:2]
         inputs, outputs = (first, second) if module.transposed else (second, first)
         module.in_channels, module.out_channels = inputs, outputs
+    elif isinstance(module, _ConvNd) and module.groups == module.in_channels == module.out_channels:
+        module.groups = module.in_channels = module.out_channels = module.weight.shape[0]
     elif isinstance(module, _NormBase):
         sized = next((t for t in (module.weight, module.running_mean) if t is not None), None)
         if sized is not None:

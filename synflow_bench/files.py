@@ -77,6 +77,19 @@ def replacement(path: Path) -> Iterator[Path]:
         raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
 
 
+def unfinished(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
+    """Yield the temporary files in a folder for files named `name`, each with the process that writes it.
+
+    Args:
+        folder: The folder of the files.
+        name: The name without its suffix, of at most 100 characters; a glob pattern.
+    """
+    for path in folder.glob(f".{name}-*{_TEMPORARY}"):
+        *_, process, _ = path.stem.rsplit("-", 2)
+        if process.isdecimal():
+            yield path, int(process)
+
+
 def check_writable(path: Path) -> None:
     """Check that a file can be written, before hours are spent on its content; nothing is left behind.
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from synflow_bench.errors import RecordError
-from synflow_bench.files import write_atomically
+from synflow_bench.files import unfinished, write_atomically
 
 RENEWAL = 30.0
 """The seconds after which a run renews its file, even if nothing has changed."""
@@ -158,13 +158,12 @@ class Runs:
         with suppress(OSError):
             for state in self.states():
                 if not self.is_alive(state.run):
-                    for unfinished in self.folder.glob(f".{state.run}-*.tmp"):
-                        unfinished.unlink(missing_ok=True)
+                    for temporary, _ in unfinished(self.folder, state.run):
+                        temporary.unlink(missing_ok=True)
                     self.path(state.run).unlink(missing_ok=True)
-            for unfinished in self.folder.glob(f".{_host_name()}-*-*-*.tmp"):
-                writer = unfinished.stem.split("-")[-2]
-                if writer.isdecimal() and not process_exists(int(writer)):  # killed at its first write
-                    unfinished.unlink(missing_ok=True)
+            for temporary, writer in unfinished(self.folder, f"{_host_name()}-*"):
+                if not process_exists(writer):  # killed at its first write
+                    temporary.unlink(missing_ok=True)
 
     def is_alive(self, run: str, now: float | None = None, *, otherwise: Path | None = None) -> bool:
         """Return False if the process of a run has ended, or has given no sign for `LEASE` seconds.

@@ -13,6 +13,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from synflow_bench.records import Cost, Epoch, Failure, Layer, Metrics, Provenance, Record, Timing, key_of
 from synflow_bench.suites import DENSE, Cell, ModelSpec, PrunerSpec, Recipe, Revisions, Setting, label_of
@@ -21,9 +22,14 @@ MakeRecord = Callable[..., Record]
 
 
 def pytest_configure() -> None:
-    """Handle the signals of a terminal, which a shell tells processes in the background to ignore."""
+    """Handle the signals of a terminal, which a shell tells processes in the background to ignore.
+
+    Hypothesis has no deadlines.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    settings.register_profile("any time", deadline=None)  # a busy machine is no failure
+    settings.load_profile("any time")
 
 
 @pytest.fixture(scope="session")

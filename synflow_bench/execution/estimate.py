@@ -26,6 +26,7 @@ _FEWEST_EXAMPLES = 2  # batch normalization cannot train on one
 _MOST_STEPS = 50
 _GROWTH = 8
 _SECONDS = 0.1  # shorter epochs are repeated, up to `_GROWTH` times as long
+_STEP_SECONDS = 1.0  # a step of a few examples that takes longer is not repeated with the whole batch
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,12 @@ def _from_training(cells: Sequence[Cell], worker: WorkerContext, models: int) ->
         data = worker.data(setting.dataset)
         models = models if models > 1 and may_batch(cells[0], worker) else 1
         setup, seconds = _time(setting, worker, examples, steps, models)
-        while seconds * steps * models < _SECONDS and steps < _MOST_STEPS:
-            if examples < batch:
-                examples = min(batch, _GROWTH * examples)
-            else:
-                steps = min(_MOST_STEPS, _GROWTH * steps)
+        # The time of a step is not proportional to its examples: a few of them tell little of a batch.
+        while examples < batch and seconds * models < _STEP_SECONDS:
+            examples = min(batch, _GROWTH * examples)
+            setup, seconds = _time(setting, worker, examples, steps, models)
+        while examples == batch and seconds * steps * models < _SECONDS and steps < _MOST_STEPS:
+            steps = min(_MOST_STEPS, _GROWTH * steps)
             setup, seconds = _time(setting, worker, examples, steps, models)
     except Exception as error:  # a dataset or a network of a plugin may raise anything
         reason = one_line(error, with_type=False, first_line=True)

@@ -447,9 +447,9 @@ class Leaderboard:
         if kind != "accuracy" and axis != "compression":
             raise UsageError(f"a chart of {kind} has no axis {axis!r}; leave it out")
         if kind != "accuracy" and budget is not None:
-            raise UsageError(f"a chart of {kind} has no budget; leave out {budget!r}")
+            raise UsageError(f"a chart of {kind} has no budget; leave out budget {budget:g}")
         if kind != "cost" and at is not None:
-            raise UsageError(f"a chart of {kind} is not at one compression; leave out {at!r}")
+            raise UsageError(f"a chart of {kind} is not at one compression; leave out at {at:g}")
         if not self.boards:
             raise UsageError("there are no boards to draw; run some cells first")
         if kind in over_settings:

@@ -49,6 +49,24 @@ class Concatenated(nn.Module):
         return logits
 
 
+class Depthwise(nn.Module):
+    """A block that widens, treats each channel by itself, twice, and narrows, beside the stem's output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(2, 6, 3, padding=1)
+        self.widen, self.bn1 = nn.Conv2d(6, 18, 1, bias=False), nn.BatchNorm2d(18)
+        self.each, self.bn2 = nn.Conv2d(18, 18, 3, stride=2, padding=1, groups=18), nn.BatchNorm2d(18)
+        self.back, self.narrow = nn.ConvTranspose2d(18, 18, 2, stride=2, groups=18), nn.Conv2d(18, 6, 1)
+        self.classifier = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        inner = self.back(self.bn2(self.each(self.bn1(self.widen(x)).relu())).relu())
+        logits: Tensor = self.classifier((x + self.narrow(inner)).mean((2, 3)))
+        return logits
+
+
 class Tied(nn.Module):
     """One weight for two layers, under two names."""
 
@@ -101,6 +119,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "transposed": transposed,
     "residual": Residual,
     "concatenated": Concatenated,
+    "depthwise": Depthwise,
     "tied": Tied,
     "centered": Centered,
 }

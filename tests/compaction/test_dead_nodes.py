@@ -100,7 +100,7 @@ def nodes_that_stay(model: nn.Module, small: nn.Module, layer: str) -> list[bool
 
 @pytest.mark.parametrize("network", [Chain, Image, Block, Fork])
 @given(seed=st.integers(0, 10**6), density=st.floats(0.05, 0.6))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @torch.no_grad()
 def test_a_node_goes_if_and_only_if_it_does_not_matter(
     network: Callable[[], Block], seed: int, density: float

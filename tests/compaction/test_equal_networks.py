@@ -32,7 +32,7 @@ def masks(whole: nn.Module) -> Masks:
         mask = torch.rand_like(layer.weight) < 0.6
         inputs = mask if isinstance(layer, nn.ConvTranspose2d) else mask.transpose(0, 1)
         each = POSITIONS.get(len(inputs), 1)
-        if found:
+        if found and getattr(layer, "groups", 1) == 1:
             inputs[(torch.rand(len(inputs) // each) < 0.5).repeat_interleave(each)] = False
         found[f"{name}.weight"] = mask
     tied = dict(whole.named_parameters())

@@ -93,7 +93,7 @@ def test_no_two_living_runs_ever_own_a_cell_together(tmp_path: Path) -> None:
 Step = tuple[str, str]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.sampled_from(["take", "release", "die", "close"]), st.sampled_from(RUNS))))
 def test_a_cell_is_taken_exactly_where_no_other_living_run_owns_it(steps: list[Step]) -> None:
     owner: str | None = None

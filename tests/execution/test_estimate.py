@@ -86,10 +86,10 @@ def test_a_dense_network_has_no_pruning_to_count(make_cell: MakeCell, store: Sto
 
 
 class Ticks:
-    """A clock that goes on by one second whenever it is read."""
+    """A clock that goes on by as many seconds whenever it is read."""
 
-    def __init__(self) -> None:
-        self._seconds = count()
+    def __init__(self, seconds: float = 1.0) -> None:
+        self._seconds = count(step=seconds)
 
     def __call__(self) -> float:
         return float(next(self._seconds))
@@ -115,6 +115,16 @@ def test_the_time_of_training_is_that_of_a_step_times_the_steps(
     once, often = ([with_recipe(make_cell(), epochs=epochs)] for epochs in (1, 21))
     per_epoch = (seconds_of(often, store, alone) - seconds_of(once, store, alone)) / 20
     assert per_epoch == pytest.approx(STEPS * BATCH / 2)
+
+
+def test_a_step_that_is_short_with_few_examples_is_timed_with_the_whole_batch(
+    make_cell: MakeCell, store: Store, alone: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every step takes a quarter of a second, however many examples it has."""
+    monkeypatch.setattr("time.perf_counter", Ticks(0.25))
+    once, often = ([with_recipe(make_cell(), epochs=epochs)] for epochs in (1, 21))
+    per_epoch = (seconds_of(often, store, alone) - seconds_of(once, store, alone)) / 20
+    assert per_epoch == pytest.approx(STEPS * 0.25)
 
 
 @pytest.mark.usefixtures("ticking")

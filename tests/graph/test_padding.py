@@ -41,7 +41,7 @@ def found(model: nn.Module, name: str, example: Tensor) -> Tensor:
     return effective_masks(graph, {name: torch.ones_like(model.get_parameter(name), dtype=torch.bool)})[name]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     options=st.fixed_dictionaries(SIZES),
     sides=st.lists(st.integers(1, 5), min_size=1, max_size=2),

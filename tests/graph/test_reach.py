@@ -281,7 +281,7 @@ def described(net: Net) -> Graph:
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(networks())
 def test_a_weight_is_effective_when_some_path_has_it(drawn: tuple[Net, dict[str, Tensor]]) -> None:
     net, masks = drawn
@@ -294,7 +294,7 @@ def test_a_weight_is_effective_when_some_path_has_it(drawn: tuple[Net, dict[str,
     assert all(torch.equal(found[name], mask) for name, mask in expected.items())
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(networks())
 def test_removing_what_is_not_effective_changes_nothing_effective(
     drawn: tuple[Net, dict[str, Tensor]],
@@ -307,7 +307,7 @@ def test_removing_what_is_not_effective_changes_nothing_effective(
     assert all(bool((masks[name] | ~mask).all()) for name, mask in once.items()), "it is part of what is kept"
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(networks())
 def test_dead_nodes_cannot_change_the_output(drawn: tuple[Net, dict[str, Tensor]]) -> None:
     net, masks = drawn

@@ -71,7 +71,7 @@ def test_training_begins_with_its_own_biases_at_every_level_though_scores_have_n
                 assert torch.equal(start, before["final_weights"][name])
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(levels=st.integers(1, 5), compression=st.floats(1.5, 400), rounds=st.integers(1, 4))
 def test_levels_within_rounds_keep_the_exact_density(
     context: WorkerContext, make_cell: MakeCell, levels: int, compression: float, rounds: int
@@ -130,7 +130,7 @@ class Tiny(nn.Module):
         return logits
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rewind=st.one_of(st.just("init"), st.integers(1, 7)),
     levels=st.integers(1, 3),

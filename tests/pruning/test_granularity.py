@@ -199,7 +199,7 @@ class Residual(nn.Module):
         return x + self.body(x).relu()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     built=networks(),
     granularity=st.sampled_from(GRANULARITIES),

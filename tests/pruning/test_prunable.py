@@ -342,7 +342,7 @@ def test_names_without_the_prefixes_of_torch() -> None:
     assert bare_name("a._orig_mod.weight") == "a.weight"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.data())
 def test_tied_tensors_count_once_under_their_first_name_in_any_order(data: st.DataObject) -> None:
     groups = data.draw(st.lists(st.integers(0, 3), min_size=1, max_size=7))
@@ -365,7 +365,7 @@ def test_tied_tensors_count_once_under_their_first_name_in_any_order(data: st.Da
     assert set(left_out(net, names(net))) == {f"{groups.index(g)}.weight" for g in set(groups) - linear}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.sampled_from(["0", "1", "1.0", "1.*", "2.weight", "*"]), max_size=3),
     st.lists(st.sampled_from(["0", "1.2", "2", "*.0.weight"]), max_size=2),

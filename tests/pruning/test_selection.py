@@ -38,7 +38,7 @@ def sized(sizes: list[int]) -> dict[str, int]:
 
 @pytest.mark.parametrize("scope", SCOPES)
 @given(layers=LAYERS, share=st.floats(0, 1))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_keeps_exactly_round_density_n(layers: list[list[float]], share: float, scope: Scope) -> None:
     scores = named(layers)
     size = sum(map(len, layers))
@@ -49,7 +49,7 @@ def test_keeps_exactly_round_density_n(layers: list[list[float]], share: float, 
 
 
 @given(layers=LAYERS, share=st.floats(0, 1))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_no_removed_weight_scores_more_than_a_kept_one(layers: list[list[float]], share: float) -> None:
     scores = named(layers)
     size = sum(map(len, layers))
@@ -64,7 +64,7 @@ def test_no_removed_weight_scores_more_than_a_kept_one(layers: list[list[float]]
 @pytest.mark.parametrize("scope", SCOPES)
 @given(sizes=SIZES, first=DENSITIES, second=DENSITIES)
 @example(sizes=[6, 6, 2], first=11 / 14, second=10 / 14)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_what_one_round_removes_the_next_does_not_bring_back(
     sizes: list[int], first: float, second: float, scope: Scope
 ) -> None:
@@ -189,7 +189,7 @@ def naive(rows: list[Tensor], eligible: list[Tensor], k: int) -> Tensor:
 
 
 @given(rows=ROWS, data=st.data(), sample=st.sampled_from([1, 2, 5, SAMPLE]))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 def test_every_path_keeps_what_a_stable_sort_keeps(
     rows: list[list[float]], data: st.DataObject, sample: int
 ) -> None:
@@ -208,7 +208,7 @@ def test_every_path_keeps_what_a_stable_sort_keeps(
 
 
 @given(rows=ROWS, data=st.data(), low=NUMBER, high=NUMBER)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_bracket_that_misses_costs_time_and_not_exactness(
     rows: list[list[float]], data: st.DataObject, low: float, high: float
 ) -> None:

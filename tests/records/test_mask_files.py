@@ -19,7 +19,7 @@ from synflow_bench.records.mask_files import file_facts, is_packed, pack_masks, 
 shapes = st.lists(st.lists(st.integers(1, 7), max_size=4).map(tuple), min_size=1, max_size=4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(shapes, st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_masks_come_back_and_equal_masks_give_equal_bytes(
     drawn: list[tuple[int, ...]], seed: int, density: float

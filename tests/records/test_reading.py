@@ -35,7 +35,7 @@ def test_it_reads_what_the_full_reader_reads(store: Store, make_record: Any) -> 
     assert all(key_of(result.cell) == result.key for result in store.results())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.floats(1, 1e9),
     st.integers(0, 2**40),

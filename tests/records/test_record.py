@@ -21,7 +21,7 @@ from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Revisions,
 
 SCHEMA_FILE = Path(__file__).parents[2] / "docs" / "reference" / "record.schema.json"
 SCALARS = st.booleans() | st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6) | st.text(max_size=8)
-few = settings(max_examples=40, deadline=None)
+few = settings(max_examples=40)
 PARAMETERS = st.dictionaries(st.from_regex(r"[a-z]{1,6}", fullmatch=True), SCALARS, max_size=4)
 
 

@@ -49,7 +49,7 @@ def written(x: Tensor, write: Callable[[Tensor], object]) -> Tensor:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 2**31), order=st.integers(-30, 30))
 def test_operations_are_those_of_float64(name: str, seed: int, order: int) -> None:
     draws = torch.Generator().manual_seed(seed)
@@ -62,7 +62,7 @@ def test_operations_are_those_of_float64(name: str, seed: int, order: int) -> No
     torch.testing.assert_close(found.plain(), expected, rtol=1e-12, atol=1e-12 * float(expected.abs().max()))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**31), scale=st.sampled_from([2.0**-60, 1.0, 2.0**70]))
 def test_layers_scale_with_their_input_far_beyond_float64(seed: int, scale: float) -> None:
     with torch.random.fork_rng(devices=[]):

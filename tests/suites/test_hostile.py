@@ -75,14 +75,14 @@ def outcome(act: Callable[[], object]) -> str:
     return ""
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SPEC | ANY)
 def test_any_text_of_a_pruner_or_dataset_is_read_or_refused(text: str) -> None:
     for read in (parse_pruner, parse_dataset, lambda given: expand_pruners([given]), read_toml_value):
         assert outcome(lambda read=read: read(text)) != "no message"  # type: ignore[misc]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SPEC | ANY)
 def test_what_is_read_as_a_pruner_has_a_label_that_is_read_as_the_same(text: str) -> None:
     try:
@@ -113,7 +113,7 @@ TOML = st.recursive(
 FIELDS = ["compressions", "sparsities", "seeds", "settings", "pruners", "ablations", "name", "description"]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from(FIELDS), TOML, max_size=5))
 def test_any_suite_is_a_suite_or_one_line(tmp_path: Path, fields: dict[str, str]) -> None:
     text = "\n".join(f"{name} = {value}" for name, value in fields.items())
@@ -123,7 +123,7 @@ def test_any_suite_is_a_suite_or_one_line(tmp_path: Path, fields: dict[str, str]
     assert "\n" not in outcome(lambda: load_suite(path))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_suite_or_one_error(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.toml"
@@ -132,7 +132,7 @@ def test_any_bytes_are_a_suite_or_one_error(tmp_path_factory: pytest.TempPathFac
         load_suite(path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from(["recipe.lr", "recipe", "recipe.lr.x", "pruning.only", "model", "x", ""]) | ANY,
     SPEC | ANY,

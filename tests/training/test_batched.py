@@ -104,7 +104,7 @@ def test_every_network_of_a_batch_gets_what_it_gets_alone(recipe: Recipe, count:
     examples=st.integers(2, 60),
     batch=st.integers(1, 33),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_that_holds_for_networks_and_batches_of_any_size(
     count: int, hidden: int, examples: int, batch: int
 ) -> None:

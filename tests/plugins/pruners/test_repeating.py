@@ -8,7 +8,7 @@ from functools import reduce
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
@@ -58,7 +58,6 @@ def image(kind: str, height: int, width: int) -> Tensor:
     return pixels
 
 
-@settings(deadline=None)
 @given(
     kind=st.sampled_from(["ones", "anything", "bands"]),
     size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
