@@ -123,9 +123,9 @@ def compact(
           (2): Linear(in_features=3, out_features=2, bias=True)
         )
     """
-    if isinstance(graph, Untraceable) or graph.opaque:
+    if isinstance(graph, Untraceable) or graph.opaque & masks.keys():
         return None
-    slices = _plan(graph, masks, _of_fixed_size(model))
+    slices = _plan(graph, masks, _of_fixed_size(model) | graph.opaque)
     share = _share(model, slices)
     if share > max_share:
         return None

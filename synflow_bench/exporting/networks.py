@@ -175,7 +175,7 @@ def smaller(
     """
     shape = tuple(inputs.shape[1:])
     graph = trace(whole, inputs[:1])
-    if reason := _hindrance(graph):
+    if reason := _hindrance(graph, masks):
         return whole, 1.0, reason
     same = partial(same_logits, modes=(False,)) if inputs.is_floating_point() else _not_compared
     found: CompactNetwork | None = compact(whole, masks, graph, shape, same=same, max_share=1.0)
@@ -206,11 +206,11 @@ def _not_compared(*_: Any) -> bool:
     return True  # the file is compared
 
 
-def _hindrance(graph: Graph | Untraceable) -> str | None:
+def _hindrance(graph: Graph | Untraceable, masks: Mapping[str, Tensor]) -> str | None:
     if isinstance(graph, Untraceable):
         return graph.reason
-    if graph.opaque:
-        return f"{min(graph.opaque)!r} is not used as it is, but to compute with"
+    if hidden := graph.opaque & masks.keys():
+        return f"{min(hidden)!r} is not used as it is, but to compute with"
     return None
 
 

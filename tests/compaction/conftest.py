@@ -67,6 +67,23 @@ class Depthwise(nn.Module):
         return logits
 
 
+class Tokens(nn.Module):
+    """Quarters of the input as tokens behind a learned one, which is classified after a wide block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.first_token = nn.Linear(32, 10), nn.Parameter(torch.zeros(1, 1, 10))
+        self.places, self.norm = nn.Parameter(torch.zeros(1, 5, 10)), nn.LayerNorm(10)
+        self.up, self.down, self.classifier = nn.Linear(10, 24), nn.Linear(24, 10), nn.Linear(10, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x.reshape(len(x), 4, 32))
+        x = torch.cat([self.first_token.expand(len(x), -1, -1), x], 1) + self.places
+        x = x + self.down(self.up(self.norm(x)).relu())
+        logits: Tensor = self.classifier(x.mean(1))
+        return logits
+
+
 class Tied(nn.Module):
     """One weight for two layers, under two names."""
 
@@ -120,6 +137,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "residual": Residual,
     "concatenated": Concatenated,
     "depthwise": Depthwise,
+    "tokens": Tokens,
     "tied": Tied,
     "centered": Centered,
 }
