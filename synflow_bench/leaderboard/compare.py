@@ -20,16 +20,24 @@ BySeed = Mapping[int, float]
 
 
 def with_baseline(boards: Iterable[Board], name: str) -> list[Board]:
-    """Return the boards with differences from the row `name`; a board without that row stays as it is.
+    """Return the boards with differences from the row `name`; one without accuracies of it stays as it is.
 
     `name` is the label of a row, or a pruner that has one row. The dense network is compared at its only
     compression, 1, with every compression of the others.
+
+    Raises:
+        UnknownNameError: If no board has such a row.
+        UsageError: If several rows of a board have the name, or no cell of the row has finished.
     """
     given = list(boards)
     known = {each for board in given for row in board.rows for each in (row.label, row.pruner)}
     if given and name not in known:
         raise UnknownNameError("recorded row", name, known)
-    return [_against_baseline(board, row) if (row := _find(board, name)) else board for board in given]
+    found = [(board, _find(board, name)) for board in given]
+    usable = {id(board) for board, row in found if row and any(point.top1 for point in row.points)}
+    if given and not usable:
+        raise UsageError(f"no cell of {name!r} has finished; compare with another row")
+    return [_against_baseline(board, row) if row and id(board) in usable else board for board, row in found]
 
 
 def _find(board: Board, name: str) -> BoardRow | None:

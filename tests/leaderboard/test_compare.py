@@ -84,6 +84,14 @@ def test_a_baseline_that_no_board_has_is_an_error(records_of: Any, make_record: 
         build_leaderboard(variants, baseline="synflow")
 
 
+def test_a_baseline_without_accuracies_is_an_error_and_no_empty_column(
+    records_of: Any, make_record: Any
+) -> None:
+    failed = [make_record("px", 2, seed, status="failed") for seed in range(3)]
+    with pytest.raises(UsageError, match="no cell of 'px' has finished; compare with another row"):
+        build_leaderboard([*records_of(TABLE), *failed], baseline="px")
+
+
 @pytest.mark.parametrize("form", ["table", "markdown", "latex", "html"])
 def test_prose_says_which_row_is_the_baseline(records_of: Any, form: str) -> None:
     page = build_leaderboard(records_of(TABLE), baseline="random")
