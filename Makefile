@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test test-fast lint audit advisories docs reference leaderboard leaderboard-check fashion-board site bench bench-gpu bench-smoke bench-check bundle scaling example plugin
+.PHONY: run test test-fast lint audit advisories docs reference leaderboard leaderboard-check fashion-board photographs-board site bench bench-gpu bench-smoke bench-check bundle scaling example plugin
 .PHONY: fashion-mnist browser slurm faults clean help
 
 run: $(VENV)/.installed ## install, run every pruner on the embedded suite (RUN are more options), print the leaderboard
@@ -68,6 +68,17 @@ fashion-board: $(VENV)/.installed ## run the missing cells of the project's own 
 	$(BIN)/synflow-bench results export $(FASHION)/records.tar.gz --results build/fashion --force
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench leaderboard --results build/fashion --output $(FASHION)/board.md --force
+
+# The archive holds the images of CIFAR-10 as JPEG files in `train/CLASS` and `test/CLASS`.
+CIFAR10_JPEG ?= ../shared/data/cifar10-jpeg.tar.gz
+PHOTOGRAPHS := leaderboard/cifar10-jpeg
+photographs-board: $(VENV)/.installed ## run the missing cells of the board of all eras on photographs, write its records and board
+	mkdir -p build/cifar10-jpeg && tar --extract --gzip --file $(CIFAR10_JPEG) --directory build/cifar10-jpeg
+	[ ! -e $(PHOTOGRAPHS)/records.tar.gz ] || $(BIN)/synflow-bench results import $(PHOTOGRAPHS)/records.tar.gz --results build/photographs
+	$(BIN)/synflow-bench run --suite $(PHOTOGRAPHS)/suite.toml --results build/photographs
+	$(BIN)/synflow-bench results export $(PHOTOGRAPHS)/records.tar.gz --results build/photographs --force
+	rm -rf build/photographs && $(BIN)/synflow-bench results import $(PHOTOGRAPHS)/records.tar.gz --results build/photographs
+	$(BIN)/synflow-bench leaderboard --results build/photographs --output $(PHOTOGRAPHS)/board.md --force
 
 site: docs ## build the documentation with both boards, as it is published
 	rm -rf build/site-fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/site-fashion
