@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import torch
@@ -29,6 +28,7 @@ from synflow_bench.graph import (
     in_mode,
     reachable,
 )
+from synflow_bench.pruning import copy_network
 
 MAX_SHARE = 0.9
 """The share of a network above which compaction saves too little to be worth it."""
@@ -338,7 +338,7 @@ def _cut(model: nn.Module, slices: Slices) -> nn.Module:
             small = _selected(tensor.detach(), slices[name])
             parameter = isinstance(tensor, nn.Parameter)
             memo[id(tensor)] = nn.Parameter(small, tensor.requires_grad) if parameter else small
-    copy = deepcopy(model, memo)
+    copy = copy_network(model, memo)
     for module in copy.modules():
         update_sizes(module)
     return copy

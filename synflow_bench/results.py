@@ -162,7 +162,8 @@ class Results(Sequence[Result]):
             key: As for `masks`, like all other arguments.
 
         Returns:
-            Parameters and buffers by name, for `load_state_dict`. Removed weights are zero.
+            Parameters and buffers by name, for `load_state_dict`. Removed weights are zero; a unit with
+            weight norm that has lost all of its weights has size 0 and a direction of ones.
 
         Raises:
             HandledError: As `masks`.

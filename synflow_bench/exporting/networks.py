@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,7 @@ from synflow_bench.exporting.latency import Latency, measure_latencies, one_thre
 from synflow_bench.exporting.state_dict import write_state_dict
 from synflow_bench.files import replacement
 from synflow_bench.graph import Graph, Untraceable, reachable, trace, unwrapped
-from synflow_bench.pruning import Masks, allow_removed_units
+from synflow_bench.pruning import Masks, allow_removed_units, as_usual, check_network, copy_network
 from synflow_bench.training import is_tokens
 
 BATCHES = (1, 64)
@@ -74,6 +73,7 @@ class Exported:
         return self.difference <= TOLERANCE * self.largest_logit
 
 
+@as_usual()
 def export(
     model: nn.Module,
     masks: Mapping[str, Tensor],
@@ -121,7 +121,8 @@ def export(
     model, prefix = unwrapped(model)
     kept = {name.removeprefix(prefix): mask.cpu() for name, mask in masks.items()}
     whole = with_masks(model, kept)
-    inputs = inputs.detach().cpu()
+    # A clone, since tensors of inference mode cannot be traced.
+    inputs = inputs.detach().cpu().clone()
     inputs = inputs.float() if inputs.is_floating_point() else inputs
     expected = run_network(whole, inputs)
     small, share, hindrance = smaller(whole, kept, inputs) if compact else (whole, 1.0, None)
@@ -130,7 +131,7 @@ def export(
     target = Path(path)
     with one_thread(), replacement(target) as temporary:
         if format == "state-dict":
-            run = write_state_dict(small, whole, temporary, folded=fold)
+            run = write_state_dict(small, _on_cpu(model), temporary, folded=fold)
         else:
             run = WRITERS[format](small, temporary, inputs, opset)
         found = run(inputs)
@@ -157,10 +158,14 @@ def with_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
     Raises:
         HandledError: The masks do not fit the network.
     """
-    whole = deepcopy(model).cpu().float().eval()
+    whole = _on_cpu(model)
     allow_removed_units(whole)
     Masks(masks).apply_(whole)
     return whole
+
+
+def _on_cpu(model: nn.Module) -> nn.Module:
+    return copy_network(model).cpu().float().eval()
 
 
 def smaller(
@@ -231,8 +236,7 @@ def _largest_difference(found: Tensor, expected: Tensor) -> float:
 
 def _check(model: Any, masks: Any, format: str, inputs: Any, opset: int | None) -> None:
     check_format(format)
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
+    check_network(model)
     if not isinstance(masks, Mapping) or not all(isinstance(mask, Tensor) for mask in masks.values()):
         raise UsageError("masks are bool tensors by the names of parameters, as `prune` returns them")
     if not isinstance(inputs, Tensor) or inputs.dim() < 2 or not len(inputs):

@@ -7,7 +7,6 @@ as the tensors are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from synflow_bench.errors import RecordError, UsageError, one_line
 from synflow_bench.exporting.folding import fold_batch_norm
 from synflow_bench.exporting.formats import ExportError, Run, one_line_errors, run_network
 from synflow_bench.graph import unwrapped
+from synflow_bench.pruning import as_usual, check_network, copy_network, loadable_state
 from synflow_bench.records.mask_files import file_facts, is_packed, metadata_of
 
 _FOLDED = "folded"
@@ -39,7 +39,7 @@ def state_file(model: nn.Module, whole: nn.Module | None = None, *, folded: bool
     Raises:
         ExportError: The network has a state that is no tensor.
     """
-    state = model.state_dict()
+    state = loadable_state(model)
     if whole is not None:
         before = dict(whole.named_buffers())
         state |= {
@@ -58,6 +58,12 @@ def state_file(model: nn.Module, whole: nn.Module | None = None, *, folded: bool
 def write_state_dict(small: nn.Module, whole: nn.Module, path: Path, *, folded: bool) -> Run:
     """Write the tensors of a network, and return a function that runs what is loaded from them.
 
+    Args:
+        small: The network.
+        whole: The network from which it was made, as a user builds it: the tensors are loaded into it.
+        path: The file.
+        folded: Batch norm was folded.
+
     Raises:
         ExportError: The network has a state that is no tensor.
     """
@@ -65,6 +71,7 @@ def write_state_dict(small: nn.Module, whole: nn.Module, path: Path, *, folded: 
     return partial(run_network, load_compact(path, whole))
 
 
+@as_usual()
 def load_compact(path: str | Path, model: nn.Module) -> nn.Module:
     """Load the tensors of a compact network into a copy of a network, which becomes as small as they are.
 
@@ -78,6 +85,7 @@ def load_compact(path: str | Path, model: nn.Module) -> nn.Module:
     Raises:
         RecordError: The file cannot be read, or holds no such tensors.
         UsageError: The tensors do not fit the network.
+        ModelError: The network has no values, or cannot be copied.
 
     Example:
         >>> import tempfile, torch
@@ -91,10 +99,9 @@ def load_compact(path: str | Path, model: nn.Module) -> nn.Module:
         >>> small[0]
         Linear(in_features=4, out_features=3, bias=True)
     """
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
+    check_network(model)
     tensors, folded = _read(Path(path))
-    copy = deepcopy(unwrapped(model)[0]).eval()
+    copy = copy_network(unwrapped(model)[0]).eval()
     small = fold_batch_norm(copy) if folded else copy
     _check_names(tensors, small, path)
     if _put(tensors, small):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from synflow_bench.files import write_atomically
 from synflow_bench.protocols.context import Outcome
+from synflow_bench.pruning import loadable_state
 from synflow_bench.records import Kind, Record, Store, facts_of, kept_path
 from synflow_bench.records.mask_files import metadata_of, pack_masks, tensors_digest
 
@@ -43,8 +44,8 @@ class KeepFiles:
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Return copies of the parameters and buffers of a network, on the CPU."""
-    return {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    """Return copies of the parameters and buffers of a network, on the CPU, for `load_state_dict`."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in loadable_state(model).items()}
 
 
 def _masks(record: Record, outcome: Outcome) -> bytes:

@@ -4,7 +4,14 @@ from synflow_bench.errors import NotDefinedError
 from synflow_bench.pruning.granularity import groups_of
 from synflow_bench.pruning.groups import Groups
 from synflow_bench.pruning.in_training import MaskUpdate, TrainingPruner, update_masks
-from synflow_bench.pruning.interface import Inputs, map_examples, size_of
+from synflow_bench.pruning.interface import (
+    Inputs,
+    as_usual,
+    check_network,
+    copy_network,
+    map_examples,
+    size_of,
+)
 from synflow_bench.pruning.library import prune
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Examples, Loss, Problem, Score
@@ -13,7 +20,7 @@ from synflow_bench.pruning.pruner import Pruner, Schedule, densities, resolve_pr
 from synflow_bench.pruning.rounds import Pruned, random_inputs, random_labels, run_pruner, shuffle_masks
 from synflow_bench.pruning.score_checks import PrecisionError
 from synflow_bench.pruning.selection import apportion, keep_largest, kept_count, round_shares, select
-from synflow_bench.pruning.weight_norm import allow_removed_units
+from synflow_bench.pruning.weight_norm import allow_removed_units, loadable_state
 
 __all__ = [
     "Examples",
@@ -33,11 +40,15 @@ __all__ = [
     "TrainingPruner",
     "allow_removed_units",
     "apportion",
+    "as_usual",
+    "check_network",
+    "copy_network",
     "densities",
     "groups_of",
     "is_bias",
     "keep_largest",
     "kept_count",
+    "loadable_state",
     "map_examples",
     "prunable_parameters",
     "prune",

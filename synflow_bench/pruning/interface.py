@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import partial
 from typing import Any
@@ -12,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
-from synflow_bench.errors import ModelError, one_line
-from synflow_bench.pruning.weight_norm import allow_removed_units
+from synflow_bench.errors import ModelError, UsageError, one_line
 
 Inputs = Tensor | Any
 """One input (N, ...), or a tuple or a dictionary of several; tensors have their examples in dimension 0."""
@@ -132,27 +133,57 @@ def describe(found: Any) -> str:
     return "nothing" if found is None else f"a {type(found).__name__}"
 
 
-def copy_network(model: nn.Module) -> nn.Module:
+@contextmanager
+def as_usual() -> Iterator[None]:
+    """Compute outside inference mode, with gradients, and without compiling a compiled network."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if "torch._dynamo" in sys.modules:  # to load the compiler takes seconds
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        yield
+
+
+def check_network(model: Any) -> None:
+    """Check that this is a network that has values.
+
+    Raises:
+        UsageError: It is no network.
+        ModelError: A parameter or a buffer is on the meta device.
+    """
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if tensor.is_meta:
+            raise ModelError(f"{name!r} is on the meta device and has no values; load the weights first")
+
+
+def copy_network(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.Module:
     """Return a copy of a network, also of one that holds what Python cannot copy.
 
     Tensors that were computed are copied by value. Attributes that cannot be copied, such as locks, are
     shared with the original. Of a network that is compiled or distributed as a whole, the copy is not, though
     its parameters have the same names.
+
+    Args:
+        model: The network.
+        memo: What stands in the copy in the place of an object, by the id of the object.
+
+    Raises:
+        ModelError: One of its modules or tensors cannot be copied.
     """
     for name in WRAPPED:
         if name in model._modules and _is_wrapper(model):
-            return Wrapper(name, copy_network(model._modules[name]))  # type: ignore[arg-type]
-    memo: dict[int, Any] = {}
+            return Wrapper(name, copy_network(model._modules[name], memo))  # type: ignore[arg-type]
+    copies = dict(memo or {})
     for module in model.modules():
         for leaf in tree_leaves([value for name, value in vars(module).items() if name not in _REGISTERED]):
             if isinstance(leaf, Tensor) and not leaf.is_leaf:
-                memo[id(leaf)] = leaf.detach().clone()
+                copies[id(leaf)] = leaf.detach().clone()
     try:
-        copied: nn.Module = deepcopy(model, dict(memo))
+        copied: nn.Module = deepcopy(model, dict(copies))
     except Exception:  # an attribute of any kind may refuse to be copied, with any error
-        copied = _copy_parts(model, memo)
-    _drop_pruned(copied)
-    allow_removed_units(copied)
+        copied = _copy_parts(model, copies)
     return copied
 
 
@@ -187,16 +218,26 @@ class Wrapper(nn.Module):
 _REGISTERED = ("_parameters", "_buffers", "_modules")
 
 
+def _empty(kind: type[nn.Module]) -> nn.Module:
+    return kind.__new__(kind)
+
+
 def _copy_parts(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """Copy modules and tensors one by one, and of all other attributes those that can be copied."""
-    modules = list(model.modules())
-    for module in modules:
-        memo[id(module)] = type(module).__new__(type(module))
-    for module in modules:
-        for tensor in (*module._parameters.values(), *module._buffers.values()):
-            if tensor is not None and id(tensor) not in memo:
-                memo[id(tensor)] = deepcopy(tensor) if tensor.is_leaf else tensor.detach().clone()
-    for module in modules:
+    modules = dict(model.named_modules())
+    for name, module in modules.items():
+        try:
+            memo[id(module)] = _empty(type(module))
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                if tensor is not None and id(tensor) not in memo:
+                    memo[id(tensor)] = deepcopy(tensor) if tensor.is_leaf else tensor.detach().clone()
+        except Exception as error:
+            place = f"module {name!r}" if name else "the network"
+            raise ModelError(
+                f"{place} ({type(module).__name__}) cannot be copied: "
+                f"{one_line(error, first_line=True)}; pass a network of plain modules"
+            ) from error
+    for module in modules.values():
         attributes = vars(memo[id(module)])
         for name, value in vars(module).items():
             try:
@@ -205,13 +246,3 @@ def _copy_parts(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
                 attributes[name] = value
     copied: nn.Module = memo[id(model)]
     return copied
-
-
-@torch.no_grad()
-def _drop_pruned(model: nn.Module) -> None:
-    """Set weights to zero that `torch.nn.utils.prune` has removed, so that no score keeps them first."""
-    for module in model.modules():
-        for name, mask in module._buffers.items():
-            original = module._parameters.get(f"{name.removesuffix('_mask')}_orig")
-            if mask is not None and name.endswith("_mask") and original is not None:
-                original.mul_(mask)

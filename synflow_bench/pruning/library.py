@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import operator
-import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from math import inf
 from numbers import Integral, Real
@@ -20,7 +18,7 @@ from synflow_bench.errors import HandledError, ModelError, ScoreError, UsageErro
 from synflow_bench.host import Host
 from synflow_bench.pruning.examples import as_inputs, first_example, read_examples
 from synflow_bench.pruning.in_training import TrainingPruner
-from synflow_bench.pruning.interface import Outputs, connect
+from synflow_bench.pruning.interface import Outputs, as_usual, check_network, connect
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Examples, Loss, Problem
 from synflow_bench.pruning.prunable import left_out, unexpectedly_left_out
@@ -123,13 +121,12 @@ def prune(
     grouped = {"granularity": granularity, "group_score": group_score}
     options = _options(options, only=only, skip=skip, biases=biases, **grouped)
     density = 1 / _compression(compression, sparsity, options)
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
+    check_network(model)
     if not callable(loss):
         raise UsageError(f"loss is a {type(loss).__name__}; pass a function of logits and labels")
     if chosen.needs_data and data is None:
         raise UsageError(f"pruner {type(chosen).__name__} scores with data; pass data=(inputs, labels)")
-    with _as_usual():
+    with as_usual():
         problem = _pose(model, loss, options, _generator(seed))
         connect(problem.model, outputs)
         problem = _with_inputs(problem, chosen, _shape(input_shape), example_inputs, data, loss)
@@ -147,21 +144,8 @@ def prune(
     return Masks(pruned.masks, left_out=left_out(model, pruned.masks))
 
 
-@contextmanager
-def _as_usual() -> Iterator[None]:
-    """Compute outside inference mode, with gradients, and without compiling a compiled network."""
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        if "torch._dynamo" in sys.modules:  # to load the compiler takes seconds
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        yield
-
-
 def _pose(model: nn.Module, loss: Loss, options: PruningOptions, generator: torch.Generator) -> Problem:
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_meta:
-            raise ModelError(f"{name!r} is on the meta device and has no values; load the weights first")
         if tensor.is_complex():
             raise ModelError(f"{name!r} is {tensor.dtype}; only real weights can be ranked")
     return Problem.of(model, input_shape=(), num_classes=0, generator=generator, loss=loss, options=options)

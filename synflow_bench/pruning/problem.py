@@ -27,6 +27,7 @@ from synflow_bench.pruning.score_checks import (
     check_underflow,
 )
 from synflow_bench.pruning.selection import select
+from synflow_bench.pruning.weight_norm import allow_removed_units
 from synflow_bench.suites import PruningOptions
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -121,6 +122,8 @@ class Problem:
             ModelError: The network has nothing to prune under these options.
         """
         copy = copy_network(model).eval()
+        _drop_pruned(copy)
+        allow_removed_units(copy)
         parameters = prunable_parameters(copy, options)
         for parameter in parameters.values():
             parameter.requires_grad_(True)
@@ -493,3 +496,13 @@ def _tensors(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, Te
             if tensor is not None and id(tensor) not in seen:
                 seen.add(id(tensor))
                 yield f"{prefix}.{name}" if prefix else name, tensor
+
+
+@torch.no_grad()
+def _drop_pruned(model: nn.Module) -> None:
+    """Set weights to zero that `torch.nn.utils.prune` has removed, so that no score keeps them first."""
+    for module in model.modules():
+        for name, mask in module._buffers.items():
+            original = module._parameters.get(f"{name.removesuffix('_mask')}_orig")
+            if mask is not None and name.endswith("_mask") and original is not None:
+                original.mul_(mask)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from numbers import Integral
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from synflow_bench.errors import HandledError, ModelError, UnknownNameError, UsageError, one_line
 from synflow_bench.graph import unwrapped
+from synflow_bench.pruning import as_usual, check_network, copy_network
 from synflow_bench.scores.methods import METHODS, NoScoreError, ScoredNetwork
 
 EXAMPLES = 32
@@ -57,9 +57,9 @@ def score(
         (67.0, 56.0)
     """
     chosen = check_methods(methods)
-    subject = _subject(model, input_shape, data, examples, seed)
     found: dict[str, float | None] = {}
-    with torch.inference_mode(False), torch.enable_grad():
+    with as_usual():
+        subject = _subject(model, input_shape, data, examples, seed)
         for name in chosen:
             try:
                 found[name] = _finite(METHODS[name](subject))
@@ -102,8 +102,7 @@ def _subject(
     examples: int,
     seed: int,
 ) -> ScoredNetwork:
-    if not isinstance(model, nn.Module):
-        raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
+    check_network(model)
     shape = tuple(input_shape) if isinstance(input_shape, Iterable) else (input_shape,)
     if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
         raise UsageError(f"input_shape {input_shape!r} is not the shape of one example, such as (3, 32, 32)")
@@ -141,10 +140,7 @@ def _copy(model: nn.Module) -> nn.Module:
         raise ModelError(
             "the network is a script without gradients of its own; pass the module it was made of"
         )
-    try:
-        copy = deepcopy(model).float()
-    except Exception as error:  # a network may fail in any way
-        raise ModelError(f"the network cannot be copied: {one_line(error, first_line=True)}") from error
+    copy = copy_network(model).float()
     for module in copy.modules():
         module.train(isinstance(module, _BatchNorm))
         if isinstance(module, _BatchNorm):
@@ -157,7 +153,8 @@ def _given(data: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     pair = tuple(data) if isinstance(data, tuple | list) else ()
     if len(pair) != 2 or not all(isinstance(each, Tensor) and len(each.shape) and len(each) for each in pair):
         raise UsageError("data are inputs (N, ...) and labels (N,), two tensors of one batch")
-    inputs, labels = (each.to(device) for each in pair)
+    # Clones, since tensors of inference mode have no gradients.
+    inputs, labels = (each.to(device).clone() for each in pair)
     if labels.is_floating_point() or labels.is_complex():
         raise UsageError(f"labels are of {labels.dtype}; they must be whole numbers")
     if inputs.is_floating_point() and not bool(inputs.isfinite().all()):

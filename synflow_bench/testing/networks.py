@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -111,3 +112,20 @@ def examples(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     labels = torch.arange(CLASSES * EXAMPLES_PER_CLASS) % CLASSES
     inputs = patterns[labels] + torch.randn(len(labels), *INPUT_SHAPE, generator=generator)
     return inputs.to(dtype), labels
+
+
+class Holds(nn.Module):
+    """A network with attributes that cannot be copied: computed tensors, a lock, a generator, itself."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.lock, self.cache = net, threading.Lock(), {"last": [torch.ones(1)]}
+        self.numbers = (number for number in range(3))
+        self.again = [self.net]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits of the network, and keep what was computed."""
+        out: Tensor = self.again[0](x)
+        self.cache["last"] = [out]
+        self.activation = out * 2
+        return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import synflow_bench as sfb
-from synflow_bench.errors import HandledError, RecordError, UsageError
-from synflow_bench.exporting import ExportError, formats, measure_latencies, stand_in
+from synflow_bench.errors import HandledError, ModelError, RecordError, UsageError
+from synflow_bench.exporting import ExportError, formats, load_compact, measure_latencies, stand_in
 from synflow_bench.records import Store
 from synflow_bench.recovery import Recovery
+from synflow_bench.testing import networks
 
 pytestmark = pytest.mark.usefixtures("torch_as_it_was")
 
@@ -181,6 +183,42 @@ def test_wrapped_networks_are_exported_as_what_they_wrap(wrap: Any, tmp_path: Pa
     masks = {next(name for name in names if name.endswith("b.weight")): HALF["b.weight"]}
     sfb.export(wrapped, masks, tmp_path / "wrapped", inputs, format="state-dict")
     assert (tmp_path / "plain").read_bytes() == (tmp_path / "wrapped").read_bytes()
+
+
+@pytest.mark.parametrize("format", ["state-dict", pytest.param("pt2", marks=pytest.mark.slow)])
+def test_networks_that_python_cannot_copy_are_exported(format: str, tmp_path: Path) -> None:
+    model, inputs = networks.Holds(Aliased()), torch.randn(4, 6)
+    model(inputs)
+    masks = {"net.b.weight": HALF["b.weight"]}
+    found = sfb.export(model, masks, tmp_path / "m", inputs, format=format)
+    assert (found.is_exact, found.share < 0.5) == (True, True)
+    if format == "state-dict":
+        assert load_compact(tmp_path / "m", model)(inputs).shape == (4, 3)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_files_are_the_same_inside_inference_mode_and_without_gradients(mode: Any, tmp_path: Path) -> None:
+    model, inputs = Dropping(), torch.randn(4, 6)
+    masks = {"b.weight": (torch.arange(20) < 5).expand(3, 20).clone()}
+    expected = sfb.export(model, masks, tmp_path / "m", inputs, format="state-dict")
+    content = (tmp_path / "m").read_bytes()
+    with mode():
+        found = sfb.export(model, masks, tmp_path / "m", inputs.clone(), format="state-dict")
+        loaded = load_compact(tmp_path / "m", deepcopy(model))
+    assert found == expected
+    assert (tmp_path / "m").read_bytes() == content
+    loaded(inputs).sum().backward()
+
+
+@pytest.mark.parametrize("use", ["export", "load"])
+def test_a_network_without_values_is_refused(use: str, tmp_path: Path) -> None:
+    model, masks = Dropping().to("meta"), {"b.weight": torch.ones(3, 20).bool()}
+    uses = {
+        "export": lambda: sfb.export(model, masks, tmp_path / "m", torch.ones(2, 6), format="state-dict"),
+        "load": lambda: load_compact(tmp_path / "m", model),
+    }
+    with pytest.raises(ModelError, match=r"'a\.weight' is on the meta device"):
+        uses[use]()
 
 
 def test_norms_after_several_calls_of_a_layer_are_not_folded(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import synflow_bench as sfb
 from synflow_bench.errors import HandledError, RecordError, UsageError
-from synflow_bench.exporting import ExportError, load_compact
+from synflow_bench.exporting import ExportError, load_compact, state_dict
+from synflow_bench.protocols import weights_of
 
 CASES = ("tied", "unsaved buffer", "weight norm", "attention", "recurrent", "grouped, BatchNorm1d")
 
@@ -99,6 +103,52 @@ def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
         load_compact(tmp_path / "masks", model)
     with pytest.raises(UsageError, match="str"):
         load_compact(tmp_path / "text", "fc")  # type: ignore[arg-type]
+
+
+def hooked(layer: nn.Module, dim: int) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found: nn.Module = nn.utils.weight_norm(layer, dim=dim)
+    return found
+
+
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("dim", [0, -1])
+@pytest.mark.parametrize("norm", [hooked, weight_norm])
+def test_a_removed_unit_with_weight_norm_is_zero_in_any_network(
+    norm: Any, dim: int, compact: bool, tmp_path: Path
+) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(norm(nn.Linear(6, 8), dim=dim), nn.ReLU(), nn.Linear(8, 3))
+
+    model, inputs = build(), torch.randn(4, 6)
+    name = next(name for name, p in model.named_parameters() if p.shape == (8, 6))
+    masks = {name: torch.ones(8, 6).bool()}
+    masks[name][2 if dim == 0 else slice(None)] = False
+    found = sfb.export(model, masks, tmp_path / "m", inputs, format="state-dict", compact=compact)
+    assert found.is_exact
+    assert found.largest_logit > 0
+    sfb.Masks(masks).apply_(model)
+    expected = model(inputs)
+    assert expected.isfinite().all()
+    plain = build()
+    plain.load_state_dict(load_file(tmp_path / "m"))
+    for loaded in (load_compact(tmp_path / "m", build()), plain):
+        torch.testing.assert_close(loaded(inputs), expected, atol=1e-5, rtol=1e-5)
+    plain.load_state_dict(weights_of(model))
+    torch.testing.assert_close(plain(inputs), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_files_are_compared_in_the_network_that_loads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state_dict, "loadable_state", lambda model: model.state_dict())
+    model = nn.Sequential(weight_norm(nn.Linear(6, 8)), nn.ReLU(), nn.Linear(8, 3))
+    name = "0.parametrizations.weight.original1"
+    found = sfb.export(
+        model, {name: torch.zeros(8, 6).bool()}, tmp_path / "m", torch.randn(4, 6), format="state-dict"
+    )
+    assert not found.is_exact
 
 
 def test_a_state_that_is_no_tensor_is_named(tmp_path: Path) -> None:

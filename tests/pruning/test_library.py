@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import synflow_bench as sfb
 from synflow_bench.errors import ModelError, PluginError, ScoreError, UnknownNameError, UsageError
+from synflow_bench.testing import networks
 
 INSTALLED = ["random", "magnitude", "snip", "grasp", "synflow[rounds=3]"]
 
@@ -402,29 +402,24 @@ def test_weights_without_values_or_order_are_a_model_error(model: nn.Module, mes
         sfb.prune(model, "magnitude", compression=2)
 
 
-class Holds(nn.Module):
-    """Holds what cannot be copied: computed tensors, a lock, a generator, itself."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net, self.lock, self.cache = net, threading.Lock(), {"last": [torch.ones(1)]}
-        self.numbers = (number for number in range(3))
-        self.again = [self.net]
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.again[0](x)
-        self.cache["last"] = [out]
-        self.activation = out * 2
-        return out
-
-
 @pytest.mark.parametrize("pruner", EVERY)
 def test_networks_that_python_cannot_copy(net: nn.Module, data: tuple[Tensor, Tensor], pruner: str) -> None:
     expected = sfb.prune(net, pruner, compression=4, data=data, input_shape=(4,))
-    holds = Holds(net)
+    holds = networks.Holds(net)
     holds(data[0])
     found = sfb.prune(holds, pruner, compression=4, data=data, input_shape=(4,))
     assert [mask.tolist() for mask in found.values()] == [mask.tolist() for mask in expected.values()]
+
+
+def test_a_module_that_cannot_be_copied_at_all_is_named(net: nn.Module) -> None:
+    class Shared(nn.Linear):
+        def __new__(cls, inputs: int, _outputs: int) -> Any:
+            assert inputs
+            return super().__new__(cls)
+
+    with pytest.raises(ModelError, match=r"module '1' \(Shared\) cannot be copied") as raised:
+        sfb.prune(nn.Sequential(net, Shared(3, 3)), "magnitude", compression=2)
+    assert "\n" not in str(raised.value)
 
 
 def test_weights_that_torch_has_pruned_already_rank_last(

@@ -242,6 +242,24 @@ def test_wrapped_networks_have_the_scores_of_what_they_wrap(wrap: Any) -> None:
     assert sfb.score(wrap(model), (5,), ["synflow", "snip"]) == sfb.score(model, (5,), ["synflow", "snip"])
 
 
+def test_networks_that_python_cannot_copy_are_scored() -> None:
+    model = seeded(lambda: nn.Linear(5, 9), nn.ReLU, lambda: nn.Linear(9, 3))
+    holds = networks.Holds(model)
+    holds(torch.ones(2, 5))
+    names = ["synflow", "snip", "jacobian-covariance", "macs"]
+    assert sfb.score(holds, (5,), names) == sfb.score(model, (5,), names)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_scores_are_the_same_inside_inference_mode_and_without_gradients(mode: Any) -> None:
+    model, data = networks.seeded(networks.with_batch_norm), batch(networks.INPUT_SHAPE, 5)
+    names = ["synflow", "snip", "grasp", "gradient-norm", "jacobian-covariance"]
+    expected = sfb.score(model, networks.INPUT_SHAPE, names, data=data)
+    with mode():
+        given = tuple(each.clone() for each in data)
+        assert sfb.score(deepcopy(model), networks.INPUT_SHAPE, names, data=given) == expected
+
+
 def test_lazy_layers_are_made_by_their_first_input() -> None:
     model = seeded(lambda: nn.LazyLinear(9), nn.ReLU, lambda: nn.Linear(9, 3))
     found = sfb.score(model, (5,), ["snip", "parameters"])
@@ -304,6 +322,7 @@ def test_weights_beyond_float32_leave_only_what_is_finite() -> None:
         ({"examples": 1}, UsageError, "1"),
         ({"data": (torch.ones(3, 5), torch.zeros(2).long())}, UsageError, "(2,)"),
         ({"model": "fc"}, UsageError, "str"),
+        ({"model": nn.Linear(5, 3, device="meta")}, ModelError, "meta device"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(arguments: dict[str, Any], error: type, fact: str) -> None:
