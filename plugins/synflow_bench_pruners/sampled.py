@@ -12,7 +12,7 @@ from torch import Tensor
 from synflow_bench import Masks, Problem, Pruner, TrainingPruner
 from synflow_bench.errors import UsageError
 from synflow_bench.host import Host
-from synflow_bench.pruning import Score, resolve_pruner
+from synflow_bench.pruning import GroupScores, Score, resolve_pruner
 from synflow_bench.suites import PrunerSpec, validate
 
 EDGE = 2.0**-53
@@ -45,6 +45,7 @@ class Sampled(Pruner):
         of: The pruner that gives the scores.
     """
 
+    group_revision: ClassVar[int] = 1
     needs_data: ClassVar[bool] = _AsTheOther()  # type: ignore[assignment]
     of: str = "synflow"
 
@@ -81,9 +82,20 @@ class Sampled(Pruner):
 class _Drawing(Problem):
     """A problem that draws the weights to keep."""
 
-    def keep(self, score: Score, *, revive: bool = False) -> tuple[Problem, Masks]:
-        """Score this round and draw the `density` share of weights in proportion to the scores."""
-        return super().keep(lambda posed: drawn_keys(posed, score(posed)), revive=revive)
+    def keep(
+        self, score: Score, *, revive: bool = False, of_groups: GroupScores | None = None
+    ) -> tuple[Problem, Masks]:
+        """Score this round and draw the `density` share of weights in proportion to the scores.
+
+        Kernels and channels are drawn in proportion to scores of their own.
+        """
+        if not self.options.ranks_groups:
+            return super().keep(lambda posed: drawn_keys(posed, score(posed)), revive=revive)
+
+        def drawn(sums: Tensor) -> Tensor:
+            return drawn_keys(self, {"": of_groups(sums) if of_groups else sums})[""]
+
+        return super().keep(score, revive=revive, of_groups=drawn)
 
 
 def drawn_keys(problem: Problem, scores: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

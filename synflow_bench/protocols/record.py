@@ -15,6 +15,7 @@ from synflow_bench import __version__
 from synflow_bench.errors import DataMissingError, HandledError, NotDefinedError, one_line
 from synflow_bench.host import Host
 from synflow_bench.protocols.context import Outcome
+from synflow_bench.pruning import Pruner
 from synflow_bench.records import Engine, Failure, Metrics, Provenance, Record, Timing, key_of
 from synflow_bench.suites import Cell, Revisions, Setting
 from synflow_bench.training import algorithms, describe
@@ -134,8 +135,10 @@ def revisions_of(setting: Setting, pruner: str | None, host: Host) -> Revisions:
         UnknownNameError: One of them is not installed.
         PluginError: One of them cannot be imported.
     """
+    kind: type[Pruner] | None = host.pruners.get(pruner) if pruner else None
+    of_groups = kind.group_revision if kind and setting.pruning.ranks_groups else 0
     return Revisions(
-        pruner=host.pruners.get(pruner).revision if pruner else 1,
+        pruner=kind.revision + of_groups if kind else 1,
         model=getattr(host.models.get(setting.model.name), "revision", 1),
         dataset=host.dataset_class(setting.dataset).revision,
     )

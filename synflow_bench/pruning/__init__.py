@@ -2,7 +2,7 @@
 
 from synflow_bench.errors import NotDefinedError
 from synflow_bench.pruning.granularity import groups_of
-from synflow_bench.pruning.groups import Groups
+from synflow_bench.pruning.groups import Groups, GroupScores
 from synflow_bench.pruning.in_training import MaskUpdate, TrainingPruner, update_masks
 from synflow_bench.pruning.interface import (
     Inputs,
@@ -24,6 +24,7 @@ from synflow_bench.pruning.weight_norm import allow_removed_units, loadable_stat
 
 __all__ = [
     "Examples",
+    "GroupScores",
     "Groups",
     "Inputs",
     "Loss",

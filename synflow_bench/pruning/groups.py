@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -18,6 +18,9 @@ from synflow_bench.suites import GroupScore, Scope
 
 Scores = Mapping[str, Tensor]
 """A score per weight, by parameter name; higher is kept."""
+
+GroupScores = Callable[[Tensor], Tensor]
+"""A function of the scores of groups (G,) float64, made of those of their weights, that returns others."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,14 @@ class Groups(ABC):
 
     @abstractmethod
     def select(
-        self, scores: Scores, masks: Masks, density: float, scope: Scope, *, invert: bool
+        self,
+        scores: Scores,
+        masks: Masks,
+        density: float,
+        scope: Scope,
+        *,
+        invert: bool,
+        of_groups: GroupScores | None = None,
     ) -> Selection:
         """Choose among the weights that `masks` keep, as `selection.select` does for single weights.
 
@@ -70,6 +80,7 @@ class Groups(ABC):
             density: The share of all weights to keep.
             scope: Rank all layers together, or each by itself.
             invert: Keep what scores least.
+            of_groups: The scores of groups, where groups have scores.
         """
 
     @abstractmethod
@@ -106,13 +117,21 @@ class WholeGroups(Groups):
     group_score: GroupScore
 
     def select(
-        self, scores: Scores, masks: Masks, density: float, scope: Scope, *, invert: bool
+        self,
+        scores: Scores,
+        masks: Masks,
+        density: float,
+        scope: Scope,
+        *,
+        invert: bool,
+        of_groups: GroupScores | None = None,
     ) -> Selection:
         """Keep the groups with the largest scores, as many as come nearest to round(density * N) weights.
 
         With scope `local`, all layers keep the same share of their groups, as far as they divide.
         """
         values, members = self._scores(scores, masks)
+        values = of_groups(values) if of_groups else values
         values = -values if invert else values
         order = self._order(values, members > 0, scope)
         ranks = torch.full_like(self.classes, len(order))

@@ -16,7 +16,7 @@ from synflow_bench.errors import PluginError, ScoreError, UsageError
 from synflow_bench.graph import Graph, Untraceable, trace
 from synflow_bench.pruning.causes import cause_of_failure, causes_of_zeros, listed
 from synflow_bench.pruning.granularity import groups_of
-from synflow_bench.pruning.groups import Groups
+from synflow_bench.pruning.groups import Groups, GroupScores
 from synflow_bench.pruning.interface import Inputs, copy_network, map_examples, to_network
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.prunable import is_bias, prunable_parameters, zero_biases
@@ -251,13 +251,18 @@ class Problem:
             part = slice(start, start + size)
             yield map_examples(partial(_part, part), inputs), labels[part].clone()
 
-    def keep(self, score: Score, *, revive: bool = False) -> tuple[Problem, Masks]:
+    def keep(
+        self, score: Score, *, revive: bool = False, of_groups: GroupScores | None = None
+    ) -> tuple[Problem, Masks]:
         """Score this round and keep the `density` share of largest scores; in float64 where float32 fails.
 
         Args:
             score: Gives a score per weight of `parameters`; it may raise `PrecisionError` where float32 does
                 not suffice.
             revive: Let masked weights compete again.
+            of_groups: Gives the scores of kernels or channels from the sums (`group_score`) of their weights'
+                scores, where these are what a granularity ranks. A sum of independent draws is no draw: it
+                is larger for a larger group.
 
         Returns:
             The problem as it was scored, and the masks.
@@ -266,10 +271,10 @@ class Problem:
             ScoreError: The scores of a layer cannot be ranked.
         """
         try:
-            return self, self._keep(score(self), revive=revive)
+            return self, self._keep(score(self), revive, of_groups)
         except PrecisionError:
             wider = self.in_double()
-            return wider, wider._keep(score(wider), revive=revive)
+            return wider, wider._keep(score(wider), revive, of_groups)
 
     def at(self, masks: Masks, *, density: float, round: int) -> Problem:
         """Return the next round: weights, buffers, modes and gradients as at the start, `masks` applied.
@@ -343,7 +348,7 @@ class Problem:
         changed = replace(self, dense=dense, _rest=rest)
         return changed.at(self.masks, density=self.density, round=self.round)
 
-    def _keep(self, scores: Mapping[str, Tensor], *, revive: bool) -> Masks:
+    def _keep(self, scores: Mapping[str, Tensor], revive: bool, of_groups: GroupScores | None) -> Masks:
         constant = check_scores(scores, self.parameters)
         if self.round == 1 and self.masks.kept == self.masks.size:
             self._check_ranking(constant)
@@ -351,7 +356,9 @@ class Problem:
         ordered = {name: scores[name] for name in self.parameters}
         scope, groups = self.options.scope, self.groups
         if groups is not None:
-            selection = groups.select(ordered, eligible, self.density, scope, invert=self.invert)
+            selection = groups.select(
+                ordered, eligible, self.density, scope, invert=self.invert, of_groups=of_groups
+            )
         else:
             if self.invert:
                 ordered = {name: -score for name, score in ordered.items()}

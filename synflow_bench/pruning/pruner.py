@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from synflow_bench.errors import PluginError, UnknownNameError, UsageError, one_line
+from synflow_bench.pruning.groups import GroupScores
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Problem, Score
 from synflow_bench.suites import PrunerSpec, Scalar, label_of
@@ -43,6 +44,8 @@ class Pruner(_Frozen):
         needs_data: False declares that the method never asks for a batch.
         needs_forward: False declares that the method never runs the network, so that it needs no input.
         revision: A number in the key of every cell; raise it when results change.
+        group_revision: A number that is added to `revision` in keys of cells that prune kernels or channels;
+            raise it when only their results change.
         newer: Parameters that cells recorded before they existed: at their defaults they are in no key.
         rounds: The number of rounds of scoring and removing: 1 is one-shot, more is iterative pruning.
         schedule: The way in which density falls from round to round, see `densities`.
@@ -67,6 +70,7 @@ class Pruner(_Frozen):
     needs_data: ClassVar[bool] = True
     needs_forward: ClassVar[bool] = True
     revision: ClassVar[int] = 1
+    group_revision: ClassVar[int] = 0
     newer: ClassVar[frozenset[str]] = frozenset()
     rounds: int = 1
     schedule: Schedule = "exponential"
@@ -102,8 +106,16 @@ class Pruner(_Frozen):
         """
         return self.in_rounds(problem, density, self.score)
 
-    def in_rounds(self, problem: Problem, density: float, score: Score) -> Masks:
+    def in_rounds(
+        self, problem: Problem, density: float, score: Score, of_groups: GroupScores | None = None
+    ) -> Masks:
         """Prune in `rounds` rounds of `score`, for a `prune` that first prepares the problem for all of them.
+
+        Args:
+            problem: The problem.
+            density: The share of the prunable weights to keep.
+            score: As for `Problem.keep`, like `of_groups`.
+            of_groups: The scores of kernels and channels.
 
         Raises:
             ScoreError: The scores of a layer cannot be ranked.
@@ -111,7 +123,7 @@ class Pruner(_Frozen):
         masks = problem.masks
         targets = densities(self.schedule, density, self.rounds, masks.density)
         for round, target in enumerate(targets, start=1):
-            problem, masks = problem.at(masks, density=target, round=round).keep(score)
+            problem, masks = problem.at(masks, density=target, round=round).keep(score, of_groups=of_groups)
         return masks
 
 

@@ -94,12 +94,17 @@ class PruningOptions(Value):
 
     @model_validator(mode="after")
     def _scores_groups(self) -> Self:
-        if self.group_score != "sum" and self.granularity not in ("kernel", "channel"):
+        if self.group_score != "sum" and not self.ranks_groups:
             raise ValueError(
                 f"group_score has no effect with granularity {self.granularity!r}; leave it out, or take "
                 "'kernel' or 'channel'"
             )
         return self
+
+    @property
+    def ranks_groups(self) -> bool:
+        """True where groups of weights have a score and are kept or removed as a whole."""
+        return self.granularity in ("kernel", "channel")
 
     @property
     def pattern(self) -> tuple[int, int] | None:
