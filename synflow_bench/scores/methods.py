@@ -32,6 +32,10 @@ SMOOTHING = 1e-5
 """The k of the Jacobian covariance, which keeps the score finite where an eigenvalue is zero."""
 
 
+NOT_FINITE = "it is not finite"
+"""The reason where a network has, or computes, infinities or what is no number."""
+
+
 class NoScoreError(HandledError):
     """A score that is not defined for a network; the message says why."""
 
@@ -97,7 +101,9 @@ def synflow(subject: ScoredNetwork) -> float:
         _ones_of_tokens(subject, tokens),
     ):
         total = log2_of_sum(call_with(subject.model, absolute, inputs))
-    if total != total or abs(total) == float("inf"):
+    if total != total:
+        raise NoScoreError(NOT_FINITE)
+    if abs(total) == float("inf"):
         raise NoScoreError(
             "its flow is not a positive number, as behind normalization over features or softmax"
         )
@@ -147,6 +153,8 @@ def jacobian_covariance(subject: ScoredNetwork) -> float:
     inputs = subject.inputs.detach().clone().requires_grad_()
     (rows,) = torch.autograd.grad(subject.model(inputs).sum(), [inputs], materialize_grads=True)
     rows = rows.flatten(1).double()
+    if not bool(rows.isfinite().all()):
+        raise NoScoreError(NOT_FINITE)
     centered = rows - rows.mean(1, keepdim=True)
     norms = centered.norm(dim=1, keepdim=True)
     if len(rows) < 2 or not bool((norms > 0).all()):
@@ -165,7 +173,9 @@ def naswot(subject: ScoredNetwork) -> float:
     """
     codes = _Codes(len(subject.inputs))
     with torch.no_grad(), codes:
-        subject.model(subject.inputs)
+        logits = subject.model(subject.inputs)
+    if codes.undefined or bool(logits.isnan().any()):
+        raise NoScoreError(NOT_FINITE)
     if not codes.found:
         raise NoScoreError("it has no rectifiers")
     sign, value = torch.linalg.slogdet(codes.kernel)
@@ -241,11 +251,13 @@ class _Codes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.kernel = torch.zeros(examples, examples, dtype=torch.float64)
         self.found = 0
+        self.undefined = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note which inputs of a rectifier are positive."""
         name = func._schema.name.removeprefix("aten::")
         if name.removesuffix("_") in _RECTIFIERS:
+            self.undefined |= bool(args[0].isnan().any())
             active = (args[0] > 0).flatten(1).double()
             if len(active) == len(self.kernel):
                 agree = active @ active.T + (1 - active) @ (1 - active).T

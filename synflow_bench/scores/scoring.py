@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from synflow_bench.errors import HandledError, ModelError, UnknownNameError, UsageError, one_line
 from synflow_bench.graph import unwrapped
 from synflow_bench.pruning import as_usual, check_network, copy_network
-from synflow_bench.scores.methods import METHODS, NoScoreError, ScoredNetwork
+from synflow_bench.scores.methods import METHODS, NOT_FINITE, NoScoreError, ScoredNetwork
 
 EXAMPLES = 32
 """The number of examples that are drawn where no data are given."""
@@ -75,7 +75,7 @@ def score(
 
 def _finite(value: float) -> float:
     if value != value or abs(value) == float("inf"):
-        raise NoScoreError("it is not finite")
+        raise NoScoreError(NOT_FINITE)
     return value
 
 

@@ -260,6 +260,16 @@ def test_scores_are_the_same_inside_inference_mode_and_without_gradients(mode: A
         assert sfb.score(deepcopy(model), networks.INPUT_SHAPE, names, data=given) == expected
 
 
+@pytest.mark.parametrize("layer", [0, 2])
+def test_weights_that_are_no_numbers_have_no_scores(layer: int) -> None:
+    model = seeded(lambda: nn.Linear(5, 9), nn.ReLU, lambda: nn.Linear(9, 3))
+    nn.init.constant_(model[layer].weight, torch.nan)
+    names = [name for name in METHODS if name not in {"parameters", "macs"}]
+    for name in names:
+        with pytest.warns(UserWarning, match="not finite"):
+            assert sfb.score(model, (5,), name) == {name: None}
+
+
 def test_lazy_layers_are_made_by_their_first_input() -> None:
     model = seeded(lambda: nn.LazyLinear(9), nn.ReLU, lambda: nn.Linear(9, 3))
     found = sfb.score(model, (5,), ["snip", "parameters"])
