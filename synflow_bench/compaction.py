@@ -354,6 +354,8 @@ def update_sizes(module: nn.Module) -> None:
         module.in_channels, module.out_channels = inputs, outputs
     elif isinstance(module, _ConvNd) and module.groups == module.in_channels == module.out_channels:
         module.groups = module.in_channels = module.out_channels = module.weight.shape[0]
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = module.weight.numel()
     elif isinstance(module, _NormBase):
         sized = next((t for t in (module.weight, module.running_mean) if t is not None), None)
         if sized is not None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from synflow_bench.errors import HandledError, RecordError, UsageError, count, one_line, printable
 from synflow_bench.exporting import BATCHES, check_format, measure_latencies, one_thread, stand_in
 from synflow_bench.exporting.formats import Run, run_network, write_onnx
-from synflow_bench.exporting.networks import ALL_ALIVE, smaller, with_masks
+from synflow_bench.exporting.networks import smaller, with_masks
 from synflow_bench.exporting.state_dict import state_file
 from synflow_bench.files import write_atomically
 from synflow_bench.leaderboard import Board, Leaderboard, MeasuredPoint
@@ -184,7 +184,7 @@ class Measuring:
             seconds, reason = _seconds(whole, small)
         else:
             seconds = {f"{runtime} {batch}": None for runtime in whole.runs for batch in BATCHES}
-            reason = hindrance if hindrance != ALL_ALIVE else whole.problem
+            reason = hindrance or whole.problem
         return Measurement(
             machine=self.machine,
             date=provenance_of(torch.device("cpu"), 1, {}).created[:10],

@@ -91,13 +91,13 @@ def command(
     if path.exists() and not (force or is_special(path)):
         raise UsageError(f"{str(path)!r} exists; add --force to overwrite it")
     check_writable(path)
-    if opset and format_ != "onnx":
-        raise UsageError(f"--format {format_} has no opset; leave --opset out")
     with prints_to_stderr():
-        from synflow_bench.exporting import check_format, export
+        from synflow_bench.exporting import check_format, check_opset, export
         from synflow_bench.recovery import Recovery
 
         check_format(format_)
+        if opset is not None:
+            check_opset(opset, format_)
         given = ctx.get_parameter_source("device") is ParameterSource.COMMANDLINE
         place = (load_host(ctx, check=False), Store(results), data, device if given else None)
         recovery = Recovery(*place, lambda line: click.echo(line, err=True))
@@ -110,7 +110,7 @@ def command(
     if as_json:
         click.echo(json.dumps(_as_json(exported, origin), indent=1))
     else:
-        _print(exported, origin)
+        _print(exported, origin, compact)
     return int(not exported.is_exact or found.difference is not None)
 
 
@@ -138,14 +138,16 @@ def _as_json(exported: Exported, origin: str) -> dict[str, Any]:
     return {**listed, "compared_on": origin, "is_exact": exported.is_exact}
 
 
-def _print(exported: Exported, origin: str) -> None:
+def _print(exported: Exported, origin: str, compact: bool) -> None:
     size, whole = (bytes / 2**20 for bytes in (exported.size, exported.whole_size))
     click.echo(
         f"{exported.path}: {size:.2f} MiB; the whole network has {whole:.2f} MiB of tensors, of which "
         f"{100 * exported.share:.1f} % are left"
     )
     if exported.hindrance:
-        click.echo(f"not as small as its paths: {exported.hindrance}")
+        click.echo(f"dead units stay: {exported.hindrance}")
+    elif compact and exported.share == 1:
+        click.echo("no unit is dead: nothing can be left out")
     click.echo(
         f"largest difference of a logit on {origin}: {exported.difference:.2g}, of logits up to "
         f"{exported.largest_logit:.3g}"

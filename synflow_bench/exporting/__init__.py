@@ -1,6 +1,13 @@
 """Export of masked networks: physically smaller where units are dead, compared with the whole network."""
 
-from synflow_bench.exporting.formats import FORMATS, ExportError, Format, check_format, onnx_run
+from synflow_bench.exporting.formats import (
+    FORMATS,
+    ExportError,
+    Format,
+    check_format,
+    check_opset,
+    onnx_run,
+)
 from synflow_bench.exporting.latency import Latency, measure_latencies, one_thread
 from synflow_bench.exporting.networks import BATCHES, Exported, export, stand_in
 from synflow_bench.exporting.state_dict import load_compact
@@ -13,6 +20,7 @@ __all__ = [
     "Format",
     "Latency",
     "check_format",
+    "check_opset",
     "export",
     "load_compact",
     "measure_latencies",

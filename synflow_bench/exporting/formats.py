@@ -9,7 +9,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from warnings import catch_warnings, simplefilter
 
 import torch
@@ -42,6 +42,31 @@ def check_format(format: str) -> None:
             raise UsageError(
                 f"format 'onnx' needs {', '.join(missing)}; `pip install 'synflow-bench[onnx]'` installs all"
             )
+
+
+FIRST_OPSET = 18
+"""The opset that torch's exporter writes; older ones are made of it, which few networks allow."""
+
+
+def check_opset(opset: Any, format: str) -> None:
+    """Check that an opset can be asked for.
+
+    Raises:
+        UsageError: The format has none, or ONNX has no such one.
+    """
+    if format != "onnx":
+        raise UsageError(f"format {format!r} has no opset; leave it out")
+    if isinstance(opset, bool) or not isinstance(opset, int) or not 1 <= opset <= _last_opset():
+        raise UsageError(
+            f"opset {opset!r} is none of the installed onnx; take one from {FIRST_OPSET} to {_last_opset()}, "
+            "or leave it out"
+        )
+
+
+def _last_opset() -> int:
+    import onnx
+
+    return int(onnx.defs.onnx_opset_version())
 
 
 @torch.no_grad()
@@ -99,7 +124,10 @@ def write_onnx(model: nn.Module, path: Path, inputs: Tensor, opset: int | None) 
         if found is None:
             raise ExportError("torch exports nothing")
         if opset is not None and found.model.opset_imports.get("", opset) != opset:
-            raise ExportError(f"opset {opset} cannot hold this network; leave --opset out")
+            raise ExportError(
+                f"opset {opset} cannot hold this network; take one from {FIRST_OPSET} to {_last_opset()}, or "
+                "leave it out"
+            )
         found.save(path, external_data=False)
         return onnx_run(path.read_bytes())
 

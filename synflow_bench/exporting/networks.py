@@ -20,6 +20,7 @@ from synflow_bench.exporting.formats import (
     Format,
     Run,
     check_format,
+    check_opset,
     run_network,
     write_onnx,
 )
@@ -32,9 +33,6 @@ from synflow_bench.training import is_tokens
 
 BATCHES = (1, 64)
 """The batch sizes at which latencies are measured."""
-
-ALL_ALIVE = "no unit is dead"
-"""The hindrance where there is nothing to leave out."""
 
 TOLERANCE = 1e-5
 """The difference of logits, as a share of the largest one, that rounding explains."""
@@ -50,7 +48,8 @@ class Exported:
         size: The bytes of the file.
         whole_size: The bytes of the parameters and buffers of the whole network.
         share: The share of parameters and buffers that is left.
-        hindrance: What keeps dead units in the network; None if nothing does, or if they were to stay.
+        hindrance: What keeps dead units in the network; None if nothing does, if there are none, or if they
+            were to stay.
         difference: The largest difference of a logit of the file and the masked network; infinite where only
             one of the two is a number.
         largest_logit: The largest absolute logit of the masked network that is finite.
@@ -185,17 +184,23 @@ def smaller(
     same = partial(same_logits, modes=(False,)) if inputs.is_floating_point() else _not_compared
     found: CompactNetwork | None = compact(whole, masks, graph, shape, same=same, max_share=1.0)
     if found is None:
-        return whole, 1.0, "without its dead units the network computes something else, or nothing"
+        return (
+            whole,
+            1.0,
+            "without its dead units the network fails or computes something else: its code, or a layer such "
+            "as an instance norm without parameters, counts on its own sizes",
+        )
     small = found.model.eval()
     bound = _dead(trace(small, inputs[:1]), found.masks)
     if not bound:
-        return small, found.share, None if found.share < 1 else ALL_ALIVE
+        return small, found.share, None
     return (
         small,
         found.share,
         (
-            f"{bound} dead channels or features stay: every layer keeps one, and sums, groups of "
-            "convolutions or shared statistics bind others together"
+            f"{bound} dead channels or features stay: every layer keeps one, sums, groups of convolutions "
+            "or shared statistics bind others together, and layers whose weights are computed, as by weight "
+            "norm, stay whole"
         ),
     )
 
@@ -215,7 +220,11 @@ def _hindrance(graph: Graph | Untraceable, masks: Mapping[str, Tensor]) -> str |
     if isinstance(graph, Untraceable):
         return graph.reason
     if hidden := graph.opaque & masks.keys():
-        return f"{min(hidden)!r} is not used as it is, but to compute with"
+        return (
+            f"the network computes with {min(hidden)!r} before it is used as a weight, as weight norm and "
+            "spectral norm do, so that its dead units are not known; prune a network without this, such as "
+            "after torch.nn.utils.parametrize.remove_parametrizations"
+        )
     return None
 
 
@@ -237,12 +246,16 @@ def _largest_difference(found: Tensor, expected: Tensor) -> float:
 def _check(model: Any, masks: Any, format: str, inputs: Any, opset: int | None) -> None:
     check_format(format)
     check_network(model)
-    if not isinstance(masks, Mapping) or not all(isinstance(mask, Tensor) for mask in masks.values()):
+    if not isinstance(masks, Mapping) or not masks or not all(map(_is_mask, masks.values())):
         raise UsageError("masks are bool tensors by the names of parameters, as `prune` returns them")
     if not isinstance(inputs, Tensor) or inputs.dim() < 2 or not len(inputs):
         raise UsageError("inputs are a batch of examples, a tensor (N, ...)")
-    if opset is not None and format != "onnx":
-        raise UsageError(f"format {format!r} has no opset; leave it out")
+    if opset is not None:
+        check_opset(opset, format)
+
+
+def _is_mask(mask: Any) -> bool:
+    return isinstance(mask, Tensor) and mask.dtype is torch.bool
 
 
 def _bytes(model: nn.Module) -> int:

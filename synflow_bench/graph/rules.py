@@ -52,6 +52,12 @@ class TracedTensors:
         view = self.view(tensor)
         return frozenset({view.name}) if view else self._computed.get(tensor, frozenset())
 
+    def note_copy(self, copy: Tensor, tensor: Tensor) -> None:
+        """Note that `copy` has the entries of `tensor`, a whole parameter or buffer."""
+        view = self.view(tensor)
+        if view is not None and view.shape == view.base_shape and view.stride == view.base_stride:
+            self._named[_memory(copy)] = [(view.name, copy)]
+
     def note_computed(self, tensor: Tensor, names: frozenset[str]) -> None:
         """Note that `tensor` was computed from these parameters and buffers, unless it is a view of one."""
         if names and self.view(tensor) is None:
@@ -152,8 +158,8 @@ def elementwise(call: Call) -> Tensor:
     """Follow a function of single entries; in a sum or a product of activations, both sides feed a new node.
 
     Parameters that are multiplied are scales, which cut a node when pruned; those that are added belong to
-    it. A statistic that the network computes from several channels and multiplies by hand, as squeeze and
-    excitation does, feeds all channels that it scales.
+    it, and so do the slopes of PReLU. A statistic that the network computes from several channels and
+    multiplies by hand, as squeeze and excitation does, feeds all channels that it scales.
     """
     operands = [value for value in call.arguments.values() if isinstance(value, Tensor)]
     ids = reduce(call.graph.join, (call.ids(value) for value in operands if call.is_activation(value)))
@@ -163,7 +169,7 @@ def elementwise(call: Call) -> Tensor:
         view = call.view(value)
         if view is not None and call.name == "mul":
             ids = call.graph.scale(ids, view)
-        elif view is not None and call.name in {"add", "sub", "rsub"}:
+        elif view is not None and call.name in {"add", "sub", "rsub", "_prelu_kernel"}:
             call.graph.add_values(ids, view)
         else:
             call.add_constant(ids, value)

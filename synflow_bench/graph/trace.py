@@ -136,6 +136,10 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if memories and any(tensor.untyped_storage().data_ptr() in memories for tensor in arguments):
             raise TracingError(f"{func} on a tensor that was filled through another one")
         names = frozenset[str]().union(*(self._tensors.names(tensor) for tensor in arguments))
+        if func._schema.is_mutable:
+            self._graph.opaque |= names
+        elif func.overloadpacket.__name__ == "repeat" and output.shape == arguments[0].shape:
+            self._tensors.note_copy(output, arguments[0])  # instance norm, for a single example
         for result in tree_leaves(output):
             if isinstance(result, Tensor):
                 self._tensors.note_computed(result, names)

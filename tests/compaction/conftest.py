@@ -130,6 +130,13 @@ def transposed() -> nn.Module:
     return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(6 * 64, 5))
 
 
+def with_slopes() -> nn.Module:
+    first = nn.Conv2d(2, 10, 3, padding=1), nn.InstanceNorm2d(10, affine=True), nn.PReLU(10)
+    norm = nn.InstanceNorm2d(14, affine=True, track_running_stats=True)
+    second = nn.Conv2d(10, 14, 3, padding=1), norm, nn.PReLU(), nn.AvgPool2d(4)
+    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(14 * 4, 5))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mlp": mlp,
     "vgg": vgg,
@@ -140,6 +147,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "tokens": Tokens,
     "tied": Tied,
     "centered": Centered,
+    "instance norm, slopes": with_slopes,
 }
 
 

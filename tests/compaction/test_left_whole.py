@@ -80,6 +80,19 @@ def test_a_network_with_an_opaque_parameter() -> None:
     assert compact(model, masks, found, (2, 6, 6)) is None
 
 
+def test_a_scale_that_is_changed_before_it_is_used() -> None:
+    """A copy of a parameter has its zeros only as long as nothing is written into it."""
+
+    def scaled(model: nn.Module, x: Tensor) -> Tensor:
+        return x * model.scale.repeat(1, 1, 1).add_(1)
+
+    model = Between(scaled)
+    model.scale = nn.Parameter(torch.ones(16, 1, 1))
+    found = trace(model, torch.zeros(1, 2, 6, 6))
+    assert isinstance(found, Graph)
+    assert found.opaque == {"scale"}
+
+
 def test_a_grouped_convolution_keeps_all_that_it_touches() -> None:
     model = Between()
     model.second = nn.Conv2d(16, 16, 3, padding=1, groups=4)

@@ -108,11 +108,18 @@ def normed() -> Case:
     return of(model, torch.randn(4, 6), **{"2": 3})
 
 
+def sloped() -> Case:
+    first = nn.Conv2d(3, 8, 3), nn.InstanceNorm2d(8, affine=True, track_running_stats=True), nn.PReLU(8)
+    model = nn.Sequential(*first, nn.Conv2d(8, 4, 3), nn.PReLU(), nn.Flatten(), nn.Linear(64, 3))
+    return of(model, torch.randn(4, 3, 8, 8), **{"3": 3})
+
+
 CASES: dict[str, Callable[[], Case]] = {
     "tied": lambda: of(Tied(), torch.randn(4, 6), last=3),
     "unsaved buffer": lambda: of(Scaled(), torch.randn(4, 6), b=3),
     "weight norm": normed,
     "attention": lambda: of(Attentive(), torch.randint(11, (4, 5)), block__linear2=5),
+    "instance norm, slopes": sloped,
     "recurrent": lambda: of(Recurrent(), torch.randn(4, 5, 4), b=3),
     "grouped, BatchNorm1d": lambda: of(Grouped(), torch.randn(4, 3, 8, 8), d=4),
 }
