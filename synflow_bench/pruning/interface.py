@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves, tree_map
 
 from synflow_bench.errors import ModelError, UsageError, one_line
@@ -144,18 +145,24 @@ def as_usual() -> Iterator[None]:
         yield
 
 
-def check_network(model: Any) -> None:
+def check_network(model: Any, *, lazy: bool = False) -> None:
     """Check that this is a network that has values.
+
+    Args:
+        model: The network.
+        lazy: Allow lazy layers, which have values after their first input.
 
     Raises:
         UsageError: It is no network.
-        ModelError: A parameter or a buffer is on the meta device.
+        ModelError: A parameter or a buffer has no values.
     """
     if not isinstance(model, nn.Module):
         raise UsageError(f"model is a {type(model).__name__}; pass a torch.nn.Module")
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_meta:
             raise ModelError(f"{name!r} is on the meta device and has no values; load the weights first")
+        if is_lazy(tensor) and not lazy:
+            raise ModelError(f"{name!r} of a lazy layer has no values yet; run the network once first")
 
 
 def copy_network(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.Module:

@@ -102,7 +102,7 @@ def _subject(
     examples: int,
     seed: int,
 ) -> ScoredNetwork:
-    check_network(model)
+    check_network(model, lazy=True)
     shape = tuple(input_shape) if isinstance(input_shape, Iterable) else (input_shape,)
     if not shape or not all(isinstance(size, Integral) and size > 0 for size in shape):
         raise UsageError(f"input_shape {input_shape!r} is not the shape of one example, such as (3, 32, 32)")
