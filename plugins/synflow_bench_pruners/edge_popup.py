@@ -28,8 +28,9 @@ class EdgePopup(TrainingPruner):
     (`signed-constant`). The signs are those of the network's own weights.
 
     The recipe's optimizer has nothing to train: only its epochs, batches and augmentation matter. In the
-    official code (allenai/hidden-networks) networks have no biases and norms no scales, and each layer keeps
-    the density rounded by itself; here the numbers of all layers sum to the exact one.
+    official code (allenai/hidden-networks) networks have no biases and norms no scales, each layer keeps its
+    density rounded up, and the learning rate changes with the epoch; here the numbers of all layers sum to
+    the exact one, and the rate changes with every step.
 
     Args:
         init: The weights: `signed-constant`, or those of the `network`.
@@ -85,7 +86,7 @@ class EdgePopup(TrainingPruner):
         lr = self.lr / 2 * (1 + cos(pi * update.step / update.steps))
         for name, gradient in update.gradients().items():
             score, moved = state[f"score/{name}"], state[f"momentum/{name}"]
-            step = gradient * update.initial[name] * score.sign() + self.weight_decay * score
+            step = gradient * update.values[name] * score.sign() + self.weight_decay * score
             state[f"momentum/{name}"] = self.momentum * moved + step
             state[f"score/{name}"] = score - lr * state[f"momentum/{name}"]
         sizes = {name: state[f"score/{name}"].abs() for name in update.masks}

@@ -96,7 +96,7 @@ def changes_of(
             scope=cell.setting.pruning.scope,
             seed=seed_of(cell, "pruner"),
             generator=changes.generator,
-            initial=changes.values,
+            values=changes.values,
             state=changes.state,
             _gradients=gradients,
         )

@@ -30,7 +30,8 @@ class MaskUpdate:
         density: The share of all prunable weights to keep from now on.
         masks: The present masks.
         weights: Copies of the prunable weights, by name; removed ones are zero.
-        initial: The weights that the training began with, if the pruner has chosen them; else nothing.
+        values: The values that weights grow with, by name; zero where there are none. They begin as what the
+            pruner's `initial` returns, an update may set others, and they are part of checkpoints.
         lr: The learning rate of this step.
         scope: The setting's scope of ranking, `global` or `local`.
         seed: The seed of the generator of the pruner's `prune`.
@@ -57,7 +58,7 @@ class MaskUpdate:
     scope: Scope
     seed: int
     generator: torch.Generator
-    initial: Mapping[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
     state: dict[str, Tensor] = field(default_factory=dict)
     _gradients: Mapping[str, Tensor | None] | None = None
 
@@ -134,8 +135,8 @@ class TrainingPruner(Pruner):
 
     `prune` makes the masks that the training begins with, and `update` changes them every `interval`
     optimizer steps. The harness checks that the masks have the exact density at every moment, keeps removed
-    weights and what the optimizer remembers of them at zero, and lets grown weights begin at zero, with no
-    momentum. Such a pruner serves the protocol `singleshot`.
+    weights and what the optimizer remembers of them at zero, and lets grown weights begin at zero, or at what
+    the update has set as their value, with no momentum. Such a pruner serves the protocol `singleshot`.
 
     Attributes:
         needs_gradients: True declares that updates need gradients: an update then takes the place of an
@@ -226,8 +227,8 @@ def update_masks(pruner: TrainingPruner, update: MaskUpdate) -> Masks:
     """Ask a pruner for the next masks; the global random generators are left as they were.
 
     Raises:
-        PluginError: The masks do not fit the network, or do not have the density that is due, or the state
-            is not of tensors.
+        PluginError: The masks or values do not fit the network, or the masks do not have the density that is
+            due, or the state is not of tensors.
     """
     device = next(iter(update.weights.values())).device
     with own_randomness(device, update.generator.initial_seed() + update.step):
@@ -235,6 +236,14 @@ def update_masks(pruner: TrainingPruner, update: MaskUpdate) -> Masks:
     for name, value in update.state.items():
         if not isinstance(value, Tensor):
             raise PluginError(f"update.state[{name!r}] is a {type(value).__name__}; checkpoints keep tensors")
+    for name, value in update.values.items():
+        if name not in update.weights:
+            raise PluginError(f"update.values[{name!r}] is of no prunable weight")
+        if value.shape != update.weights[name].shape:
+            raise PluginError(
+                f"update.values[{name!r}] has shape {tuple(value.shape)}, and the weight "
+                f"{tuple(update.weights[name].shape)}"
+            )
     expected = kept_count(update.density, new.size)
     if new.kept != expected:
         raise PluginError(

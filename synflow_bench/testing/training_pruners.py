@@ -34,7 +34,7 @@ def updates(subject: PrunerSubject, density: float = 0.1) -> Iterator[tuple[Mask
         masks = run_pruner(pruner, problem, pruner.density_at(0.0, density)).masks
     draw, generator = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
     weights = {name: weight.clone() for name, weight in problem.dense.items()}
-    values = pruner.initial({name: weight.clone() for name, weight in weights.items()}, density) or {}
+    values = dict(pruner.initial({name: weight.clone() for name, weight in weights.items()}, density) or {})
     kept: dict[str, torch.Tensor] = {}
     due = pruner.due(steps, EPOCH)
     for step in dict.fromkeys((due[0], due[len(due) // 2], due[-1])):
@@ -51,7 +51,7 @@ def updates(subject: PrunerSubject, density: float = 0.1) -> Iterator[tuple[Mask
             scope="global",
             seed=problem.generator.initial_seed(),
             generator=generator,
-            initial=values,
+            values=values,
             state=kept,
             _gradients=noise if pruner.needs_gradients else None,
         )

@@ -60,7 +60,8 @@ class MaskChanges:
         due: The steps at which masks change, by the number of optimizer steps before them.
         needs_gradients: True if the decision needs gradients.
         generator: The generator of all that the decision draws, on the CPU.
-        values: The values that weights grow with, by name; zero where there are none.
+        values: The values that weights grow with, by name; zero where there are none. The decision
+            may set others.
         state: Tensors that the decision keeps from one change to the next, by name.
         spans: The first step under each new number of kept weights per layer, and these numbers.
     """
@@ -70,7 +71,7 @@ class MaskChanges:
     due: range
     needs_gradients: bool
     generator: torch.Generator
-    values: Mapping[str, Tensor] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
     state: dict[str, Tensor] = field(default_factory=dict)
     spans: list[tuple[int, list[int]]] = field(default_factory=list)
 

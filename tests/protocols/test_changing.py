@@ -66,6 +66,8 @@ class Magnitudes(TrainingPruner):
             torch.rand(3)
         if self.does == "sets a type":
             torch.set_default_dtype(torch.float64)
+        if self.does == "sets a value":
+            update.values["3.weight"] = torch.zeros(3)
         if self.does == "writes":
             for weight in update.weights.values():
                 weight.fill_(7)
@@ -160,6 +162,7 @@ class Reference:
         self.weights = {name: weight.double() for name, weight in weights.items()}
         self.moved = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
         self.masks = {name: weight != 0 for name, weight in self.weights.items() if weight.dim() > 1}
+        self.last: Tensors = {}
         self.recipe = recipe
 
     def gradients(self, batch: Batch) -> Tensors:
@@ -201,9 +204,16 @@ def gmp(reference: Reference, batch: Batch, _: torch.Generator) -> bool:
         missing = round(density * size) - sum(counts.values())
         for name in sorted(shares, key=lambda n: counts[n] - shares[n])[:missing]:
             counts[name] += 1
-        reference.change(
-            {n: largest(reference.weights[n].abs(), m, counts[n]) for n, m in reference.masks.items()}
-        )
+        masks = {}
+        for name, mask in reference.masks.items():
+            weight = reference.weights[name]
+            last = torch.where(mask, weight, reference.last.get(name, weight))
+            masks[name] = largest(last.abs(), torch.ones_like(mask), counts[name])
+            reference.weights[name] = reference.last[name] = last
+        grown = {name: mask & ~reference.masks[name] for name, mask in masks.items()}
+        reference.change(masks)
+        for name, places in grown.items():
+            reference.weights[name] = torch.where(places, reference.last[name], reference.weights[name])
     return True
 
 
@@ -421,6 +431,7 @@ def test_what_a_method_does_not_define_is_skipped_in_one_line(
             "keeps 94 of 380 weights after step 3, where density 0.25 asks for 95",
         ),
         ("magnitudes[does=asks for gradients]", "needs_gradients = False"),
+        ("magnitudes[does=sets a value]", "update.values['3.weight'] has shape (3,)"),
     ],
 )
 def test_a_fault_of_a_pruner_ends_its_cell_alone_in_one_line(

@@ -132,6 +132,21 @@ def test_gmp_keeps_the_largest_weights_of_each_layer_or_of_all(scope: Any, kept:
     assert new["a"][-kept["a"] :].all()
 
 
+def test_gmp_ranks_a_removed_weight_by_its_last_value() -> None:
+    """The second smallest weight is removed, and comes back when others have become smaller."""
+    values: dict[str, Tensor] = {}
+    masks = Masks({"layer": torch.ones(1, 4, dtype=torch.bool)})
+    for weights, density, kept in [
+        ([1.0, -2.0, 3.0, 4.0], 0.5, [False, False, True, True]),
+        ([0.0, 0.0, 0.5, 4.0], 0.5, [False, True, False, True]),
+        ([0.0, -2.1, 0.0, 0.4], 0.25, [False, True, False, False]),
+    ]:
+        changed = {"weights": {"layer": torch.tensor([weights])}, "masks": masks, "values": values}
+        masks = update_masks(Gmp(), MaskUpdate(**{**vars(update_of((1, 4), density)), **changed}))
+        assert masks["layer"].tolist() == [kept]
+    assert values["layer"].tolist() == [[1.0, pytest.approx(-2.1), 0.5, pytest.approx(0.4)]]
+
+
 def test_methods_begin_as_their_papers_say() -> None:
     """Erdos-Renyi densities eps (n + m) / (n m), the same for both; gmp begins with everything."""
     masks = {}
