@@ -60,8 +60,9 @@ class Set(SparseTraining):
 
     In the official code (dcmocanu/sparse-evolutionary-artificial-neural-networks) the number of dropped
     weights is larger by one of either sign, the classifier is dense, and the optimizer begins anew after
-    every epoch. Here it goes on, and a weight that is dropped and drawn again at once keeps its value, as in
-    the SET of google-research/rigl.
+    every epoch. Weights grow from zero in its Keras version and from N(0, 0.01) in the sparse one, also those
+    that are dropped and drawn again at once. Here the optimizer goes on, and such a weight keeps its value,
+    as in the SET of google-research/rigl.
 
     Args:
         layers: The density of the layers: `erk`, Erdős-Rényi with kernels, or `uniform`.
@@ -104,9 +105,10 @@ class Rigl(SparseTraining):
     arXiv 1911.11134, with ERK densities, updates every 100 steps for three quarters of the training and
     drop = 0.3.
 
-    In the official code (google-research/rigl) the first update may be at step 0, noise of 1e-5 breaks ties
-    of |w|, `uniform` leaves the first layer dense, and the momentum of dropped weights decays, where here it
-    is zero at once; it never reaches the network in either.
+    In the official code (google-research/rigl) the first update may be at step 0, an update does not count
+    as a step, so that `every` optimizer steps lie between two, noise of 1e-5 breaks ties of |w|, `uniform`
+    leaves the first layer dense, and the momentum of dropped weights decays, where here it is zero at once;
+    it never reaches the network in either.
 
     Args:
         layers: The density of the layers: `erk`, Erdős-Rényi with kernels, or `uniform`.

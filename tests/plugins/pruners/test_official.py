@@ -67,7 +67,7 @@ def pruner(case: Case, pruner_class: Callable[[str], type[Pruner]]) -> Pruner:
 
 
 def test_every_method_has_figures() -> None:
-    # Those that change masks during training are held against official code in test_in_training.py.
+    # Those that change masks in training are in test_official_in_training.py.
     others = {"gmp", "set", "rigl", "edge-popup"}
     assert {case["pruner"].partition("[")[0] for case in CASES} == set(synflow_bench_pruners()) - others
 
