@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -28,7 +28,9 @@ from torch import Tensor
 from synflow_bench.errors import one_line
 from synflow_bench.files import remove_stale, write_atomically
 from synflow_bench.pruning import Masks, Pruned
-from synflow_bench.training import Snapshot, Trained, Training, TrainingPlace
+from synflow_bench.records import Seconds
+from synflow_bench.suites import Count
+from synflow_bench.training import Snapshot, Trained, Training, TrainingPlace, can_resume
 
 _LAYOUT = 2
 """The version of the layout of the files."""
@@ -82,23 +84,28 @@ class Checkpoints:
         """Return the checkpoints of a results folder."""
         return cls(results / "checkpoints", minutes, epochs)
 
-    def load(self, key: str, made_by: Mapping[str, Any]) -> tuple[SavedCell | None, list[str]]:
-        """Return the checkpoint of the cell `key`, if there is one that can be used here.
+    def load(
+        self, key: str, made_by: Mapping[str, Any]
+    ) -> tuple[tuple[CellState, Journal] | None, list[str]]:
+        """Return the state and the journal of the cell `key`, if it has a checkpoint that can be used here.
 
         Args:
             key: The key of the cell.
             made_by: The software and hardware of this process, on which the bits of results depend.
 
         Returns:
-            The checkpoint, and the reasons for which others are not used.
+            What the latest checkpoint has, and the reasons for which others are not used.
         """
         usable, reasons = [], []
         for path in self._files(key):
             try:
-                usable.append(SavedCell.read(path, key, made_by))
+                saved = SavedCell.read(path, key, made_by)
+                usable.append((saved.state, Journal.of(saved)))
             except UnusableCheckpointError as error:
                 reasons.append(str(error))
-        return max(usable, key=lambda saved: saved.state.order, default=None), reasons
+            except Exception as error:  # files of strangers may hold anything
+                reasons.append(f"{path.name!r} is not readable: {one_line(error)}")
+        return max(usable, key=lambda each: each[0].order, default=None), reasons
 
     def save(self, saved: SavedCell) -> None:
         """Write a checkpoint; older ones of the cell, and parts that a kill has left, are deleted after that.
@@ -142,14 +149,14 @@ class PrunedState(BaseModel):
         passes: The forward passes of one example that it has cost.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     score_dtype: str
     warnings: tuple[str, ...]
-    seconds: float
+    seconds: Seconds
     left_out: tuple[str, ...]
-    shapes: dict[str, tuple[int, ...]]
-    passes: float
+    shapes: dict[str, tuple[Count, ...]]
+    passes: NonNegativeFloat
 
 
 class CellState(BaseModel):
@@ -173,8 +180,8 @@ class CellState(BaseModel):
     key: str
     made_by: dict[str, Any]
     data: str | None
-    seconds: float
-    resumed: int
+    seconds: Seconds
+    resumed: Count
     trained: tuple[Trained, ...]
     pruned: tuple[PrunedState, ...]
     position: TrainingPlace
@@ -204,7 +211,11 @@ class SavedCell:
 
     @property
     def pruned(self) -> list[tuple[Pruned, float]]:
-        """The finished prunings and their seconds; the masks are on the CPU."""
+        """The finished prunings and their seconds; the masks are on the CPU.
+
+        Raises:
+            Exception: The masks are missing, or have other shapes.
+        """
         found = []
         for index, each in enumerate(self.state.pruned):
             masks = {
@@ -231,18 +242,14 @@ class SavedCell:
 
         Raises:
             UnusableCheckpointError: It is damaged, of another cell, or of other software or hardware.
+            Exception: Any other error, where the content is not that of a checkpoint.
         """
-        try:
-            _check_content(path)
-            with safe_open(str(path), "pt") as opened:
-                given = json.loads((opened.metadata() or {})["state"])
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            _check_origin(given, key, made_by)
-            return cls(CellState.model_validate(given), tensors)
-        except UnusableCheckpointError:
-            raise
-        except Exception as error:  # files of strangers may hold anything
-            raise UnusableCheckpointError(f"{path.name!r} is not readable: {one_line(error)}") from error
+        _check_content(path)
+        with safe_open(str(path), "pt") as opened:
+            given = json.loads((opened.metadata() or {})["state"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        _check_origin(given, key, made_by)
+        return cls(CellState.model_validate(given), tensors)
 
 
 def _check_content(path: Path) -> None:
@@ -267,7 +274,10 @@ def _packed(mask: Tensor) -> Tensor:
 
 
 def _unpacked(packed: Tensor, shape: tuple[int, ...]) -> Tensor:
-    bits = np.unpackbits(packed.numpy(), count=int(np.prod(shape)))
+    size = math.prod(shape)
+    if packed.shape != (-(-size // 8),):
+        raise UnusableCheckpointError(f"it has {len(packed)} bytes for a mask of shape {shape}")
+    bits = np.unpackbits(packed.numpy(), count=size)
     return torch.from_numpy(bits).reshape(shape).bool()
 
 
@@ -291,7 +301,11 @@ class Journal:
 
     @classmethod
     def of(cls, saved: SavedCell) -> Journal:
-        """Return the journal of a saved cell."""
+        """Return the journal of a saved cell.
+
+        Raises:
+            Exception: It has no masks where it should.
+        """
         return cls(list(saved.state.trained), saved.pruned, saved.snapshot, saved.state.data)
 
     def prune(self, compute: Callable[[], Pruned], masks: Masks) -> tuple[Pruned, float]:
@@ -302,10 +316,12 @@ class Journal:
             masks: The masks before.
 
         Raises:
-            UnusableCheckpointError: The finished pruning is of another network.
+            UnusableCheckpointError: The finished pruning is missing, or of another network.
         """
         self._prunings += 1
         if self._prunings > len(self.pruned):
+            if self.snapshot is not None:  # the trainings before were not made
+                raise UnusableCheckpointError("a pruning is missing")
             started = time.perf_counter()
             pruned = compute()
             self.pruned.append((pruned, time.perf_counter() - started))
@@ -336,7 +352,7 @@ class Journal:
             data: The sha256 of its examples.
 
         Raises:
-            UnusableCheckpointError: The state is that of another network, or of other examples.
+            UnusableCheckpointError: The state is that of another training, or of other examples.
         """
         if self.snapshot is None:
             return training
@@ -344,6 +360,8 @@ class Journal:
             raise UnusableCheckpointError("the examples of the dataset have changed since then")
         if not self.snapshot.fits(training.model):
             raise UnusableCheckpointError("its tensors are those of another network")
+        if not can_resume(training, self.snapshot):
+            raise UnusableCheckpointError("its state is that of another training")
         snapshot, self.snapshot = self.snapshot, None
         return replace(training, resume=snapshot)
 

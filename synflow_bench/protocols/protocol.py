@@ -86,9 +86,9 @@ def run_cells(cells: Sequence[Cell], context: WorkerContext, on_epoch: OnCellEpo
             except BaseException as error:
                 if _ends_the_process(error):
                     raise
-                _run_alone(waiting, error, on_epoch)
-                break
-            waiting = [run for run in waiting if run.advance(results[run])]
+                waiting = _after_error(waiting, error, on_epoch)
+            else:
+                waiting = [run for run in waiting if run.advance(results[run])]
     return [run.record for run in runs]
 
 
@@ -136,14 +136,17 @@ def may_batch(cell: Cell, context: WorkerContext) -> bool:
     return context.batchable[setting]
 
 
-def _run_alone(runs: Sequence[RunningCell], error: BaseException, on_epoch: OnCellEpoch) -> None:
+def _after_error(
+    runs: Sequence[RunningCell], error: BaseException, on_epoch: OnCellEpoch
+) -> list[RunningCell]:
+    """Run the cells of a batch one by one; return the only cell if it begins anew."""
     if isinstance(error, torch.OutOfMemoryError):
         traceback.clear_frames(error.__traceback__)  # they hold the tensors of the batch
     if len(runs) == 1:
-        runs[0].fail(error)
-        return
+        return [run for run in runs if run.fail(error)]
     for run in runs:
         run.record = run_cell(run.cell, run.context, partial(on_epoch, run.cell))
+    return []
 
 
 class CellKeeper:
@@ -204,34 +207,24 @@ class RunningCell:
             saved, reasons = context.checkpoints.load(self._key, self._made_by)
             self._notes += [_not_used(reason) for reason in reasons]
             if saved is not None:
-                self._journal = Journal.of(saved)
-                self._seconds, self._resumed = saved.state.seconds, saved.state.resumed + 1
+                state, self._journal = saved
+                self._seconds, self._resumed = state.seconds, state.resumed + 1
                 self._steps = _steps(cell, context, on_epoch, self._journal)
 
     def advance(self, trained: Trained | None) -> bool:
         """Continue with the result of the last training; return False if the cell has a record."""
         started = time.perf_counter()
         try:
-            try:
-                self.training = self._next(trained)
-            except UnusableCheckpointError as error:
-                self._notes.append(_not_used(str(error)))
-                self._start_anew()
-                self.training = self._next(None)
+            self.training = self._next(trained)
         except StopIteration as end:
             self._add_seconds(trained, started)
-            outcome: Outcome = end.value
-            facts = outcome.score_dtype, outcome.trained.engine
-            self.record = record_of(self.cell, outcome, self._seconds, self._provenance(*facts))
-            self._pass_on(outcome)
+            return self._finish(end.value)
         except BaseException as error:  # a plugin that exits ends its cell, not the run
             if _ends_the_process(error):
                 raise
-            self.fail(error)
-        else:
-            self._add_seconds(trained, started)
-            return True
-        return False
+            return self.fail(error)
+        self._add_seconds(trained, started)
+        return True
 
     def save(self, snapshot: Snapshot) -> None:
         """Write a checkpoint with this state of the training; if that fails, the record says so."""
@@ -252,18 +245,31 @@ class RunningCell:
                 self._notes.append(f"no checkpoint could be written: {one_line(error, with_type=False)}")
             self._unsaved = True
 
-    def _pass_on(self, outcome: Outcome) -> None:
-        if self.context.on_outcome:
-            try:
-                self.context.on_outcome(self.record, outcome)
-            except Exception as error:  # a full disk, perhaps
-                self.fail(error)
+    def fail(self, error: BaseException) -> bool:
+        """End with a failed record, or begin anew where a checkpoint may be to blame; return True then.
 
-    def fail(self, error: BaseException) -> None:
-        """End with a failed record; without a checkpoint, unless the machine is to blame."""
+        The checkpoint is deleted, unless the machine is to blame.
+        """
+        is_of_cell = not isinstance(error, _FAULTS_OF_THE_MACHINE)
+        if self._resumed and is_of_cell and isinstance(error, Exception):
+            is_known = isinstance(error, UnusableCheckpointError)
+            self._notes.append(_not_used(str(error) if is_known else one_line(error)))
+            self._start_anew()
+            return self.advance(None)
         self.record = failed_record(self.cell, error, self._provenance())
-        if self.context.checkpoints is not None and not isinstance(error, _FAULTS_OF_THE_MACHINE):
+        if self.context.checkpoints is not None and is_of_cell:
             self.context.checkpoints.discard(self._key)
+        return False
+
+    def _finish(self, outcome: Outcome) -> bool:
+        facts = outcome.score_dtype, outcome.trained.engine
+        try:
+            self.record = record_of(self.cell, outcome, self._seconds, self._provenance(*facts))
+            if self.context.on_outcome:
+                self.context.on_outcome(self.record, outcome)
+        except Exception as error:  # a full disk, perhaps, or a checkpoint whose numbers do not agree
+            return self.fail(error)
+        return False
 
     @property
     def _made_by(self) -> dict[str, Any]:
@@ -290,7 +296,10 @@ class RunningCell:
             self._journal.add(trained)
             training = self._steps.send(trained)
         while (finished := self._journal.finished(training)) is not None:
-            training = self._steps.send(finished)
+            try:
+                training = self._steps.send(finished)
+            except StopIteration:
+                raise UnusableCheckpointError("it has more trainings than the cell") from None
         return self._journal.resumed(training, self._data)
 
     def _provenance(self, *facts: Any) -> Provenance:

@@ -27,7 +27,15 @@ from synflow_bench.training.snapshot import (
     restore_generators,
     restore_model,
 )
-from synflow_bench.training.step import Batch, MaskedWeights, Precision, Step, TrainingStep, learning_rate
+from synflow_bench.training.step import (
+    Batch,
+    MaskedWeights,
+    Precision,
+    Step,
+    TrainingStep,
+    learning_rate,
+    state_names,
+)
 from synflow_bench.training.vmapped import VmappedStep, is_vmappable, is_vmapped_alike
 
 OnEpoch = Callable[[Epoch], None]
@@ -162,6 +170,28 @@ def train_batch(trainings: Sequence[Training], keeper: SnapshotKeeper | None = N
 
 def _seconds_before(training: Training) -> float:
     return training.resume.position.seconds if training.resume else 0.0
+
+
+def can_resume(training: Training, snapshot: Snapshot) -> bool:
+    """Return True if a snapshot has a place of such a training, and the state of its optimizer.
+
+    Without this check the training would go on from there, with another result. A tensor that is missing
+    elsewhere, or has another shape, raises an error when it is used.
+    """
+    position, recipe, start = snapshot.position, training.recipe, training.first_step
+    steps = steps_per_epoch(len(training.examples.train), recipe.batch_size)
+    first, before = start // max(1, steps), (position.epoch - 1) * steps
+    step = max(start, before) + position.batches
+    names = {name.rpartition("/")[2] for name in snapshot.part("optimizer")}
+    # A change of masks may take the place of a step.
+    has_stepped = step > start and training.changes is None
+    return (
+        first < position.epoch <= recipe.epochs
+        and [point.epoch for point in position.curve] == [*range(first, position.epoch)]
+        and step < before + steps
+        and position.seen == position.batches * recipe.batch_size
+        and names in ([state_names(recipe)] if has_stepped else [state_names(recipe), set()])
+    )
 
 
 def is_batched(training: Training) -> bool:

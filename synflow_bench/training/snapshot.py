@@ -10,7 +10,8 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from synflow_bench.records import Epoch
+from synflow_bench.records import Epoch, Seconds
+from synflow_bench.suites import Count
 
 if TYPE_CHECKING:
     from synflow_bench.training.loop import Training
@@ -30,14 +31,14 @@ class TrainingPlace(BaseModel):
         seconds: The wall time so far; a share of it, in a batch.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    epoch: int
-    batches: int
-    seen: int
+    epoch: Count
+    batches: Count
+    seen: Count
     lr: float
     curve: tuple[Epoch, ...]
-    seconds: float
+    seconds: Seconds
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def restore_generators(snapshot: Snapshot, device: torch.device) -> None:
     """Set the global random generators of torch to those of `snapshot`."""
     saved = snapshot.part("random")
     torch.set_rng_state(saved["torch"])
-    if device.type in saved:
+    if device.type != "cpu":
         torch.get_device_module(device).set_rng_state(saved[device.type])
 
 

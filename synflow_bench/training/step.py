@@ -225,6 +225,15 @@ def optimizer_state(optimizer: optim.Optimizer, parameter: Tensor) -> dict[str, 
     return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
 
+def state_names(recipe: Recipe) -> set[str]:
+    """Return the names of what the optimizer of a recipe remembers of a parameter after a step."""
+    parameter = nn.Parameter(torch.zeros(1, device="cpu"))
+    parameter.grad = torch.zeros_like(parameter)
+    optimizer = build_optimizer(recipe, [parameter])
+    optimizer.step()
+    return set(optimizer_state(optimizer, parameter))
+
+
 def set_optimizer_state(optimizer: optim.Optimizer, parameter: Tensor, state: Mapping[str, Tensor]) -> None:
     """Let the optimizer continue with copies of `state`; `load_state_dict` would load torch's compiler."""
     group = optimizer.param_groups[0]

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
 from synflow_bench.data import Split, Splits
 from synflow_bench.host import Host, PluginFile
@@ -397,6 +399,90 @@ def test_a_checkpoint_of_other_examples_is_not_used(
     monkeypatch.setattr(squares, "load", brighter)
     worker.close()
     assert "examples of the dataset have changed" in unused(worker)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any], dict[str, torch.Tensor]], object]) -> None:
+    """Replace a checkpoint by one with another state and other tensors, and the right checksum."""
+    with safe_open(str(path), "pt") as opened:
+        state = json.loads(opened.metadata()["state"])
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    change(state, tensors)
+    content = save(tensors, {"state": json.dumps(state)})
+    path.unlink()
+    (path.parent / f"{sha256(content).hexdigest()}.safetensors").write_bytes(content)
+
+
+def without(part: str) -> Callable[[Any, dict[str, torch.Tensor]], object]:
+    return lambda _, tensors: [tensors.pop(name) for name in list(tensors) if name.startswith(part)]
+
+
+def with_place(**changes: Any) -> Callable[[dict[str, Any], Any], object]:
+    return lambda state, _: state["position"].update(changes)
+
+
+ODD: dict[str, Callable[[dict[str, Any], dict[str, torch.Tensor]], object]] = {
+    **{f"no {part}": without(part) for part in ("masks/", "model/", "optimizer/", "random/", "loss/")},
+    "no global generator": without("random/torch"),
+    "a cut mask": lambda _, tensors: tensors.update({n: tensors[n][1:] for n in tensors if n[:2] == "ma"}),
+    "masks of another type": lambda _, tensors: tensors.update(
+        {n: tensors[n].float() for n in tensors if n.startswith("masks/")}
+    ),
+    "momentum of another shape": lambda _, tensors: tensors.update(
+        {n: torch.zeros(3) for n in tensors if n.startswith("optimizer/")}
+    ),
+    "a generator of another size": lambda _, tensors: tensors.update({"random/data": torch.zeros(3)}),
+    "no pruning": lambda state, _: state.update(pruned=[]),
+    "a shape below zero": lambda state, _: state["pruned"][0]["shapes"].update(x=[-1]),
+    "seconds of infinity": lambda state, _: state.update(seconds=float("inf")),
+    "resumed -1 times": lambda state, _: state.update(resumed=-5),
+    "a later epoch": with_place(epoch=4),
+    "an epoch after the last": with_place(epoch=10**9),
+    "an epoch before the first": with_place(epoch=0),
+    "a later batch": with_place(batches=4),
+    "no curve": with_place(curve=[]),
+    "a finished training": lambda state, _: state.update(
+        trained=[{"curve": [], "final": {"top1": 1.0, "top5": None, "loss": 0.0}, "diverged": False}]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_checkpoint_with_odd_content_and_a_right_checksum_is_not_used(
+    name: str, left: Path, worker: WorkerContext
+) -> None:
+    rewrite(left, ODD[name])
+    assert unused(worker).startswith("a checkpoint was not used: ")
+
+
+def test_in_a_batch_only_the_cell_with_an_odd_checkpoint_begins_anew(
+    worker: WorkerContext, killer: Killer
+) -> None:
+    cells = [cell(seed=seed) for seed in range(3)]
+    assert run_until_killed(cells, saving(worker), killer, 30)
+    (odd,) = (path for path in files(worker) if path.parent.name == key_of(cells[1]))
+    rewrite(odd, without("loss/"))
+    records = run_cells(cells, saving(worker), lambda *_: None)
+    assert [record.provenance.resumed for record in records] == [1, 0, 1]
+    assert [len(record.provenance.warnings) for record in records] == [0, 1, 0]
+    assert [record.result for record in records] == [run_cell(each, worker).result for each in cells]
+
+
+def test_a_cell_that_fails_after_it_was_resumed_fails_once_more_from_the_start(
+    left: Path, worker: WorkerContext
+) -> None:
+    epochs: list[int] = []
+
+    def on_epoch(point: Any) -> None:
+        epochs.append(point.epoch)
+        if point.epoch == 5:
+            raise ValueError("at epoch 5")
+
+    record = run_cell(cell(), saving(worker), on_epoch)
+    assert record.status == "failed"
+    assert record.provenance.resumed == 0
+    assert epochs[-6:] == [0, 1, 2, 3, 4, 5]
+    assert epochs.count(5) == 2
+    assert left.parent.exists() is False
 
 
 def test_of_two_checkpoints_the_later_one_is_used(worker: WorkerContext, killer: Killer) -> None:
