@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from datetime import UTC, datetime
-from io import RawIOBase
+from io import FileIO, RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -82,9 +84,13 @@ class EventLog(Watcher):
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            self._file: RawIOBase | None = path.open("ab", buffering=0)
+            # Without this flag, a pipe that nobody reads is waited for.
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
+            os.set_blocking(descriptor, True)
+            self._file: RawIOBase | None = FileIO(descriptor, "ab")
         except OSError as error:
-            raise RecordError(f"cannot write log {str(path)!r}: {error.strerror or error}") from error
+            reason = "nobody reads this pipe" if error.errno == errno.ENXIO else error.strerror or error
+            raise RecordError(f"cannot write log {str(path)!r}: {reason}") from error
 
     def run_started(self, run: RunStarted, workers: int) -> None:
         """Write the numbers of cells and workers."""

@@ -1,12 +1,17 @@
-"""Atomic writes, with the permissions of the user's new files; locks; and names that systems leave behind."""
+"""Atomic writes, with the permissions of the user's new files; locks; regular files; and names of clutter."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import platform
 import shutil
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
@@ -14,6 +19,12 @@ from synflow_bench.errors import RecordError
 
 _TEMPORARY = ".tmp"
 """The end of the names of temporary files; they begin with a dot."""
+
+LOCK_WAIT = 60.0
+"""The seconds for which a lock is waited for: a process that is not stopped holds it for a moment."""
+
+_LOCK_INTERVAL = 0.02
+"""The seconds between two attempts to get a lock."""
 
 _LEFT_BEHIND = {
     "lost+found",
@@ -35,6 +46,23 @@ def is_clutter(name: str) -> bool:
         (True, True, True, False)
     """
     return name.startswith(".") or name.lower() in _LEFT_BEHIND
+
+
+def open_regular(path: str | Path) -> FileIO:
+    """Open a regular file to read it, without a buffer.
+
+    Others are refused: to open a pipe is to wait for a writer, and a device may have no end.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        reason = os.strerror(errno.EISDIR) if stat.S_ISDIR(mode) else "it is no regular file"
+        raise OSError(errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL, reason, str(path))
+    return FileIO(descriptor)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -164,11 +192,11 @@ def sync_folder(path: Path) -> None:
 def locked(path: Path) -> Iterator[None]:
     """Let one process at a time run the block, on every machine that shares the folder of the file `path`.
 
-    The lock is the kernel's, so it ends with its process. On a file system without locks the block runs
-    without one.
+    The lock is the kernel's, so it ends with its process, which the file names. It is never broken: a process
+    that was stopped may go on. On a file system without locks the block runs without one.
 
     Raises:
-        RecordError: The file cannot be made.
+        RecordError: The file cannot be made, or another process has held the lock for `LOCK_WAIT` seconds.
     """
     try:
         make_folder(path.parent)
@@ -176,16 +204,27 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
     try:
-        _lock(descriptor)
+        end = time.monotonic() + LOCK_WAIT
+        while not _lock(descriptor):
+            if time.monotonic() >= end:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+                raise RecordError(
+                    f"{holder} has held the lock {str(path)!r} for {LOCK_WAIT:g} s; "
+                    "continue that process (kill -CONT), or end it"
+                )
+            time.sleep(_LOCK_INTERVAL)
+        with suppress(OSError):  # a full disk
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{platform.node()}, process {os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, *, wait: bool = True) -> bool:
+def _lock(descriptor: int) -> bool:
     """Lock an open file; return False if another process has it, and True if there are no locks here."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -203,7 +242,7 @@ def remove_stale(folder: Path) -> int:
         for name in names:
             if name.startswith(".") and name.endswith(_TEMPORARY):
                 with suppress(OSError), Path(place, name).open("rb+") as file:
-                    if _lock(file.fileno(), wait=False):
+                    if _lock(file.fileno()):
                         Path(place, name).unlink()
                         removed += 1
     return removed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from synflow_bench import files
 from synflow_bench.errors import RecordError
-from synflow_bench.files import locked, remove_stale, replacement, write_atomically
+from synflow_bench.files import locked, open_regular, remove_stale, replacement, write_atomically
 
 KILLED_BEFORE_RENAME = """
 import os, signal, sys
@@ -159,3 +161,38 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         holder.kill()
         waiting.join(60)
         assert entered.is_set()
+
+
+def test_a_lock_of_a_stopped_process_is_waited_for_but_never_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / ".lock"
+    command = [sys.executable, "-c", HOLDER, str(lock)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "locked\n"
+        holder.send_signal(signal.SIGSTOP)
+        monkeypatch.setattr(files, "LOCK_WAIT", 0.2)
+        for _ in range(2):
+            with pytest.raises(RecordError, match=f"process {holder.pid} ") as error, locked(lock):
+                pytest.fail("two processes have the lock")
+            assert repr(str(lock)) in str(error.value)
+        monkeypatch.setattr(files, "LOCK_WAIT", 60)
+        holder.kill()
+        with locked(lock):
+            assert lock.read_text().endswith(f"process {os.getpid()}\n")
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"text")
+    with open_regular(path) as file:
+        assert file.read() == b"text"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    (tmp_path / "loop").symlink_to("loop")
+    with socket.socket(socket.AF_UNIX) as opened:
+        opened.bind(str(tmp_path / "socket"))
+    for name in ("pipe", "device", "loop", "socket", ".", "missing"):
+        with pytest.raises(OSError):
+            open_regular(tmp_path / name)

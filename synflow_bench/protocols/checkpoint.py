@@ -26,7 +26,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from synflow_bench.errors import one_line
-from synflow_bench.files import remove_stale, write_atomically
+from synflow_bench.files import open_regular, remove_stale, write_atomically
 from synflow_bench.pruning import Masks, Pruned
 from synflow_bench.records import Seconds
 from synflow_bench.suites import Count
@@ -253,7 +253,7 @@ class SavedCell:
 
 
 def _check_content(path: Path) -> None:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if file_digest(file, "sha256").hexdigest() != path.stem:
             raise UnusableCheckpointError(f"{path.name!r} is damaged")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +19,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from synflow_bench.errors import RecordError
+from synflow_bench.files import open_regular
 from synflow_bench.records.record import (
     LARGEST,
     SCHEMA,
@@ -69,17 +69,13 @@ def read_content(path: str) -> bytes:
     """Read the file of a record.
 
     Raises:
-        OSError: It cannot be read.
-        RecordError: It is no file, or too large for a record.
+        OSError: It cannot be read, or is no regular file.
+        RecordError: It is too large for a record.
     """
-    # A Path, or a buffer, costs as much as the reading; opening a pipe without this flag waits for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
-        state = os.fstat(descriptor)
-        if not stat.S_ISREG(state.st_mode):
-            raise RecordError(f"record {path!r} is no file")
-        if state.st_size > LARGEST:
-            raise RecordError(f"record {path!r} has {state.st_size} bytes; the most are {LARGEST}")
+    with open_regular(path) as file:  # a Path, or a buffer, costs as much as the reading
+        size = os.fstat(file.fileno()).st_size
+        if size > LARGEST:
+            raise RecordError(f"record {path!r} has {size} bytes; the most are {LARGEST}")
         return file.read()
 
 

@@ -14,6 +14,7 @@ from synflow_bench.files import (
     is_clutter,
     locked,
     make_folder,
+    open_regular,
     remove_stale,
     sync_folder,
     write_atomically,
@@ -263,7 +264,8 @@ class Store:
     def _check_schema(self) -> None:
         marker = self.root / "store.json"
         try:
-            schema = json.loads(marker.read_text(encoding="utf-8-sig"))["schema"]
+            with open_regular(marker) as file:
+                schema = json.loads(file.read(_PROBE).decode("utf-8-sig"))["schema"]
         except FileNotFoundError:
             return
         except NotADirectoryError:
@@ -284,7 +286,8 @@ class Store:
 
     def _keep(self, path: Path) -> None:
         try:
-            content = path.read_bytes()
+            with open_regular(path) as file:
+                content = file.read()
         except FileNotFoundError:  # a link to nothing
             return
         except OSError as error:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import pytest
 from synflow_bench.cli.options import default_results_root
 from synflow_bench.errors import RecordError
 from synflow_bench.files import replacement
-from synflow_bench.records import Store, compare_records, read_record
+from synflow_bench.records import Record, Store, compare_records, import_records, read_record
+from synflow_bench.records.kept import kept_path, read_kept
 
 
 @pytest.fixture
@@ -406,4 +408,32 @@ def test_a_pipe_in_place_of_a_record_does_not_stop_the_reader(store: Store, make
     os.mkfifo(path)
     lines: list[str] = []
     assert store.results(lines) == []
-    assert "is no file" in lines[0]
+    assert "no regular file" in lines[0]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_pipes_and_devices_in_a_results_folder_are_named_and_not_read(
+    make: Callable[[Path], object], store: Store, make_record: Any, tmp_path: Path
+) -> None:
+    record = make_record()
+    path = store.put(record)
+    kept = kept_path(path, "masks")
+    make(kept)
+    with pytest.raises(RecordError, match="no regular file") as error:
+        read_kept(record, path, "masks")
+    assert repr(str(kept)) in str(error.value)
+    with pytest.raises(RecordError, match="no regular file"):
+        import_records([store.root], Store(_with_record(tmp_path / "other", record)), [])
+    path.unlink()
+    make(path)
+    with pytest.raises(RecordError, match="no regular file"):
+        store.put(record)
+    (store.root / "store.json").unlink()
+    make(store.root / "store.json")
+    with pytest.raises(RecordError, match="no regular file"):
+        Store(store.root)
+
+
+def _with_record(folder: Path, record: Record) -> Path:
+    Store(folder).put(record)
+    return folder
