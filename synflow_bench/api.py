@@ -24,6 +24,7 @@ from synflow_bench.limits import Limits
 from synflow_bench.process import ProcessState
 from synflow_bench.records import Store, key_of, read_kinds
 from synflow_bench.results import Results
+from synflow_bench.runs import Runs
 from synflow_bench.suites import (
     Suite,
     Tuning,
@@ -360,6 +361,8 @@ def prepare(
     )
     with ProcessState.kept():
         check_settings(plan, host)
+    if cells and not plan.cells:
+        notes = [*notes, f"shard {shard} has no cells of {len(cells)}; other shards have them"]
     lines = [*notes, *_warnings(plan, host, store)]
     return PreparedRun(host, store, plan, factory, resources, lines, chosen.tune)
 
@@ -371,6 +374,9 @@ def _warnings(plan: Plan, host: Host, store: Store) -> Iterator[str]:
     replaced = str(store.root / "replaced")
     kept = f"unless you restore it, its cell runs again and the file is moved to {replaced!r}"
     yield from (f"{line}; {kept}" for line in plan.unreadable.values())
+    unreadable: list[str] = []
+    Runs(store.root).states(unreadable)
+    yield from unreadable
     yield from plan.unavailable.values()
     for name, cells in changed_files(plan, host, store).items():
         again = "to run them again, use --force (force=True), or raise its `revision`"

@@ -18,11 +18,12 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from synflow_bench.errors import RecordError
-from synflow_bench.files import unfinished, write_atomically
+from synflow_bench.files import is_clutter, open_regular, unfinished, write_atomically
 
 RENEWAL = 30.0
 """The seconds after which a run renews its file, even if nothing has changed."""
@@ -40,6 +41,21 @@ _LARGEST = 2**20
 """The most bytes of a file that are read."""
 
 
+_Number = Annotated[int, Field(ge=0, le=2**63 - 1)]
+_Share = Annotated[float, Field(ge=0, le=1)]
+_Seconds = Annotated[float, Field(ge=0, le=1e12)]
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{moment} is no time in UTC") from None
+
+
+_Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+
+
 class CellProgress(BaseModel):
     """A cell that a worker has started.
 
@@ -55,9 +71,9 @@ class CellProgress(BaseModel):
 
     key: str
     title: str
-    epoch: int = 0
-    epochs: int
-    test_top1: float | None = None
+    epoch: _Number = 0
+    epochs: _Number
+    test_top1: _Share | None = None
 
 
 class RunState(BaseModel):
@@ -84,23 +100,22 @@ class RunState(BaseModel):
     run: str
     host: str
     machine: str
-    pid: int
-    process_started: int | None = None
-    started: AwareDatetime
-    updated: AwareDatetime
-    workers: int = 1
-    cells: int = 0
-    done: int = 0
-    failed: int = 0
-    elsewhere: int = 0
-    seconds_left: float | None = None
+    pid: _Number
+    process_started: _Number | None = None
+    started: _Moment
+    updated: _Moment
+    workers: _Number = 1
+    cells: _Number = 0
+    done: _Number = 0
+    failed: _Number = 0
+    elsewhere: _Number = 0
+    seconds_left: _Seconds | None = None
     running: tuple[CellProgress, ...] = ()
 
     @property
     def title(self) -> str:
         """The run in a few words: `node7, process 4711, since 2026-01-31 12:00 UTC`."""
-        since = self.started.astimezone(UTC)
-        return f"{self.host}, process {self.pid}, since {since:%Y-%m-%d %H:%M} UTC"
+        return f"{self.host}, process {self.pid}, since {self.started:%Y-%m-%d %H:%M} UTC"
 
     @property
     def is_on_this_machine(self) -> bool:
@@ -123,12 +138,32 @@ class RunState(BaseModel):
 
 def read_run(path: Path) -> RunState | None:
     """Return the content of the file of a run; None if there is no valid one."""
+    with suppress(RecordError):
+        return _read_run(path)
+    return None
+
+
+def _read_run(path: Path) -> RunState | None:
+    """Return the content of the file of a run; None if there is none.
+
+    Raises:
+        RecordError: It is not the file of a run of this name.
+    """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             state = RunState.model_validate_json(file.read(_LARGEST))
-    except (OSError, ValidationError):
+        if state.run != path.stem:
+            raise RecordError(f"{str(path)!r} is the file of another run; delete it")
+    except FileNotFoundError:
         return None
-    return state if state.run == path.stem else None
+    except OSError as error:
+        raise RecordError(f"cannot read {str(path)!r}: {error.strerror or error}; delete it") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        what = f"{where}: {first['msg']}" if where else first["msg"]
+        raise RecordError(f"{str(path)!r} is no file of a run ({what[:200]}); delete it") from error
+    return state
 
 
 class Runs:
@@ -148,10 +183,27 @@ class Runs:
         """Return the file of a run."""
         return self.folder / f"{run}.json"
 
-    def states(self) -> list[RunState]:
-        """Return the states of all runs that have a file, alive or not, the oldest first."""
-        found = [state for path in self.folder.glob("[!.]*.json") if (state := read_run(path))]
-        return sorted(found, key=lambda state: (state.started, state.run))
+    def states(self, unreadable: list[str] | None = None) -> list[RunState]:
+        """Return the states of all runs that have a file, alive or not, the oldest first.
+
+        Args:
+            unreadable: Receives one line for each other file, and for the folder if it cannot be read.
+        """
+        found, unreadable = [], [] if unreadable is None else unreadable
+        try:
+            names = sorted(os.listdir(self.folder))  # noqa: PTH208  `glob` hides errors
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            unreadable.append(f"cannot read {str(self.folder)!r}: {error.strerror or error}")
+            return []
+        for name in names:
+            if name.endswith(".json") and not is_clutter(name):
+                try:
+                    found.append(_read_run(self.folder / name))
+                except RecordError as error:
+                    unreadable.append(str(error))
+        return sorted(filter(None, found), key=lambda state: (state.started, state.run))
 
     def remove_ended(self) -> None:
         """Remove the files that runs have left which have ended, where the folder can be written."""

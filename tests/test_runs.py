@@ -113,7 +113,7 @@ def test_a_later_process_of_the_same_number_is_another_one(runs: Runs, make_run:
     assert not runs.is_alive(make_run(process_started=1))
 
 
-@pytest.mark.parametrize("pid", [0, -1, 2**40])
+@pytest.mark.parametrize("pid", [0, 2**40])
 def test_a_number_that_is_no_process_is_no_living_run(
     runs: Runs, make_run: Callable[..., str], pid: int
 ) -> None:
@@ -171,6 +171,60 @@ def test_a_damaged_file_is_no_run(runs: Runs, content: str) -> None:
     runs.path("one").write_text(content, errors="surrogatepass")
     assert runs.states() == []
     assert runs.is_alive("one")  # until it is old
+
+
+ODD: dict[str, Any] = {
+    "done": -1,
+    "cells": 10**400,
+    "pid": -1,
+    "elsewhere": 10**400,
+    "workers": "many",
+    "seconds_left": 1e300,
+    "started": "9999-12-31T23:59:59-14:00",
+    "updated": "99999-01-01T00:00:00Z",
+    "process_started": -3,
+    "running": [{"key": "k", "title": "t", "epoch": -1, "epochs": 3}],
+    "host": None,
+}
+
+
+@pytest.mark.parametrize("field", ODD)
+def test_a_file_with_odd_numbers_or_times_is_no_run_and_is_named(
+    field: str, runs: Runs, make_run: Callable[..., str]
+) -> None:
+    make_run("two")
+    path = runs.path(make_run())
+    path.write_text(json.dumps({**json.loads(path.read_text()), field: ODD[field]}))
+    lines: list[str] = []
+    assert [state.run for state in runs.states(lines)] == ["two"]
+    (line,) = lines
+    assert repr(str(path)) in line
+    assert field in line
+
+
+def test_infinite_numbers_are_named_too(runs: Runs, make_run: Callable[..., str]) -> None:
+    path = runs.path(make_run(done=7777))
+    path.write_text(path.read_text().replace("7777", "1e400"))
+    lines: list[str] = []
+    assert runs.states(lines) == []
+    assert "done" in lines[0]
+
+
+def test_pipes_and_endless_links_are_named_and_not_read(runs: Runs) -> None:
+    runs.folder.mkdir()
+    os.mkfifo(runs.path("pipe"))
+    runs.path("loop").symlink_to("loop.json")
+    lines: list[str] = []
+    assert runs.states(lines) == []
+    assert len(lines) == 2
+    assert runs.is_alive("pipe")  # until it is old
+
+
+def test_a_folder_that_cannot_be_read_is_named(runs: Runs) -> None:
+    runs.folder.write_text("a file")
+    lines: list[str] = []
+    assert runs.states(lines) == []
+    assert repr(str(runs.folder)) in lines[0]
 
 
 def test_the_content_of_another_file_is_no_run(runs: Runs, make_run: Callable[..., str]) -> None:

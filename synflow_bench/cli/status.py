@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from synflow_bench.cli.options import json_option, results_option
-from synflow_bench.cli.output import print_table
+from synflow_bench.cli.output import print_table, warn
 from synflow_bench.errors import RecordError, printable
 from synflow_bench.records import Store
 from synflow_bench.runs import Runs, RunState, clock, file_system_time
@@ -27,7 +27,7 @@ def command(results: Path, as_json: bool) -> int:
     A run on this machine is looked up by its process; one on another machine is taken to be lost when it has
     given no sign for five minutes.
 
-    Exit code 0: no run is lost; 1: a run is lost or a record cannot be read.
+    Exit code 0: no run is lost; 1: a run is lost, or a record or the file of a run cannot be read.
     """
     if not results.is_dir():
         raise RecordError(f"no results folder {str(results)!r}; `synflow-bench run` makes one")
@@ -36,7 +36,7 @@ def command(results: Path, as_json: bool) -> int:
         click.echo(json.dumps(status.as_json(), indent=1))
     else:
         _print(status)
-    return int(bool(status.lost or status.records["unreadable"]))
+    return warn(status.unreadable) or int(bool(status.lost or status.records["unreadable"]))
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,14 @@ class FolderStatus:
         alive: The runs that work on it.
         lost: The runs that have ended without a word, or have given no sign for a while.
         records: The number of records by status; `unreadable` for those that are no valid ones.
+        unreadable: One line for each file of a run that is no valid one.
     """
 
     results: Path
     alive: list[RunState]
     lost: list[RunState]
     records: Counter[str]
+    unreadable: list[str]
 
     @classmethod
     def read(cls, results: Path) -> FolderStatus:
@@ -63,10 +65,12 @@ class FolderStatus:
             RecordError: The folder cannot be read.
         """
         runs = Runs(results, watched=0)
-        states = runs.states()
+        unreadable: list[str] = []
+        states = runs.states(unreadable)
         now = file_system_time(runs.folder) if states else 0.0
         alive = [state for state in states if runs.is_alive(state.run, now)]
-        return cls(results, alive, [state for state in states if state not in alive], _count(results))
+        lost = [state for state in states if state not in alive]
+        return cls(results, alive, lost, _count(results), unreadable)
 
     def as_json(self) -> dict[str, Any]:
         """Return the state as plain JSON values."""

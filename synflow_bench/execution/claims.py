@@ -9,6 +9,7 @@ succeeds once. Both are single operations of the file system, also on NFS.
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -54,15 +55,31 @@ class ClaimFolder:
             raise RecordError(f"cannot write {str(self.folder)!r}: {error.strerror or error}") from error
 
     def owner(self, key: str) -> str | None:
-        """Return the run that owns a cell; None if it is free."""
+        """Return the run that owns a cell; None if it is free.
+
+        Raises:
+            RecordError: The claim cannot be read.
+        """
+        place = self.folder / key
         try:
-            return next((path.name for path in (self.folder / key).iterdir()), None)
+            return next(iter(os.listdir(place)), None)  # noqa: PTH208  a Path each costs
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise RecordError(f"cannot read {str(place)!r}: {error.strerror or error}") from error
 
-    def is_free(self, key: str) -> bool:
-        """Return True if `take` would probably succeed."""
-        owner = self.owner(key)
+    def is_free(self, key: str, known: str | None = None) -> bool:
+        """Return True if `take` would probably succeed.
+
+        Args:
+            key: The key of the cell.
+            known: Its owner a moment ago: to look at one file costs less than to list the folder.
+
+        Raises:
+            RecordError: The claim cannot be read.
+        """
+        is_same = known is not None and os.path.exists(self.folder / key / known)  # noqa: PTH110
+        owner = known if is_same else self.owner(key)
         return owner is None or owner == self.run or not self._is_alive(owner, self.folder / key / owner)
 
     def holds(self, key: str) -> bool:
@@ -82,9 +99,9 @@ class ClaimFolder:
         except OSError:
             return
         for place in places:
-            owner = place.name[1:] if place.name.startswith(".") else self.owner(place.name)
-            if owner and (owner == self.run or not self._is_alive(owner, place / owner)):
-                with suppress(OSError):
+            with suppress(OSError, RecordError):  # one of another user
+                owner = place.name[1:] if place.name.startswith(".") else self.owner(place.name)
+                if owner and (owner == self.run or not self._is_alive(owner, place / owner)):
                     (place / owner).unlink(missing_ok=True)
                     place.rmdir()
 
@@ -153,7 +170,7 @@ class SharedCells(CellClaims):
         self._runs = Runs(store.root, WATCHED)
         self._claims = ClaimFolder(store.root, run_file.name, self._is_alive)
         self._checked: dict[str, tuple[float, bool]] = {}
-        self._others: dict[str, Cell] = {}
+        self._others: dict[str, tuple[Cell, str | None]] = {}
         self._recorded: list[Record] = []
         self._started: set[str] = set()
         self.on_start: Callable[[Cell], None] = lambda _: None
@@ -174,8 +191,9 @@ class SharedCells(CellClaims):
         key = key_of(cell)
         if key not in self._started:
             if not self._claims.take(key):
-                self._others[key] = cell
-                self._name(*filter(None, [self._claims.owner(key)]))
+                owner = self._claims.owner(key)
+                self._others[key] = cell, owner
+                self._name(*filter(None, [owner]))
                 return False
             if record := self._done_elsewhere(cell):
                 self._recorded.append(record)
@@ -209,7 +227,7 @@ class SharedCells(CellClaims):
 
     def found(self) -> list[Record]:
         """Return the records that other runs have written since the last call."""
-        for key, cell in list(self._others.items()):
+        for key, (cell, _) in list(self._others.items()):
             if self._store.path(cell).exists() and (record := self._done_elsewhere(cell)):
                 self._recorded.append(record)
                 del self._others[key]
@@ -218,7 +236,8 @@ class SharedCells(CellClaims):
 
     def left_by_others(self) -> list[Cell]:
         """Return the cells whose owners have gone without a record; they are no longer remembered."""
-        free = {key: cell for key, cell in self._others.items() if self._claims.is_free(key)}
+        others = self._others.items()
+        free = {key: cell for key, (cell, owner) in others if self._claims.is_free(key, owner)}
         for key in free:
             del self._others[key]
         return list(free.values())

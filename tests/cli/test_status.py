@@ -89,6 +89,19 @@ def test_a_record_that_cannot_be_read_is_counted(invoke: Run, store: Store, resu
     assert "1 unreadable" in outcome.out
 
 
+def test_the_file_of_a_run_that_cannot_be_read_is_named(
+    invoke: Run, small: Run, store: Store, working: RunFile, results: Path
+) -> None:
+    with working.open():
+        odd = working.path.with_name("odd.json")
+        odd.write_text(working.path.read_text().replace('"done": 6', '"done": 1e400'))
+        outcome = invoke("status", "--results", str(results), "--json")
+        assert outcome.code == 1
+        assert json.loads(outcome.out)["alive"] == 1
+        assert repr(str(odd)) in outcome.err
+        assert repr(str(odd)) in small("--dry-run").err
+
+
 def test_a_folder_that_does_not_exist_is_refused(invoke: Run, results: Path) -> None:
     invoke("status", "--results", str(results)).assert_refused(str(results))
     assert not results.exists()
@@ -106,6 +119,15 @@ def test_a_run_writes_its_events_to_a_file(small: Run, tmp_path: Path) -> None:
     assert events[-1]["ok"] == 2
 
 
+def test_a_log_that_is_a_pipe_needs_a_reader(small: Run, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    small("--log-json", str(pipe)).assert_refused("nobody reads")
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:  # noqa: PTH123
+        assert small("--log-json", str(pipe)).code == 0
+        assert json.loads(reader.read().splitlines()[-1])["event"] == "run finished"
+
+
 def test_a_log_that_cannot_be_written_ends_the_run_before_it_starts(
     small: Run, tmp_path: Path, results: Path
 ) -> None:
@@ -116,6 +138,10 @@ def test_a_log_that_cannot_be_written_ends_the_run_before_it_starts(
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1/0", "1", "1/2/3", "a/b", "", "-1/3", "1/" + "9" * 5000])
 def test_a_shard_that_is_none_is_refused(small: Run, shard: str) -> None:
     small("--shard", shard).assert_refused("shard=", '"1/3"')
+
+
+def test_a_shard_without_cells_says_so(small: Run) -> None:
+    assert "has no cells" in small("--shard", "1/1000000", "--dry-run").err
 
 
 def test_shards_divide_the_cells(plan: Callable[..., list[tuple[str, ...]]]) -> None:

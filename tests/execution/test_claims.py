@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -117,6 +119,37 @@ def test_a_cell_is_taken_exactly_where_no_other_living_run_owns_it(steps: list[S
                 runs[name].close()
                 owner = None if owner == name or owner in dead else owner
             assert next(iter(runs.values())).owner(KEY) == owner
+
+
+def test_a_claim_that_cannot_be_read_is_named_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ClaimFolder(tmp_path, "run", everybody)
+    assert run.take(KEY)
+
+    def refuse(path: Any) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(RecordError, match=KEY):
+        run.is_free(KEY)
+    run.close()
+    monkeypatch.undo()
+    assert run.holds(KEY)
+
+
+def test_a_known_owner_is_looked_up_without_a_list_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, other = ClaimFolder(tmp_path, "a", everybody), ClaimFolder(tmp_path, "b", everybody)
+    assert owner.take(KEY)
+    listed: list[Any] = []
+    original = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: (listed.append(path), original(path))[1])
+    assert not other.is_free(KEY, "a")
+    assert not listed
+    owner.release(KEY)
+    assert other.is_free(KEY, "a")
 
 
 def test_a_taken_cell_may_be_taken_again_by_its_owner_alone(tmp_path: Path) -> None:
