@@ -16,6 +16,7 @@ from synflow_bench.errors import UsageError
 from synflow_bench.limits import (
     Limits,
     can_measure_memory,
+    family_memory,
     format_bytes,
     memory_of,
     out_of_memory_kills,
@@ -63,7 +64,7 @@ def test_only_limits_of_workers_need_workers() -> None:
 
 
 @needs_proc
-def test_memory_is_that_of_the_process_and_on_demand_of_its_session() -> None:
+def test_memory_is_that_of_the_process_or_of_its_family() -> None:
     mine = psutil.Process().memory_info().rss
     assert memory_of(os.getpid()) == pytest.approx(mine, rel=0.2)
     code = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
@@ -71,11 +72,43 @@ def test_memory_is_that_of_the_process_and_on_demand_of_its_session() -> None:
         while not (children := psutil.Process(process.pid).children()):
             time.sleep(0.02)
         time.sleep(0.3)
-        both = memory_of(process.pid, children=True)
+        both = family_memory(process.pid, most=2**60)
         assert both > memory_of(process.pid) > 0
         assert (children[0].pid, process.pid, process.pid) in list(processes())
         children[0].kill()
     assert memory_of(process.pid) == 0
+
+
+BLOCK = 64 << 20
+PARENT = f"""
+import os, time
+block = bytearray(os.urandom({BLOCK}))
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            time.sleep(60)
+        os.wait()
+        os._exit(0)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@needs_proc
+def test_the_memory_of_a_family_has_sessions_of_its_own_and_counts_shared_pages_once() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        parent = psutil.Process(process.pid)
+        while len(family := [parent, *parent.children(recursive=True)]) < 7:
+            time.sleep(0.02)
+        resident = sum(each.memory_info().rss for each in family)
+        assert family_memory(process.pid, most=2**60) == pytest.approx(resident, rel=0.1)
+        assert resident > 7 * BLOCK
+        assert BLOCK < family_memory(process.pid, most=BLOCK) < 3 * BLOCK
+        for each in family:
+            each.kill()
 
 
 @needs_proc

@@ -15,7 +15,7 @@ from synflow_bench.execution.forkserver import ForkServer
 from synflow_bench.execution.origin import FIRST_PARTY_ORIGIN, Origin
 from synflow_bench.execution.relay import OutputRelay
 from synflow_bench.execution.worker import CannotStart, CellsStarted, Message, WorkerSetup
-from synflow_bench.limits import format_bytes, is_stopped, memory_of
+from synflow_bench.limits import family_memory, format_bytes, is_stopped, memory_of
 from synflow_bench.records import key_of
 from synflow_bench.suites import Cell
 
@@ -159,7 +159,7 @@ class WorkerSlot:
             started = "took" if self.started else "waited for its worker to start for"
             self.verdict = CellTimeout(f"the cell {started} longer than the limit of {limit:g} s")
         elif memory is not None and self.pid is not None:
-            used = memory_of(self.pid, children=True)
+            used = family_memory(self.pid, most=memory)
             if used > memory:
                 self.verdict = MemoryLimitExceeded(
                     f"the worker used {format_bytes(used)}, more than the limit of {format_bytes(memory)}"
