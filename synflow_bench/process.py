@@ -6,8 +6,10 @@ The settings of torch are among them where torch is loaded; this module does not
 from __future__ import annotations
 
 import builtins
+import ctypes
 import gc
 import os
+import resource
 import signal
 import sys
 import threading
@@ -15,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from itertools import count, takewhile
 from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, NamedTuple
@@ -81,10 +84,54 @@ def _enter(folder: str | None) -> None:
             os.chdir(folder)
 
 
-def _set_environment(before: Mapping[str, str]) -> None:
-    for name in os.environ.keys() - before.keys():
+_OF_LIBRARIES = (b"CUDA_", b"KMP_", b"__KMP_")
+"""The beginnings of variables that libraries set for themselves."""
+
+
+def _environment() -> tuple[dict[str, str], dict[bytes, bytes]]:
+    """Return the environment of Python, and that of C, which `os.putenv` changes too."""
+    try:
+        entries: Any = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+        found = list(takewhile(lambda entry: entry is not None, map(entries.__getitem__, count())))
+    except (OSError, TypeError, ValueError):  # another system, or an empty environment
+        found = []
+    split = (entry.partition(b"=") for entry in found if not entry.startswith(_OF_LIBRARIES))
+    return dict(os.environ), {name: value for name, _, value in split}
+
+
+def _set_environment(before: tuple[dict[str, str], dict[bytes, bytes]]) -> None:
+    of_python, of_c = before
+    for name in os.environ.keys() - of_python.keys():
         del os.environ[name]
-    os.environ.update(before)
+    os.environ.update(of_python)  # those of C too
+    for added in _environment()[1].keys() - of_c.keys():
+        os.unsetenv(added)
+
+
+def _limits() -> dict[int, tuple[int, int]]:
+    return {number: resource.getrlimit(number) for number in _LIMITS}
+
+
+def _set_limits(before: Mapping[int, tuple[int, int]]) -> None:
+    for number, (soft, hard) in before.items():
+        try:
+            resource.setrlimit(number, (soft, hard))
+        except (ValueError, OSError):  # a hard limit that was lowered stays so, except for root
+            with suppress(ValueError, OSError):
+                lowered = resource.getrlimit(number)[1]
+                resource.setrlimit(number, (lowered if soft > lowered >= 0 else soft, lowered))
+
+
+_LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
+
+
+def _affinity() -> set[int]:
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def _set_affinity(before: set[int]) -> None:
+    with suppress(OSError):  # the control group allows fewer now
+        os.sched_setaffinity(0, before)
 
 
 def _set_path(before: list[str]) -> None:
@@ -113,7 +160,13 @@ def _set_streams(before: tuple[Any, ...]) -> None:
 
 
 _OF_PYTHON = {
-    "environment variables": _Setting(lambda: dict(os.environ), _set_environment),
+    "environment variables": _Setting(_environment, _set_environment),
+    "resource limits": _Setting(_limits, _set_limits),
+    "the CPU affinity": _Setting(_affinity, _set_affinity),
+    "the signal mask": _Setting(
+        lambda: signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        lambda before: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+    ),
     "the working folder": _Setting(_folder, _enter),
     "the import path": _Setting(lambda: list(sys.path), _set_path),
     "the umask": _Setting(_umask, os.umask),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,8 +20,16 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from synflow_bench.process import ProcessState, SharedCode
 
+
+def set_limit(change: Callable[[int, int], tuple[int, int]]) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, change(*resource.getrlimit(resource.RLIMIT_NOFILE)))
+
+
 CHANGES: dict[str, Callable[[], Any]] = {
     "environment variables": lambda: os.environ.update(A_VARIABLE="1"),
+    "resource limits": lambda: set_limit(lambda soft, hard: (soft - 1, hard)),
+    "the CPU affinity": lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}),
+    "the signal mask": lambda: signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR2}),
     "the working folder": lambda: os.chdir("/"),
     "the umask": lambda: os.umask(0o077),
     "the filters of warnings": lambda: warnings.simplefilter("ignore"),
@@ -38,6 +48,8 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "anomaly detection": lambda: torch.autograd.set_detect_anomaly(True),
     "hooks of all modules or optimizers": lambda: register_module_forward_hook(lambda *_: None),
 }
+if len(os.sched_getaffinity(0)) == 1:
+    del CHANGES["the CPU affinity"]
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +65,41 @@ def test_every_change_is_named_and_undone(name: str) -> None:
     CHANGES[name]()
     assert name in state.restore()
     assert state.restore() == ()
+
+
+def printed_by_a_child(name: str) -> str:
+    """A variable as a process has it that a library starts."""
+    with os.popen(f"echo ${name}") as pipe:  # noqa: S605
+        return pipe.read().strip()
+
+
+def test_variables_that_only_new_processes_see_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KNOWN_ONE", "before")
+    state = ProcessState()
+    os.putenv("A_KNOWN_ONE", "after")
+    os.putenv("A_NEW_ONE", "after")
+    assert printed_by_a_child("A_KNOWN_ONE") == printed_by_a_child("A_NEW_ONE") == "after"
+    assert state.restore() == ("environment variables",)
+    assert printed_by_a_child("A_KNOWN_ONE") == "before"
+    assert printed_by_a_child("A_NEW_ONE") == ""
+    assert state.restore() == ()
+
+
+LOWERED = """
+import os, resource
+from synflow_bench.process import ProcessState
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+if os.geteuid() == 0:
+    os.setuid(65534)
+state = ProcessState()
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, soft - 1))
+assert state.restore() == ("resource limits",)
+assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft - 1, soft - 1)
+"""
+
+
+def test_a_hard_limit_that_was_lowered_stays_and_the_soft_one_is_as_high_as_it_allows() -> None:
+    subprocess.run([sys.executable, "-c", LOWERED], check=True, timeout=60)
 
 
 def test_inference_mode_ends() -> None:
