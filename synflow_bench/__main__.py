@@ -9,6 +9,8 @@ import sys
 def main() -> int:
     """Import and run the command line; Ctrl-C ends the import without a traceback.
 
+    With `--json`, stdout holds nothing but the JSON until the process ends, whatever plugins print.
+
     Returns:
         The exit code.
     """
@@ -16,10 +18,12 @@ def main() -> int:
     if is_default:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from synflow_bench.cli import main as run
+    from synflow_bench.cli.app import prints_json
+    from synflow_bench.cli.output import own_stdout
 
     if is_default:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    return run()
+    return run(results=own_stdout() if prints_json(sys.argv[1:]) else None)
 
 
 if __name__ == "__main__":

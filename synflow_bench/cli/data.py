@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import data_option, json_option
-from synflow_bench.cli.output import print_table, prints_to_stderr, say, warn, wrapped
+from synflow_bench.cli.output import print_json, print_table, prints_to_stderr, say, warn, wrapped
 from synflow_bench.data import Dataset, download_command, make_dataset
 from synflow_bench.errors import DataError, HandledError, one_line, printable
 from synflow_bench.host import Host
@@ -63,7 +62,7 @@ def list_(ctx: click.Context, data: Path, as_json: bool) -> None:
     with prints_to_stderr():
         rows = list(_rows(host, data))
     if as_json:
-        click.echo(json.dumps([row.as_json for row in rows], indent=1))
+        print_json([row.as_json for row in rows])
     else:
         _print(rows, data)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
@@ -20,7 +19,7 @@ from synflow_bench.cli.options import (
     plugin_option,
     results_option,
 )
-from synflow_bench.cli.output import print_table, prints_to_stderr, say
+from synflow_bench.cli.output import print_json, print_table, prints_to_stderr, say
 from synflow_bench.errors import DataMissingError, UsageError
 from synflow_bench.files import check_writable, is_special
 from synflow_bench.records import Record, Store
@@ -108,7 +107,7 @@ def command(
         options: dict[str, Any] = {"compact": compact, "fold": fold, "opset": opset, "latency": latency}
         exported = export(model, found.masks, path, inputs, format=format_, **options)  # type: ignore[arg-type]
     if as_json:
-        click.echo(json.dumps(_as_json(exported, origin), indent=1))
+        print_json(_as_json(exported, origin))
     else:
         _print(exported, origin, compact)
     return int(not exported.is_exact or found.difference is not None)

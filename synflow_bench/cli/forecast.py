@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
+from synflow_bench.cli.output import print_json
 from synflow_bench.errors import count, printable
 from synflow_bench.execution import ExecutorFactory, Plan, Resources, TimeEstimate, estimate
 from synflow_bench.records import Store, key_of
@@ -42,7 +42,7 @@ class Forecast:
     def show(self, as_json: bool) -> None:
         """Print the forecast as text or as JSON."""
         if as_json:
-            click.echo(json.dumps(self._as_json(), indent=1))
+            print_json(self._as_json())
         else:
             self._print()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import json
 import os
 import shutil
 import sys
@@ -10,6 +11,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from io import TextIOWrapper
+from typing import Any, TextIO
 
 import click
 
@@ -129,6 +131,36 @@ def prints_to_stderr() -> Iterator[None]:
         if kept is not None:
             os.dup2(kept, 1)
             os.close(kept)
+
+
+def own_stdout() -> TextIO | None:
+    """Return a stream for what this process writes on purpose; from now on, all else goes to stderr.
+
+    Threads and handlers of the end that plugins have started print whenever they like, and so do processes.
+
+    Returns:
+        The stream; None if stdout or stderr is closed, and nothing has changed.
+    """
+    try:
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except (OSError, ValueError, AttributeError):
+        return None
+    results = open(kept, "w", encoding=sys.stdout.encoding)  # noqa: PTH123, SIM115  open to the end
+    sys.stdout = sys.stderr
+    return results
+
+
+def print_json(value: Any) -> None:
+    """Print the JSON of a value, as the only output on stdout."""
+    print_result(json.dumps(value, indent=1))
+
+
+def print_result(text: str) -> None:
+    """Print text to the stream of the command line's results, by default stdout."""
+    root = click.get_current_context().find_root().command
+    click.echo(text, file=getattr(root, "results", None))
 
 
 def say(line: str) -> None:

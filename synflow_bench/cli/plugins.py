@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
@@ -14,7 +13,7 @@ import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import data_option, json_option, plugin_option
-from synflow_bench.cli.output import print_table, prints_to_stderr
+from synflow_bench.cli.output import print_json, print_table, prints_to_stderr
 from synflow_bench.errors import UnknownNameError, UsageError, printable
 from synflow_bench.host import KINDS, Description, Entry, Host, Plugin, description_of, short
 
@@ -44,7 +43,7 @@ def list_installed(ctx: click.Context, kind: str, as_json: bool) -> None:
     entries = load_host(ctx).registry(_PLURALS[kind]).entries()
     described = [(entry, description_of(entry)) for entry in entries]
     if as_json:
-        click.echo(json.dumps([_entry(entry, description) for entry, description in described], indent=1))
+        print_json([_entry(entry, description) for entry, description in described])
     else:
         _print_list(described)
 
@@ -89,7 +88,7 @@ def list_plugins(ctx: click.Context, as_json: bool) -> None:
         root.list_commands(ctx)  # which finds what is wrong with their commands
     plugins = load_host(ctx, check=False).plugins
     if as_json:
-        click.echo(json.dumps([_plugin(plugin) for plugin in plugins], indent=1))
+        print_json([_plugin(plugin) for plugin in plugins])
     else:
         rows = [
             [p.name, p.distribution, short(p.version), p.status, p.cause or _provided(p)] for p in plugins
@@ -142,7 +141,7 @@ def check(ctx: click.Context, names: tuple[str, ...], kind: str | None, data: Pa
         if not as_json:
             _print_report(reports[-1])
     if as_json:
-        click.echo(json.dumps([_findings(report) for report in reports], indent=1))
+        print_json([_findings(report) for report in reports])
     if not all(report.passed for report in reports):
         raise click.exceptions.Exit(1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import flag, json_option, repeatable, results_option
-from synflow_bench.cli.output import none_left, warn
+from synflow_bench.cli.output import none_left, print_json, warn
 from synflow_bench.errors import DENSE, RecordError, UsageError, printable
 from synflow_bench.leaderboard import choose
 from synflow_bench.records import (
@@ -54,7 +53,7 @@ def list_(results: Path, as_json: bool) -> int:
     records = sorted(Store(results).results(unreadable, in_full=True), key=_order)
     titles = CellTitles(record.cell for record in records)
     if as_json:
-        click.echo(json.dumps([_summary(record, titles) for record in records], indent=1))
+        print_json([_summary(record, titles) for record in records])
         return warn(unreadable)
     if not records and not unreadable:
         click.echo(f"no records in {str(results)!r}", err=True)
@@ -77,7 +76,7 @@ def _summary(record: Result, titles: CellTitles) -> dict[str, Any]:
 @command.command("schema")
 def schema() -> None:
     """Print the JSON Schema of a record."""
-    click.echo(json.dumps(json_schema(), indent=1))
+    print_json(json_schema())
 
 
 @command.command("export")
@@ -231,7 +230,7 @@ def _report(
     if as_json:
         compared = {name: value for name, value in vars(comparison).items() if name != "empty"}
         outcome = {**done, **compared, "counts": _counts(comparison), "unknown_pruners": unknown}
-        click.echo(json.dumps(outcome, indent=1))
+        print_json(outcome)
         return
     in_place = "imported" if "imported" in done else "would be imported"
     failed = "it failed and the local one did not, which is kept"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from typing import Any
 
 import click
 
-from synflow_bench.cli.output import print_table
+from synflow_bench.cli.output import print_json, print_table
 from synflow_bench.errors import printable
 from synflow_bench.leaderboard.side_by_side import RowDifference, SideBySide
 
@@ -21,7 +20,7 @@ _PRINTED = 20
 def print_sides(sides: SideBySide, as_json: bool) -> None:
     """Print two sides as JSON, or as lines and tables in which equal rows are only counted."""
     if as_json:
-        click.echo(json.dumps(_as_json(sides), indent=1))
+        print_json(_as_json(sides))
         return
     for line in sides.refused:
         click.echo(printable(line), err=True)

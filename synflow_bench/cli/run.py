@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from synflow_bench.cli.options import (
     refuse,
     run_options,
 )
-from synflow_bench.cli.output import prints_to_stderr, warn
+from synflow_bench.cli.output import print_json, prints_to_stderr, warn
 from synflow_bench.errors import UsageError
 from synflow_bench.limits import Limits
 
@@ -88,7 +87,7 @@ def command(
             host.add_logger(name, target, prepared.store.root)
         results = prepared.run(log=log_json)
     if as_json:
-        click.echo(json.dumps(_as_json(prepared, results), indent=1))
+        print_json(_as_json(prepared, results))
     elif any(result.status == "ok" for result in results):
         from synflow_bench.leaderboard import print_boards
 

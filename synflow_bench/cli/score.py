@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from synflow_bench.cli.options import (
     repeatable,
     results_option,
 )
-from synflow_bench.cli.output import print_table, prints_to_stderr
+from synflow_bench.cli.output import print_json, print_table, prints_to_stderr
 from synflow_bench.errors import HandledError, one_line, printable
 from synflow_bench.host import Host
 
@@ -122,9 +121,7 @@ def command(
                 click.echo(f"{name}: {printable(reason)}", err=True)
         related = _correlations(found, results)
     if as_json:
-        click.echo(
-            json.dumps({"scores": found, "correlations": [asdict(each) for each in related]}, indent=1)
-        )
+        print_json({"scores": found, "correlations": [asdict(each) for each in related]})
     else:
         shown = [name for name in METHODS if name in chosen]
         print_table(["model", *shown], [[name, *_texts(values, shown)] for name, values in found.items()])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,7 +22,14 @@ from synflow_bench.cli.options import (
     refuse,
     results_option,
 )
-from synflow_bench.cli.output import prints_to_stderr, say, wrapped, wrapped_docstring
+from synflow_bench.cli.output import (
+    print_json,
+    print_result,
+    prints_to_stderr,
+    say,
+    wrapped,
+    wrapped_docstring,
+)
 from synflow_bench.errors import UnknownNameError, UsageError, printable, printable_lines
 from synflow_bench.files import check_writable, is_special
 from synflow_bench.host import KINDS, Entry, Host, description_of, short
@@ -96,7 +102,7 @@ def command(
             recovery = _recovery(host, store, data, device if device_given else None)
             differs = _write_files(recovery, record, masks, weights, again)
     if as_json:
-        click.echo(record.to_json(), nl=False)
+        print_result(record.to_json().removesuffix("\n"))
     else:
         from rich.console import Console
 
@@ -144,9 +150,7 @@ def _show_installed(entries: Iterable[Entry], host: Host, as_json: bool) -> None
     with prints_to_stderr():
         described = [(entry, _text(entry, host)) for entry in entries]
     if as_json:
-        click.echo(
-            json.dumps([{"kind": e.kind, "name": e.name, "text": text} for e, text in described], indent=1)
-        )
+        print_json([{"kind": e.kind, "name": e.name, "text": text} for e, text in described])
         return
     for entry, text in described:
         where = printable(f"{entry.distribution} {short(entry.version)}")

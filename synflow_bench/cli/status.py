@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from typing import Any
 import click
 
 from synflow_bench.cli.options import json_option, results_option
-from synflow_bench.cli.output import print_table, warn
+from synflow_bench.cli.output import print_json, print_table, warn
 from synflow_bench.errors import RecordError, printable
 from synflow_bench.records import Store
 from synflow_bench.runs import Runs, RunState, clock, file_system_time
@@ -33,7 +32,7 @@ def command(results: Path, as_json: bool) -> int:
         raise RecordError(f"no results folder {str(results)!r}; `synflow-bench run` makes one")
     status = FolderStatus.read(results)
     if as_json:
-        click.echo(json.dumps(status.as_json(), indent=1))
+        print_json(status.as_json())
     else:
         _print(status)
     return warn(status.unreadable) or int(bool(status.lost or status.records["unreadable"]))

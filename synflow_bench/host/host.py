@@ -99,12 +99,17 @@ class Host:
         if switches.first_party_only and files:
             given = ", ".join(repr(file.given) for file in files)
             raise UsageError(f"--first-party-only loads no plugin of yours; leave it out, or {given}")
-        with ProcessState.kept():
-            plugins = discover(switches, only)
-            if only is None:
-                for line in switches.unmatched(plugins):
-                    report(line)
-            return cls(plugins, report, strict=switches.strict, files=files)
+        process = os.getpid()
+        try:
+            with ProcessState.kept():
+                plugins = discover(switches, only)
+                if only is None:
+                    for line in switches.unmatched(plugins):
+                        report(line)
+                return cls(plugins, report, strict=switches.strict, files=files)
+        finally:
+            if os.getpid() != process:  # a plugin has forked at its import: two would go on from here
+                os._exit(0)
 
     @property
     def plugins(self) -> tuple[Plugin, ...]:

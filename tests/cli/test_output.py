@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from io import BytesIO, TextIOWrapper
@@ -166,3 +167,42 @@ def test_messages_are_wrapped_on_a_terminal_alone(
     lines = capsys.readouterr().err.splitlines()
     assert " ".join(lines) == line
     assert all(len(each) <= columns or " " not in each for each in lines)
+
+
+RESTLESS = '''
+import atexit, os, threading, time
+from synflow_bench import Pruner, hookimpl
+
+class Restless(Pruner):
+    """Keep all."""
+
+    def score(self, problem):
+        return {}
+
+@hookimpl
+def synflow_bench_pruners():
+    return {"restless": Restless}
+
+def print_on():
+    while True:
+        print("from a thread", flush=True)
+        time.sleep(0.001)
+
+atexit.register(print, "at the end")
+threading.Thread(target=print_on, daemon=True).start()
+print("at the import")
+if os.fork() == 0:
+    print("from a process", flush=True)
+'''
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_json_is_alone_on_stdout_whatever_a_plugin_prints_and_when(tmp_path: Path) -> None:
+    plugin = tmp_path / "noisy.py"
+    plugin.write_text(RESTLESS)
+    command = [sys.executable, "-m", "synflow_bench", "list", "pruners", "--json", "--plugin", str(plugin)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "restless" in {pruner["name"] for pruner in json.loads(done.stdout)}
+    for line in ("at the end", "from a thread", "at the import", "from a process"):
+        assert line in done.stderr
