@@ -22,7 +22,6 @@ from synflow_bench.host import Host, PluginClass, PluginFile
 from synflow_bench.limits import Limits
 from synflow_bench.process import ProcessState, SharedCode
 from synflow_bench.protocols import (
-    CellInterrupted,
     Checkpoints,
     KeepFiles,
     OnCellEpoch,
@@ -217,7 +216,7 @@ def run_plan(
                     if max_failures is not None and failed >= max_failures:
                         stopped = f"{failed} cells failed, as many as --max-failures allows"
                         break
-        except (KeyboardInterrupt, CellInterrupted) as error:
+        except KeyboardInterrupt as error:
             is_signal = isinstance(error, SignalInterrupt)
             interrupted, stopped = True, str(error) if is_signal else None
             for record in _last_records(executor, shared, STOP_SECONDS if is_signal else CTRL_C_SECONDS):

@@ -84,7 +84,7 @@ def run_cells(cells: Sequence[Cell], context: WorkerContext, on_epoch: OnCellEpo
             try:
                 results = _train(waiting, keeper)
             except BaseException as error:
-                if _ends_the_process(error):
+                if _ends_the_process(error, context):
                     raise
                 waiting = _after_error(waiting, error, on_epoch)
             else:
@@ -220,7 +220,7 @@ class RunningCell:
             self._add_seconds(trained, started)
             return self._finish(end.value)
         except BaseException as error:  # a plugin that exits ends its cell, not the run
-            if _ends_the_process(error):
+            if _ends_the_process(error, self.context):
                 raise
             return self.fail(error)
         self._add_seconds(trained, started)
@@ -317,11 +317,14 @@ def _own_draws(device: torch.device) -> AbstractContextManager[None]:
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
 
 
-def _ends_the_process(error: BaseException) -> bool:
-    """Return True for a stop, and for Ctrl-C; in a worker, which ignores it, only a plugin can raise that."""
+def _ends_the_process(error: BaseException, context: WorkerContext) -> bool:
+    """Return True for a stop that was requested, and for Ctrl-C; otherwise a plugin has raised the error.
+
+    A worker ignores Ctrl-C.
+    """
     if isinstance(error, KeyboardInterrupt):
         return signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-    return isinstance(error, CellInterrupted)
+    return isinstance(error, CellInterrupted) and context.stop.requested
 
 
 def _not_used(reason: str) -> str:

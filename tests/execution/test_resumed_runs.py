@@ -75,12 +75,11 @@ def test_a_forced_run_begins_anew(cell: Cell, store: Store, saving: Resources) -
     assert epochs == [0, 1, 2, 3, 4]
 
 
-def test_a_stopped_cell_interrupts_the_run_and_is_no_failure(
+def test_a_cell_that_stops_itself_is_a_failure_and_does_not_interrupt_the_run(
     cell: Cell, store: Store, saving: Resources
 ) -> None:
     summary = run(cell, store, saving, ends_at(2, CellInterrupted()))
-    assert (summary.interrupted, summary.failed, summary.exit_code) == (True, 0, 130)
-    assert store.get(cell) is None
+    assert (summary.interrupted, summary.failed, summary.exit_code) == (False, 1, 1)
 
 
 def test_the_options_of_a_run_say_when_cells_are_saved(tmp_path: Path) -> None:

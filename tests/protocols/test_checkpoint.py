@@ -92,7 +92,7 @@ CELLS: dict[str, Cell] = {
 }
 
 
-class Killed(CellInterrupted):
+class Killed(KeyboardInterrupt):
     """The end of a process, as far as a test in the same one can have it."""
 
 
