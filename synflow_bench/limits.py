@@ -1,10 +1,11 @@
-"""Limits of a run: seconds per cell, memory per worker, failures; and the memory of processes."""
+"""Limits of a run: seconds per cell, memory per worker, failures; and the state of processes."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,32 @@ class Limits:
     def need_workers(self) -> bool:
         """True if only an executor with worker processes can keep to the limits."""
         return any(each is not None for each in (self.cell_timeout, self.memory, self.recycle_after))
+
+
+class Looks:
+    """Looks for a fault that counts only if it lasts.
+
+    They are counted, and not the time, because the run itself may have been suspended meanwhile.
+
+    Args:
+        interval: The seconds between two looks.
+        most: The looks in a row with the fault that are enough.
+
+    Attributes:
+        next: The time of the next look, on the monotonic clock.
+    """
+
+    def __init__(self, interval: float, most: int) -> None:
+        self._interval, self._most = interval, most
+        self._found = 0
+        self.next = time.monotonic() + interval
+
+    def are_enough(self, now: float, has_fault: Callable[[], bool]) -> bool:
+        """Look if it is time to, and return True if enough looks in a row have found the fault."""
+        if now >= self.next:
+            self.next = now + self._interval
+            self._found = self._found + 1 if has_fault() else 0
+        return self._found >= self._most
 
 
 def parse_seconds(text: str) -> float:

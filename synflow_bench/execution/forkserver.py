@@ -14,6 +14,8 @@ import fcntl
 import multiprocessing
 import os
 import signal
+import socket
+import struct
 import sys
 import threading
 import time
@@ -28,7 +30,7 @@ from multiprocessing.process import BaseProcess
 
 from synflow_bench.errors import HandledError, one_line
 from synflow_bench.execution.worker import WorkerSetup, work
-from synflow_bench.limits import out_of_memory_kills, processes
+from synflow_bench.limits import Looks, out_of_memory_kills, processes
 from synflow_bench.process import call_in_environment
 from synflow_bench.training import main_module_hidden, thread_environment
 
@@ -38,10 +40,21 @@ FORKS = sys.platform == "linux"
 GRACE = 5.0
 """Seconds in which an idle worker may end its data workers."""
 
+ANSWER_INTERVAL = 15.0
+"""The seconds between two pings, which the server answers."""
+
+ANSWER_LOOKS = 5
+"""The looks in a row at which no answer was there, after which the server is taken for dead."""
+
+START_LOOKS = 20
+"""The same before its first answer: it imports torch, perhaps from a slow disk."""
+
 _CONTEXT = multiprocessing.get_context("spawn")
 _SUBREAPER, _DEATH_SIGNAL = 36, 1
 """Options of `prctl` in Linux."""
 _SWEEPS = 50
+_SEND_SECONDS = 120
+"""The seconds for which a message to the server may wait until there is room for it."""
 _PIPE = 1 << 20
 """The bytes of output that a worker may write ahead."""
 
@@ -67,6 +80,11 @@ class EndWorker:
 
 
 @dataclass(frozen=True)
+class Ping:
+    """The server is asked to answer with the same."""
+
+
+@dataclass(frozen=True)
 class WorkerStarted:
     """A worker has started as process `pid`."""
 
@@ -89,11 +107,15 @@ class WorkerEnded:
     out_of_memory: bool | None
 
 
+ServerMessage = Ping | WorkerStarted | WorkerEnded
+
+
 class ForkServer:
     """The process that forks workers, seen from the process of the run.
 
     Attributes:
-        channel: The connection on which `WorkerStarted` and `WorkerEnded` arrive.
+        channel: The connection on which messages arrive.
+        has_answered: True once a message has arrived.
 
     Args:
         threads: The number of threads of each worker.
@@ -106,6 +128,7 @@ class ForkServer:
         self._numbers = iter(range(1, 1 << 62))
         try:
             self.channel, remote = _CONTEXT.Pipe()
+            _limit_sends(self.channel)
             place = thread_environment(threads), serve.__module__, serve.__name__
             with remote, _signals_ignored(), main_module_hidden():
                 process = _CONTEXT.Process(target=call_in_environment, args=(*place, remote), daemon=True)
@@ -113,23 +136,27 @@ class ForkServer:
         except Exception as error:
             raise ForkServerError(f"cannot start a worker process: {one_line(error)}") from error
         self._process: BaseProcess = process
+        self.has_answered = self._owes_answer = self._is_cut_off = False
+        self._looks = Looks(ANSWER_INTERVAL, START_LOOKS)
 
     def start(self, setup: WorkerSetup) -> tuple[int, Connection, int]:
         """Start a worker; return its number, its pipe, and the descriptor on which its output can be read.
 
         Raises:
-            OSError: The server has ended.
+            ForkServerError: The system has no more file descriptors.
+            OSError: The server has ended, or does not read any more.
         """
         number = next(self._numbers)
-        pipe, remote = _CONTEXT.Pipe()
-        output, written = os.pipe()
+        try:
+            pipe, remote = _CONTEXT.Pipe()
+            output, written = os.pipe()
+        except OSError as error:
+            raise ForkServerError(f"cannot start a worker process: {one_line(error)}") from error
         if FORKS:
             with suppress(OSError):
                 fcntl.fcntl(written, fcntl.F_SETPIPE_SZ, _PIPE)
         try:
-            self.channel.send(StartWorker(number, setup))
-            for handle in (remote.fileno(), written):
-                reduction.send_handle(self.channel, handle, self._process.pid)
+            self._send(StartWorker(number, setup), remote.fileno(), written)
         except BaseException:
             pipe.close()
             os.close(output)
@@ -143,14 +170,59 @@ class ForkServer:
     def end(self, number: int, seconds: float = 0.0) -> None:
         """Kill a worker, at once or if it has not saved its cells and ended after some seconds."""
         with suppress(OSError):
-            self.channel.send(EndWorker(number, seconds))
+            self._send(EndWorker(number, seconds))
 
-    def close(self) -> None:
-        """Kill all workers and end the server."""
+    def receive(self) -> ServerMessage:
+        """Return the next message.
+
+        Raises:
+            EOFError: The server has ended.
+            OSError: The same.
+        """
+        message: ServerMessage = self.channel.recv()
+        self._owes_answer = False
+        if not self.has_answered:
+            self.has_answered, self._looks = True, Looks(ANSWER_INTERVAL, ANSWER_LOOKS)
+        return message
+
+    def is_lost(self, now: float) -> bool:
+        """Return True if the server has not answered for long, or misses a part of a message."""
+        return self._looks.are_enough(now, self._ask) or self._is_cut_off
+
+    @property
+    def next_look(self) -> float:
+        """The time, on the monotonic clock, at which `is_lost` has something to do."""
+        return 0.0 if self._is_cut_off else self._looks.next
+
+    def close(self, seconds: float = GRACE) -> None:
+        """Kill all workers and end the server, within some seconds; may be called again."""
         self.channel.close()
-        self._process.join(GRACE)
+        self._process.join(seconds)
         self._process.kill()
         self._process.join()
+
+    def _ask(self) -> bool:
+        """Ask for an answer; return True if the last one has not come."""
+        was_owed, self._owes_answer = self._owes_answer, True
+        with suppress(OSError):
+            self._send(Ping())
+        return was_owed
+
+    def _send(self, message: StartWorker | EndWorker | Ping, *handles: int) -> None:
+        try:
+            self.channel.send(message)
+            for handle in handles:
+                reduction.send_handle(self.channel, handle, self._process.pid)
+        except OSError:
+            self._is_cut_off = True
+            raise
+
+
+def _limit_sends(channel: Connection) -> None:
+    """Let a message to a process that does not read fail with `OSError` some time."""
+    with socket.socket(fileno=os.dup(channel.fileno())) as duplicate:
+        duration = struct.pack("ll", _SEND_SECONDS, 0)
+        duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, duration)
 
 
 @dataclass
@@ -230,6 +302,8 @@ class _Server:
 
     def _receive(self) -> None:
         match self._channel.recv():
+            case Ping() as ping:
+                self._channel.send(ping)
             case StartWorker(number, setup):
                 self._start(number, setup)
             case EndWorker(number, seconds) if number in self._workers:

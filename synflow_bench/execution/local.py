@@ -6,9 +6,10 @@ import pickle
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import cycle, islice
 from multiprocessing.connection import wait
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -19,6 +20,8 @@ from synflow_bench.execution.forkserver import (
     GRACE,
     ForkServer,
     ForkServerError,
+    Ping,
+    ServerMessage,
     WorkerEnded,
     WorkerStarted,
     end_session,
@@ -26,8 +29,14 @@ from synflow_bench.execution.forkserver import (
 from synflow_bench.execution.gpus import CELLS_PER_GPU, GpuSharing, MemoryUsed
 from synflow_bench.execution.origin import FIRST_PARTY_ORIGIN, Origin, origin_of
 from synflow_bench.execution.relay import OutputRelay
-from synflow_bench.execution.slot import STOPPED_INTERVAL, WorkerDied, WorkerSlot, cause_of_death
-from synflow_bench.execution.worker import CellsDeclined, CellsInterrupted, CellsStarted, EpochFinished
+from synflow_bench.execution.slot import WorkerDied, WorkerSlot, cause_of_death
+from synflow_bench.execution.worker import (
+    CellsDeclined,
+    CellsInterrupted,
+    CellsStarted,
+    EpochFinished,
+    Message,
+)
 from synflow_bench.host import Host
 from synflow_bench.limits import can_measure_memory
 from synflow_bench.protocols import OnCellEpoch, failed_record, plugins_of, provenance_of
@@ -37,6 +46,12 @@ from synflow_bench.training import resolve_devices, usable_cores
 
 _STARTS = 2
 """The times in a row that a worker may fail to start; then its slot is given up, or the cells of a plugin."""
+
+_TRIES = 2
+"""The times that a cell is run which may have harmed other cells; from the second time on, no others run."""
+
+_SERVERS = 5
+"""The fork servers in a row that may end before a cell has started, or is found to end them."""
 
 _MEMORY_INTERVAL = 0.25
 """The seconds between two looks at the memory of workers that have a limit."""
@@ -73,11 +88,15 @@ class LocalExecutor:
         self._queues: dict[Origin, deque[Cell]] = {}
         self._suspects: deque[Cell] = deque()
         self._alone: deque[Cell] = deque()
+        self._records: deque[Record] = deque()
         self._failed_starts = Counter[Origin]()
         self._unbatchable: set[str] = set()
         self._without_memory: set[str] = set()
+        self._tries = Counter[str]()
+        self._lone: WorkerSlot | None = None
         self._server: ForkServer | None = None
-        self._lost_servers = Counter[str]()
+        self._lost_servers = 0
+        self._fault: str | None = None
         self._ending: dict[int, OutputRelay] = {}
         self._stops_at: float | None = None
         self.claims = CellClaims()
@@ -99,11 +118,13 @@ class LocalExecutor:
         """
         while True:
             self._start_cells()
-            if not any(slot.cells for slot in self._slots):
+            if self._fault is not None:
+                raise ExecutorError(self._fault)
+            if not (self._has_waiting or any(slot.cells for slot in self._slots)):
                 return
-            for record in self._events():
-                self._start_cells()
-                yield record
+            self._wait()
+            self._start_cells()
+            yield from self._take_records()
 
     def time_start(self) -> float:
         """Start one worker, and return the seconds until it is ready.
@@ -118,13 +139,16 @@ class LocalExecutor:
             slot.start([], FIRST_PARTY_ORIGIN, self._server)
         except (ForkServerError, OSError) as error:
             raise ExecutorError(f"no worker can start: {error}") from error
-        if not isinstance(slot.receive(), CellsStarted):
+        while not (messages := list(slot.receive())) and slot.is_live:
+            pass
+        if not any(isinstance(message, CellsStarted) for message in messages):
             raise ExecutorError(f"a worker process {slot.reason or 'ended before it began a cell'}")
         return time.perf_counter() - before
 
     def stop(self, seconds: float) -> Iterator[Record]:
         """Let running cells write their checkpoints, and yield the records of those that finish instead."""
         self._clear_queues()
+        yield from self._take_records()
         if self._server is None or self._resources.checkpoints is None:
             return
         self._stops_at = time.monotonic() + seconds
@@ -132,7 +156,8 @@ class LocalExecutor:
             if slot.cells and slot.number is not None:
                 self._server.end(slot.number, seconds)
         while any(slot.cells for slot in self._slots) and time.monotonic() < self._stops_at:
-            yield from self._events()
+            self._wait()
+            yield from self._take_records()
 
     def close(self) -> None:
         """Stop all workers, whatever they are doing."""
@@ -144,9 +169,11 @@ class LocalExecutor:
             self._wait_for_the_ending(self._server, time.monotonic() + GRACE)
             self._server.close()
             self._server = None
-        for relay in self._ending.values():
-            relay.close()
-        self._ending.clear()
+        self._close_relays()
+
+    def _take_records(self) -> Iterator[Record]:
+        while self._records:
+            yield self._records.popleft()
 
     def _clear_queues(self) -> None:
         self._queues.clear()
@@ -169,9 +196,27 @@ class LocalExecutor:
 
     def _start_cells(self) -> None:
         """Send queued cells to idle workers."""
+        if self._alone and not any(slot.cells for slot in self._slots):
+            self._start_alone()
+        if self._alone or (self._lone is not None and self._lone.cells):
+            return
         for slot in self._slots:
-            if not slot.cells and (cells := self._next_batch(slot)):
+            if not slot.cells and self._fault is None and (cells := self._next_batch(slot)):
                 self._start(slot, cells)
+
+    def _start_alone(self) -> None:
+        """Start a cell that runs alone, once all workers have ended, and what they have started."""
+        for slot in self._slots:
+            self._part(slot, seconds=0.0)
+        if self._server is not None:
+            for number in self._ending:
+                self._server.end(number)
+        while self._alone and not self._ending and self._fault is None:
+            cell = self._alone.popleft()
+            if self.claims.take(cell):
+                self._lone = self._slots[0]
+                self._start(self._lone, [cell])
+                return
 
     def _start(self, slot: WorkerSlot, cells: list[Cell]) -> None:
         origin = self._origin(cells[0])
@@ -182,14 +227,16 @@ class LocalExecutor:
                 self._server = ForkServer(self._resources.threads)
             slot.start(cells, origin, self._server)
         except ForkServerError as error:
-            raise ExecutorError(str(error)) from error
-        except OSError:
-            self._lose_server()
+            self._fault = str(error)
+        except OSError:  # the next look at the fork server finds the reason
+            self._requeue(slot.release()[0])
+
+    @property
+    def _has_waiting(self) -> bool:
+        return bool(self._alone or self._suspects or any(self._queues.values()))
 
     def _next_batch(self, slot: WorkerSlot) -> list[Cell]:
         """Remove cells of one setting and origin from the queue, at most an equal share for each worker."""
-        if self._alone:
-            return [] if any(each.cells for each in self._slots) else [self._alone.popleft()]
         if self._suspects:
             return [self._suspects.popleft()]
         cells: list[Cell] = []
@@ -218,6 +265,9 @@ class LocalExecutor:
 
     def _requeue(self, cells: Sequence[Cell]) -> None:
         for cell in reversed(cells):
+            if self._tries[key_of(cell)] or key_of(cell) in self._without_memory:
+                self._alone.appendleft(cell)
+                continue
             self._queues.setdefault(self._origin(cell), deque()).appendleft(cell)
 
     def _give_back(self, cells: Sequence[Cell]) -> None:
@@ -228,8 +278,8 @@ class LocalExecutor:
 
     # Events of workers
 
-    def _events(self) -> Iterator[Record]:
-        """Wait until something happens, and yield the records that come of it."""
+    def _wait(self) -> None:
+        """Wait until something happens, and do what has to be done then."""
         server = self._server
         if server is None:
             return
@@ -242,39 +292,51 @@ class LocalExecutor:
                 *(slot.pipe for slot in self._slots if slot.cells and slot.pipe is not None),
                 *(relay.descriptor for relay in relays if not relay.has_ended),
             ],
-            self._pause(),
+            self._pause(server),
         )
         for relay in relays:
             if relay.descriptor in ready:
                 relay.pump()
         for slot in list(self._slots):
             if slot.pipe is not None and slot.pipe in ready:
-                yield from self._receive(slot)
-        if server.channel in ready:
-            yield from self._receive_from(server)
+                self._receive(slot)
+        self._receive_from(server)
         now = time.monotonic()
         for slot in self._slots:
             if slot.exceeds(now) and slot.number is not None:
                 server.end(slot.number)
 
-    def _pause(self) -> float | None:
-        """Return the seconds until a limit has to be checked; None if there is none."""
-        times = [slot.deadline for slot in self._slots if slot.deadline is not None]
+    def _pause(self, server: ForkServer) -> float:
+        """Return the seconds until a limit has to be checked."""
+        times = [server.next_look]
+        times += [each for slot in self._slots if (each := slot.next_check) is not None]
         times += [] if self._stops_at is None else [self._stops_at]
-        pauses = [max(0.0, min(times) - time.monotonic())] if times else []
-        pauses += [
-            max(0.0, slot.relay.not_before - time.monotonic())
+        times += [
+            slot.relay.not_before
             for slot in self._slots
             if slot.relay is not None and slot.relay.not_before and not slot.relay.has_ended
         ]
-        pauses += [_MEMORY_INTERVAL] if self._resources.limits.memory is not None else []
-        pauses += [STOPPED_INTERVAL] if any(slot.cells for slot in self._slots) else []
-        return min(pauses, default=None)
+        pause = max(0.0, min(times) - time.monotonic())
+        return pause if self._resources.limits.memory is None else min(pause, _MEMORY_INTERVAL)
 
-    def _receive(self, slot: WorkerSlot) -> Iterator[Record]:
-        match slot.receive():
-            case None if slot.number is not None and self._server is not None:
-                self._server.end(slot.number)  # if it lives, it can do nothing any more
+    def _receive(self, slot: WorkerSlot) -> None:
+        """Read once from the pipe of a worker."""
+        number = slot.number
+        for message in slot.receive():
+            if slot.number == number:  # it has not parted with the worker
+                self._handle(message, slot)
+        if slot.pipe is None and slot.number is not None and self._server is not None:
+            self._server.end(slot.number)  # if it lives, it can do nothing any more
+
+    def _receive_rest(self, slot: WorkerSlot) -> None:
+        """Read everything from the pipe of a worker that has ended."""
+        while slot.pipe is not None and slot.pipe.poll():
+            self._receive(slot)
+
+    def _handle(self, message: Message, slot: WorkerSlot) -> None:
+        match message:
+            case CellsStarted():
+                self._lost_servers = 0
             case EpochFinished(key, epoch) if key in slot.cells:
                 self._on_epoch(slot.cells[key], epoch)
             case CellsDeclined():
@@ -286,7 +348,10 @@ class LocalExecutor:
             case CellsInterrupted():
                 cells, _ = slot.release()
                 self._part(slot)
-                self._give_back(cells)
+                if self._stops_at is None:  # the run has not asked for it
+                    self._try_alone(cells, slot, WorkerDied("a signal interrupted the worker, twice"))
+                else:
+                    self._give_back(cells)
             case Record() as record if slot.finish(record.key):
                 self._failed_starts.pop(slot.origin, None)
                 if not slot.cells and slot.is_spent:
@@ -294,7 +359,7 @@ class LocalExecutor:
                 if self._may_find_memory(record, slot):
                     self._alone.append(record.cell)
                 else:
-                    yield record
+                    self._records.append(record)
 
     def _may_find_memory(self, record: Record, slot: WorkerSlot) -> bool:
         """Return True, once per cell, if it found no memory on a device that others used meanwhile."""
@@ -304,57 +369,78 @@ class LocalExecutor:
         self._without_memory.add(record.key)
         return first and len(self._beside(slot)) > 1
 
-    def _receive_from(self, server: ForkServer) -> Iterator[Record]:
-        try:
-            message: Any = server.channel.recv()
-        except (EOFError, OSError):
-            yield from self._lose_server()
+    def _receive_from(self, server: ForkServer) -> None:
+        """Read what the fork server has sent, and part with it if it is lost."""
+        while True:
+            try:
+                message = server.receive() if server.channel.poll() else None
+            except (EOFError, OSError):
+                self._lose(server)
+                return
+            if message is None:
+                break
+            self._handle_from(message)
+        if server.is_lost(time.monotonic()):
+            self._lose(server)
+
+    def _handle_from(self, message: ServerMessage) -> None:
+        if isinstance(message, Ping):
             return
         slot = next((each for each in self._slots if each.number == message.number), None)
         match message:
             case WorkerStarted(_, pid) if slot is not None:
-                slot.pid = pid
+                slot.set_pid(pid)
             case WorkerEnded(number) if slot is None:
                 if relay := self._ending.pop(number, None):
                     relay.close()
             case WorkerEnded(_, code, out_of_memory) if slot is not None:
-                while slot.pipe is not None and slot.pipe.poll():
-                    yield from self._receive(slot)
+                self._receive_rest(slot)
                 self._part(slot)
                 if slot.cells:
-                    yield from self._reap(slot, slot.reason or cause_of_death(code, out_of_memory))
+                    self._reap(slot, slot.reason or cause_of_death(code, out_of_memory))
 
-    def _reap(self, slot: WorkerSlot, cause: str) -> list[Record]:
-        """Return the failed records of cells whose worker has ended; return others to the queue.
+    def _reap(self, slot: WorkerSlot, cause: str) -> None:
+        """Record the cell whose worker has ended; return others to the queue.
 
         If several cells had started, each runs again alone, to find the one that ends its worker.
         """
         cells, started = slot.release()
         if self._stops_at is not None:
-            return []  # it did not end by itself
-        if started and len(cells) == 1:
-            return [self._failed(cells[0], slot, slot.verdict or WorkerDied(f"the worker {cause}"))]
-        if started:
+            return  # it did not end by itself
+        if not started:
+            self._count_failed_start(cells, slot, f"{cause} before it began a cell")
+        elif len(cells) > 1:
             self._suspects.extendleft(reversed(cells))
-            return []
-        self._requeue(cells)
-        if slot.origin != FIRST_PARTY_ORIGIN:
-            return self._give_up(slot, cause)
-        slot.failed_starts += 1
-        if slot.failed_starts >= _STARTS:
-            self._slots.remove(slot)
-        if not self._slots:
-            raise ExecutorError(f"no worker can start: the last one {cause} before it began a cell")
-        return []
+        else:
+            self._fail(cells, slot, slot.verdict or WorkerDied(f"the worker {cause}"))
 
-    def _give_up(self, slot: WorkerSlot, cause: str) -> list[Record]:
-        """Count a failed start; return failed records of all cells of a plugin that ends its workers."""
-        self._failed_starts[slot.origin] += 1
-        if slot.verdict is None and self._failed_starts[slot.origin] < _STARTS:
-            return []
-        error = slot.verdict or WorkerDied(f"the worker {cause} before it began a cell")
-        waiting = self._queues.pop(slot.origin, deque())
-        return [self._failed(cell, slot, error) for cell in waiting if self.claims.take(cell)]
+    def _count_failed_start(self, cells: Sequence[Cell], slot: WorkerSlot, cause: str) -> None:
+        """Return cells to the queue, but give up third parties, or a slot, that has no worker again."""
+        if slot.origin != FIRST_PARTY_ORIGIN:
+            self._failed_starts[slot.origin] += 1
+            if self._failed_starts[slot.origin] >= _STARTS:
+                cells = [*cells, *self._queues.pop(slot.origin, ())]
+                self._fail(cells, slot, slot.verdict or WorkerDied(f"the worker {cause}"))
+                return
+        else:
+            slot.failed_starts += 1
+            if slot.failed_starts >= _STARTS:
+                self._slots.remove(slot)
+            if not self._slots:
+                self._fault = f"no worker can start: the last one {cause}"
+        self._requeue(cells)
+
+    def _try_alone(self, cells: Sequence[Cell], slot: WorkerSlot, error: HandledError) -> list[Cell]:
+        """Let cells run once more, while no others do; record and return those that have done so."""
+        for cell in cells:
+            self._tries[key_of(cell)] += 1
+        failed = [cell for cell in cells if self._tries[key_of(cell)] >= _TRIES]
+        self._alone.extend(cell for cell in cells if cell not in failed)
+        self._fail(failed, slot, error)
+        return failed
+
+    def _fail(self, cells: Sequence[Cell], slot: WorkerSlot, error: HandledError) -> None:
+        self._records.extend(self._failed(cell, slot, error) for cell in cells if self.claims.take(cell))
 
     def _failed(self, cell: Cell, slot: WorkerSlot, error: HandledError) -> Record:
         made = provenance_of(
@@ -362,53 +448,67 @@ class LocalExecutor:
         )
         return failed_record(cell, error, made.model_copy(update={"served": slot.origin.providers}))
 
-    def _lose_server(self) -> list[Record]:
-        """Start anew after the fork server has ended with all its workers, which only a plugin can do.
+    def _lose(self, server: ForkServer) -> None:
+        """Part with a fork server that has ended, or does not answer: another one starts with the next cells.
 
-        Cells that had started run again while no others do, and fail if it happens again.
+        Only a plugin or another program can do that. Running cells run again while no others do, and fail if
+        it happens again.
         """
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        records = []
-        for slot in self._slots:
+        self._server = None
+        server.close(0.0)
+        self._close_relays()
+        self._lost_servers += 1
+        for slot in list(self._slots):
+            self._receive_rest(slot)
             if slot.pid is not None:
                 end_session(slot.pid)
             self._part(slot)
             cells, started = slot.release()
-            for cell in cells if started else ():
-                self._lost_servers[key_of(cell)] += 1
-                if self._lost_servers[key_of(cell)] < _STARTS:
-                    self._alone.append(cell)
-                else:
-                    error = WorkerDied("the parent process of all workers ended with the worker, twice")
-                    records.append(self._failed(cell, slot, error))
-            if not started:
-                self._requeue(cells)
-        self._lost_servers["in a row"] += 1
-        if self._lost_servers["in a row"] > _LOST_SERVERS:
-            raise ExecutorError("no worker can start: the process that starts them keeps ending")
-        return records
+            if not cells or self._stops_at is not None:
+                continue
+            if not server.has_answered or (not started and slot.origin == FIRST_PARTY_ORIGIN):
+                self._requeue(cells)  # they are not to blame
+            elif slot.verdict is not None and started and len(cells) == 1:
+                self._fail(cells, slot, slot.verdict)
+            else:
+                self._try_after_loss(cells, slot)
+        if self._lost_servers >= _SERVERS:
+            self._fault = "no worker can start: the process that starts them keeps ending"
+
+    def _try_after_loss(self, cells: Sequence[Cell], slot: WorkerSlot) -> None:
+        """Let cells that were lost with the fork server run alone; if they have, others of their row too."""
+        error = WorkerDied("the parent process of all workers ended, or was stopped, with the worker, twice")
+        if not self._try_alone(cells, slot, error):
+            return
+        self._lost_servers = 0
+        waiting = self._queues.pop(slot.origin, ()) if slot.origin != FIRST_PARTY_ORIGIN else ()
+        if slot.started:
+            self._tries.update({key_of(cell): _TRIES - 1 for cell in waiting})
+            self._alone.extend(waiting)
+        else:
+            self._fail(waiting, slot, error)
 
     def _part(self, slot: WorkerSlot, *, seconds: float = GRACE) -> None:
         """Let the worker of a slot end, within some seconds."""
         number, relay = slot.forget()
-        if number is not None and self._server is not None:
-            self._server.end(number, seconds)
-        if number is not None and relay is not None:
-            self._ending[number] = relay
+        if number is None or relay is None:
+            return
+        if self._server is None:
+            relay.close()
+            return
+        self._ending[number] = relay
+        self._server.end(number, seconds)
 
     def _wait_for_the_ending(self, server: ForkServer, deadline: float) -> None:
-        while self._ending and server.channel.poll(max(0.0, deadline - time.monotonic())):
-            try:
-                message = server.channel.recv()
-            except (EOFError, OSError):
-                return
-            if isinstance(message, WorkerEnded) and (relay := self._ending.pop(message.number, None)):
-                relay.close()
+        with suppress(EOFError, OSError):  # it has ended, or was closed before a signal came
+            while self._ending and server.channel.poll(max(0.0, deadline - time.monotonic())):
+                message = server.receive()
+                if isinstance(message, WorkerEnded) and (relay := self._ending.pop(message.number, None)):
+                    relay.close()
 
-
-_LOST_SERVERS = 5
+    def _close_relays(self) -> None:
+        while self._ending:
+            self._ending.popitem()[1].close()
 
 
 def _room(resources: Resources, devices: list[str]) -> int:

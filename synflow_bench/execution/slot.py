@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -12,10 +12,11 @@ from multiprocessing.connection import Connection
 from synflow_bench.errors import HandledError
 from synflow_bench.execution.executor import Resources
 from synflow_bench.execution.forkserver import ForkServer
+from synflow_bench.execution.inbox import Inbox
 from synflow_bench.execution.origin import FIRST_PARTY_ORIGIN, Origin
 from synflow_bench.execution.relay import OutputRelay
 from synflow_bench.execution.worker import CannotStart, CellsStarted, Message, WorkerSetup
-from synflow_bench.limits import family_memory, format_bytes, is_stopped, memory_of
+from synflow_bench.limits import Looks, family_memory, format_bytes, is_stopped, memory_of
 from synflow_bench.records import key_of
 from synflow_bench.suites import Cell
 
@@ -26,8 +27,10 @@ STOPPED_INTERVAL = 15.0
 """The seconds between two looks at a worker for whether it is stopped."""
 
 STOPPED_LOOKS = 5
-"""The looks in a row at which a worker was stopped, after which it is killed. They are counted, and not the
-time, because the run itself may have been suspended meanwhile."""
+"""The looks in a row at which a worker was stopped, after which it is killed."""
+
+START_SECONDS = 60.0
+"""The seconds in which a worker has to be set up if cells have a limit of time; or that limit, if longer."""
 
 
 class WorkerDied(HandledError):  # noqa: N818  records name this kind
@@ -77,8 +80,8 @@ class WorkerSlot:
         self._resources = resources
         self._limits = resources.limits
         self._deadline: float | None = None
-        self._served = self._first_memory = self._stopped_looks = 0
-        self._next_look = 0.0
+        self._served = self._first_memory = self._unfinished = 0
+        self._new_looks()
 
     @property
     def is_live(self) -> bool:
@@ -89,37 +92,41 @@ class WorkerSlot:
         """Send cells of one setting and origin to the worker, which is started if there is none.
 
         Raises:
+            ForkServerError: The system cannot start another process.
             OSError: The fork server has ended.
         """
         self.cells, self.started, self.origin = {key_of(cell): cell for cell in cells}, False, origin
         self.verdict, self.reason = None, ""
-        self._count_down()
         if not self.is_live:
             resources = replace(self._resources, plugins=origin.files)
             setup = WorkerSetup(resources, self.device, origin.distributions)
             self.number, self.pipe, output = server.start(setup)
-            self.relay = OutputRelay(output, origin.title)
-            self.pid, self._served, self._first_memory, self._stopped_looks = None, 0, 0, 0
+            self.relay, self._inbox = OutputRelay(output, origin.title), Inbox(self.pipe)
+            self.pid, self._served, self._first_memory, self._unfinished = None, 0, 0, 0
+            self._new_looks()
+        self._count_down()
         if self.pipe is not None:
             with suppress(OSError):  # it has just died, as the server will report
                 self.pipe.send(list(cells))
 
-    def receive(self) -> Message | None:
-        """Return the worker's next message; None if there will be no further one."""
-        if self.pipe is None:
-            return None
-        try:
-            message: Message = self.pipe.recv()
-        except Exception:  # its end is closed, or a plugin has written to it
+    def set_pid(self, pid: int) -> None:
+        """Set the process of the worker, which has started: from now on it has to be set up."""
+        self.pid = pid
+        self._count_down()
+
+    def receive(self) -> Iterator[Message]:
+        """Yield the messages that have arrived; close `pipe` if there will be no further ones."""
+        for message in self._inbox.receive() if self.pipe is not None else ():
+            if isinstance(message, CannotStart):
+                self.reason = f"could not be set up ({message.reason})"
+            elif isinstance(message, CellsStarted) and not self.started:
+                self.started, self.failed_starts = True, 0
+                self._count_down()
+            yield message
+        if self.pipe is not None and (self._inbox.is_broken or self._inbox.has_ended):
+            self.verdict = self.verdict or (_broken() if self._inbox.is_broken else None)
             self.pipe.close()
             self.pipe = None
-            return None
-        if isinstance(message, CannotStart):
-            self.reason = f"could not be set up ({message.reason})"
-        elif isinstance(message, CellsStarted):
-            self.started, self.failed_starts = True, 0
-            self._count_down()
-        return message
 
     def finish(self, key: str) -> bool:
         """Remove a cell that has a record; return False if the slot has no such cell."""
@@ -135,6 +142,7 @@ class WorkerSlot:
         kept = dict([*self.cells.items()][: int(all_but_first)])
         released = [cell for key, cell in self.cells.items() if key not in kept]
         self.cells = kept
+        self._count_down()
         return released, self.started
 
     def forget(self) -> tuple[int | None, OutputRelay | None]:
@@ -146,9 +154,11 @@ class WorkerSlot:
         return parted
 
     @property
-    def deadline(self) -> float | None:
-        """The time, on the monotonic clock, at which the cells have taken too long."""
-        return self._deadline if self.cells and self.verdict is None else None
+    def next_check(self) -> float | None:
+        """The time, on the monotonic clock, at which `exceeds` has something to do."""
+        if not self.cells or self.verdict is not None:
+            return None
+        return min(self._looks.next, self._looks.next if self._deadline is None else self._deadline)
 
     def exceeds(self, now: float) -> bool:
         """Return True if the worker is to be killed; `verdict` has the reason."""
@@ -156,23 +166,36 @@ class WorkerSlot:
             return False
         limit, memory = self._limits.cell_timeout, self._limits.memory
         if limit is not None and self._deadline is not None and now >= self._deadline:
-            started = "took" if self.started else "waited for its worker to start for"
-            self.verdict = CellTimeout(f"the cell {started} longer than the limit of {limit:g} s")
+            self.verdict = CellTimeout(
+                f"the cell took longer than the limit of {limit:g} s"
+                if self.started
+                else f"the worker was not set up within {max(limit, START_SECONDS):g} s"
+            )
         elif memory is not None and self.pid is not None:
             used = family_memory(self.pid, most=memory)
             if used > memory:
                 self.verdict = MemoryLimitExceeded(
                     f"the worker used {format_bytes(used)}, more than the limit of {format_bytes(memory)}"
                 )
-        if self.verdict is None and self._has_long_been_stopped(now):
-            self.verdict = WorkerStopped("the worker was stopped by a signal, and nothing continued it")
+        if self.verdict is None and self._looks.are_enough(now, self._is_stuck):
+            self.verdict = (
+                WorkerStopped("the worker was stopped by a signal, and nothing continued it")
+                if self._is_stopped
+                else _broken()
+            )
         return self.verdict is not None
 
-    def _has_long_been_stopped(self, now: float) -> bool:
-        if self.pid is not None and now >= self._next_look:
-            self._next_look = now + STOPPED_INTERVAL
-            self._stopped_looks = self._stopped_looks + 1 if is_stopped(self.pid) else 0
-        return self._stopped_looks >= STOPPED_LOOKS
+    def _new_looks(self) -> None:
+        self._looks = Looks(STOPPED_INTERVAL, STOPPED_LOOKS)
+
+    def _is_stuck(self) -> bool:
+        """Return True if the worker is stopped, or has not gone on with a message since the last look."""
+        before, self._unfinished = self._unfinished, self._inbox.unfinished
+        return self._is_stopped or 0 < before == self._unfinished
+
+    @property
+    def _is_stopped(self) -> bool:
+        return self.pid is not None and is_stopped(self.pid)
 
     @property
     def is_spent(self) -> bool:
@@ -187,8 +210,17 @@ class WorkerSlot:
         return used > self._first_memory + GROWTH
 
     def _count_down(self) -> None:
+        """Set the time that the worker has for its cells, or else for its start, if there is a limit."""
         limit = self._limits.cell_timeout
-        self._deadline = None if limit is None else time.monotonic() + limit * len(self.cells)
+        if limit is None or (self.pid is None and not self.started):  # the fork server has limits of its own
+            self._deadline = None
+        else:
+            seconds = limit * len(self.cells) if self.started else max(limit, START_SECONDS)
+            self._deadline = time.monotonic() + seconds
+
+
+def _broken() -> WorkerDied:
+    return WorkerDied("the worker sent what is no message: a plugin writes to files that it has not opened")
 
 
 def cause_of_death(code: int, out_of_memory: bool | None) -> str:

@@ -119,7 +119,7 @@ def test_a_worker_is_added_where_there_is_room(
     executor = LocalExecutor(replace(resources, device="cpu", workers=1), lambda _cell, _epoch: None)
     monkeypatch.setattr(executor, "_sharing", on(1))
     received, messages = WorkerSlot.receive, [MemoryUsed(GIB, 9 * GIB)]
-    monkeypatch.setattr(WorkerSlot, "receive", lambda slot: messages.pop() if messages else received(slot))
+    monkeypatch.setattr(WorkerSlot, "receive", lambda slot: [messages.pop()] if messages else received(slot))
     for seed in range(3):
         executor.submit(make_cell(seed=seed))
     assert [record.status for record in executor.finished()] == ["ok"] * 3

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from synflow_bench.errors import UsageError
-from synflow_bench.execution import LocalExecutor, Resources, SerialExecutor, local, slot
+from synflow_bench.execution import LocalExecutor, Resources, SerialExecutor, slot
 from synflow_bench.execution.forkserver import FORKS
 from synflow_bench.execution.origin import FIRST_PARTY_ORIGIN, origin_of
 from synflow_bench.host import Host, PluginFile
@@ -254,7 +254,6 @@ def test_a_worker_that_stays_stopped_ends_without_a_limit_of_time(
     make_cell: MakeCell, run: Callable[..., dict[str, Record]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slot, "STOPPED_INTERVAL", 0.1)
-    monkeypatch.setattr(local, "STOPPED_INTERVAL", 0.1)
     found = run([make_cell("stops"), make_cell("random")])
     error = found["stops"].error
     assert error is not None
@@ -276,7 +275,6 @@ def test_a_worker_that_is_continued_in_time_goes_on(
         return len(looks) < 2 * slot.STOPPED_LOOKS
 
     monkeypatch.setattr(slot, "STOPPED_INTERVAL", 0.05)
-    monkeypatch.setattr(local, "STOPPED_INTERVAL", 0.05)
     monkeypatch.setattr(slot, "is_stopped", look)
     assert run([make_cell("waits")])["waits"].status == "ok"
     assert len(looks) > 2 * slot.STOPPED_LOOKS
@@ -376,24 +374,3 @@ def test_serial_refuses_limits_that_need_workers(resources: Resources) -> None:
     for limits in (Limits(cell_timeout=1), Limits(memory=1), Limits(recycle_after=1)):
         with pytest.raises(UsageError, match="'serial'"):
             SerialExecutor(replace(resources, workers=1, limits=limits), lambda _cell, _epoch: None)
-
-
-@pytest.mark.slow
-def test_a_plugin_that_kills_the_parent_of_all_workers_costs_its_own_cell(
-    make_cell: MakeCell, resources: Resources, tmp_path: Path
-) -> None:
-    path = tmp_path / "parricide.py"
-    path.write_text(
-        "import os, time\nfrom synflow_bench import Pruner, hookimpl\nclass Kills(Pruner):\n"
-        "    def score(self, problem):\n        os.kill(os.getppid(), 9)\n        time.sleep(600)\n"
-        "@hookimpl\ndef synflow_bench_pruners():\n    return {'kills': Kills}\n"
-    )
-    given = replace(resources, workers=2, plugins=(PluginFile.read(path),))
-    executor = LocalExecutor(given, lambda _cell, _epoch: None)
-    cells = [make_cell("kills"), *(make_cell("random", seed=seed) for seed in range(3))]
-    for cell in cells:
-        executor.submit(cell)
-    found = {record.cell.pruner.name: record.status for record in executor.finished()}
-    executor.close()
-    assert found == {"kills": "failed", "random": "ok"}
-    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
