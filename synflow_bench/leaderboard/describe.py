@@ -135,14 +135,19 @@ def _rows_at(board: Board, value: float) -> str:
 
 
 def _unfinished(board: Board) -> Iterator[str]:
+    not_defined: dict[str, list[tuple[float, str]]] = {}
     for each in board.unfinished:
         if each.status == "not defined":
-            places = compressions(sorted({value for value, _ in each.cells}))
             reason = each.message.removeprefix("not defined here: ")
-            yield f"{each.row}: not defined here at compression {places} ({reason})"
+            not_defined.setdefault(each.row, []).extend((value, reason) for value, _ in each.cells)
             continue
         cells = count(len(each.cells), "cell")
         yield f"{each.row}: {cells} {each.status}, not averaged ({each.kind}: {each.message})"
+    for row, found in not_defined.items():
+        places = compressions(sorted({value for value, _ in found}))
+        first, reason = min(found)
+        where = f"at {compression(first)}: " if len({each for _, each in found}) > 1 else ""
+        yield f"{row}: not defined here at compression {places} ({where}{reason})"
 
 
 def _outdated(board: Board) -> Iterator[str]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from synflow_bench.errors import NotDefinedError
 from synflow_bench.leaderboard import Leaderboard, build_boards, build_leaderboard, render
+from synflow_bench.leaderboard.describe import notes
 from synflow_bench.leaderboard.standings import ComparedColumn, selection_bias, verdict
 from synflow_bench.leaderboard.statistics import within
 from synflow_bench.records import Failure, Record
@@ -128,9 +129,14 @@ def test_networks_that_begin_with_trained_weights_do_not_make_a_level_of_chance(
 def not_defined(make_record: Any) -> Any:
     """A record of a method that is not defined for its network."""
 
-    def not_defined(pruner: str, compression: float, seed: int = 0) -> Record:
+    def not_defined(
+        pruner: str,
+        compression: float,
+        seed: int = 0,
+        reason: str = "keeps fewer weights than the last layer needs",
+    ) -> Record:
         record: Record = make_record(pruner, compression, seed, status="skipped")
-        error = NotDefinedError("keeps fewer weights than the last layer needs")
+        error = NotDefinedError(reason)
         failure = Failure(kind=type(error).__name__, message=str(error))
         return record.model_copy(update={"error": failure})
 
@@ -145,6 +151,17 @@ def test_a_method_that_is_not_defined_anywhere_is_named_below_the_board_alone(
     text = " ".join(render(build_leaderboard([*example, *missing]), form).split())
     assert "smart-ratio: not defined here at compression 2, 5, 10, 20, 50 (keeps fewer weights" in text
     assert "smart-ratio" not in text.split("achieved")[0]
+
+
+def test_reasons_that_differ_by_compression_are_one_line_with_the_first(
+    example: list[Record], not_defined: Any
+) -> None:
+    missing = [not_defined("smart-ratio", c, 0, f"more than the {1000 / c:g} to keep") for c in (10, 20, 50)]
+    (board,) = build_leaderboard([*example, *missing]).boards
+    lines = [line for line in notes(board) if "not defined" in line]
+    assert lines == [
+        "smart-ratio: not defined here at compression 10, 20, 50 (at 10: more than the 100 to keep)"
+    ]
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "latex", "csv", "json"])
