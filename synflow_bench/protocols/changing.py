@@ -13,7 +13,16 @@ from synflow_bench.errors import NotDefinedError
 from synflow_bench.metrics import dense_macs
 from synflow_bench.process import ProcessState
 from synflow_bench.protocols.context import PrunedNetwork, WorkerContext, generator
-from synflow_bench.pruning import Masks, MaskUpdate, TrainingPruner, resolve_pruner, update_masks
+from synflow_bench.pruning import (
+    Masks,
+    MaskUpdate,
+    TrainingPruner,
+    density_after,
+    first_values,
+    resolve_pruner,
+    update_masks,
+    update_steps,
+)
 from synflow_bench.pruning.rounds import own_randomness
 from synflow_bench.suites import Cell, seed_of
 from synflow_bench.training import ChangeStep, MaskChanges, Training, examples_seen, steps_per_epoch
@@ -67,6 +76,7 @@ def changes_of(
     Raises:
         UsageError: The training is over before the first change.
         NotDefinedError: It is, with the method's own number of steps.
+        PluginError: The steps or the weights that the pruner returns cannot be used.
     """
     recipe = training.recipe
     per_epoch = steps_per_epoch(len(training.examples.train), recipe.batch_size)
@@ -74,8 +84,8 @@ def changes_of(
     parameters = dict(ready.network.model.named_parameters())
     weights = {name: parameters[name].detach() for name in ready.masks}
     with undisturbed(cell, context):
-        due = pruner.due(steps, per_epoch)
-        values = pruner.initial({n: weight.clone() for n, weight in weights.items()}, cell.density) or {}
+        due = update_steps(pruner, steps, per_epoch)
+        values = first_values(pruner, weights, cell.density)
     with torch.no_grad():
         for name, value in values.items():
             weights[name].copy_(value)
@@ -84,13 +94,13 @@ def changes_of(
         progress = 1.0 if at.step == due[-1] else at.step / due[-1]
         gradients = at.gradients and {name: _finite(gradient) for name, gradient in at.gradients.items()}
         with undisturbed(cell, context):
-            density = pruner.density_at(progress, cell.density)
+            density = density_after(pruner, progress, cell.density)
         update = MaskUpdate(
             step=at.step,
             steps=steps,
             progress=progress,
             density=density,
-            masks=Masks(changes.masks),
+            masks=Masks({name: mask.clone() for name, mask in changes.masks.items()}),
             weights={name: torch.nan_to_num(weight, 0, 0, 0) for name, weight in at.weights.items()},
             lr=at.lr,
             scope=cell.setting.pruning.scope,
@@ -109,7 +119,7 @@ def changes_of(
         due=due,
         needs_gradients=pruner.needs_gradients,
         generator=generator(cell, "update"),
-        values=dict(values),
+        values=values,
     )
 
 

@@ -22,7 +22,7 @@ from synflow_bench.protocols.context import (
     train_compacted,
     training_of,
 )
-from synflow_bench.pruning import Masks
+from synflow_bench.pruning import Masks, density_after
 from synflow_bench.suites import Cell
 from synflow_bench.training import OnEpoch
 
@@ -59,7 +59,7 @@ def prune_once(cell: Cell, context: WorkerContext, journal: Journal) -> PruningS
     density = cell.density
     if pruner is not None:
         with undisturbed(cell, context):
-            density = pruner.density_at(0.0, cell.density)
+            density, _ = (density_after(pruner, progress, cell.density) for progress in (0.0, 1.0))
     examples = examples_of(cell, context)
     network = network_of(cell, context, "init")
     dense = dense_masks(cell, network)

@@ -3,7 +3,14 @@
 from synflow_bench.errors import NotDefinedError
 from synflow_bench.pruning.granularity import groups_of
 from synflow_bench.pruning.groups import Groups, GroupScores
-from synflow_bench.pruning.in_training import MaskUpdate, TrainingPruner, update_masks
+from synflow_bench.pruning.in_training import (
+    MaskUpdate,
+    TrainingPruner,
+    density_after,
+    first_values,
+    update_masks,
+    update_steps,
+)
 from synflow_bench.pruning.interface import (
     Inputs,
     as_usual,
@@ -45,6 +52,8 @@ __all__ = [
     "check_network",
     "copy_network",
     "densities",
+    "density_after",
+    "first_values",
     "groups_of",
     "is_bias",
     "keep_largest",
@@ -62,4 +71,5 @@ __all__ = [
     "shuffle_masks",
     "size_of",
     "update_masks",
+    "update_steps",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from math import isclose, nan
+from numbers import Real
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from synflow_bench.errors import NotDefinedError, PluginError, UsageError
+from synflow_bench.errors import NotDefinedError, PluginError, UsageError, count
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.pruner import Pruner
 from synflow_bench.pruning.rounds import own_randomness
@@ -210,45 +212,118 @@ class TrainingPruner(Pruner):
 
         Raises:
             UsageError: The training is over before the first update.
-            NotDefinedError: It is, with the method's own number of steps between updates.
+            NotDefinedError: It is, with the method's own `every` and `until`.
+            PluginError: `interval` returns no number of steps.
         """
         every = self.every or self.interval(steps, steps_per_epoch)
+        if not isinstance(every, int) or every < 1:
+            raise PluginError(
+                f"pruner {type(self).__name__}: interval() returns {every!r}; return a whole number of "
+                "optimizer steps, 1 or more"
+            )
         due = range(every, min(int(self.until * steps), steps - 1) + 1, every)
         if not due:
-            error = UsageError if self.every else NotDefinedError
+            error = UsageError if self.every or self.until != type(self).until else NotDefinedError
+            way = "give a smaller number as every=..." if every > 1 else "give a larger share as until=..."
             raise error(
-                f"the masks first change after {every} optimizer steps, and the training has {steps} "
-                f"(until={self.until:g}); give a smaller number as every=..., or train longer"
+                f"the masks first change after {count(every, 'optimizer step')}, and the training has "
+                f"{steps} (until={self.until:g}); {way}, or train longer"
             )
         return due
+
+
+def update_steps(pruner: TrainingPruner, steps: int, steps_per_epoch: int) -> range:
+    """Return the steps of a pruner's updates, which are in the training and in ascending order.
+
+    Raises:
+        PluginError: The pruner's `due` returns something else.
+        UsageError: As `TrainingPruner.due`, and so is `NotDefinedError`.
+    """
+    due: Any = pruner.due(steps, steps_per_epoch)
+    if isinstance(due, range) and due and due.step > 0 and due[0] >= 0 and due[-1] < steps:
+        return due
+    raise PluginError(
+        f"pruner {type(pruner).__name__}: due() returns {_shown(due)}; return a range of one or more "
+        f"optimizer steps in ascending order, from 0 to {steps - 1}"
+    )
+
+
+def density_after(pruner: TrainingPruner, progress: float, density: float) -> float:
+    """Return a pruner's density after the share `progress` of its updates, where the cell's is `density`.
+
+    Raises:
+        PluginError: It is no density, or the last one is not that of the cell.
+    """
+    found: Any = pruner.density_at(progress, density)
+    where = f"pruner {type(pruner).__name__}: density_at({progress:g}, {density:g}) returns {_shown(found)}"
+    share = float(found) if isinstance(found, Real) else nan
+    if not 0 < share <= 1:
+        raise PluginError(f"{where}; return a share of the weights, above 0 and at most 1")
+    if progress < 1:
+        return share
+    if not isclose(share, density, rel_tol=1e-9):
+        raise PluginError(f"{where}; after the last update it must be that of the cell, {density:g}")
+    return density
+
+
+def first_values(pruner: TrainingPruner, weights: Mapping[str, Tensor], density: float) -> dict[str, Tensor]:
+    """Return copies of the weights that a pruner begins the training with, by name; empty for the network's.
+
+    Raises:
+        PluginError: They do not fit `weights`, or are not finite.
+    """
+    copies = {name: weight.detach().clone() for name, weight in weights.items()}
+    values: Any = pruner.initial(copies, density)
+    if values is None:
+        return {}
+    where = f"pruner {type(pruner).__name__}: initial()"
+    if not isinstance(values, Mapping):
+        raise PluginError(f"{where} returns {_shown(values)}; return weights by name, or None")
+    _check_values(where, values, weights)
+    return {name: value.detach().to(weights[name], copy=True) for name, value in values.items()}
+
+
+def _check_values(where: str, values: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+    for name, value in values.items():
+        if name not in weights:
+            raise PluginError(f"{where}[{name!r}] is of no prunable weight")
+        if not isinstance(value, Tensor) or value.is_meta:
+            raise PluginError(f"{where}[{name!r}] is {_shown(value)}; give a tensor of values")
+        if value.shape != weights[name].shape:
+            shapes = f"{tuple(value.shape)}, and the weight {tuple(weights[name].shape)}"
+            raise PluginError(f"{where}[{name!r}] has shape {shapes}")
+        if not bool(value.isfinite().all()):
+            raise PluginError(f"{where}[{name!r}] has NaN or infinite values")
+
+
+def _shown(value: object) -> str:
+    """Return a plain value as it is written, and the kind of any other."""
+    if isinstance(value, Tensor):
+        return "a tensor without values" if value.is_meta else "a tensor"
+    return repr(value) if isinstance(value, Real | range | str | None) else f"a {type(value).__name__}"
 
 
 def update_masks(pruner: TrainingPruner, update: MaskUpdate) -> Masks:
     """Ask a pruner for the next masks; the global random generators are left as they were.
 
     Raises:
-        PluginError: The masks or values do not fit the network, or the masks do not have the density that is
-            due, or the state is not of tensors.
+        PluginError: The masks or values do not fit the network, the values are not finite, the masks do not
+            have the density that is due, or the state is not of tensors.
     """
+    name = f"pruner {type(pruner).__name__}"
     device = next(iter(update.weights.values())).device
     with own_randomness(device, update.generator.initial_seed() + update.step):
-        new = Masks(pruner.update(update)).check(update.weights)
-    for name, value in update.state.items():
+        new = Masks(pruner.update(update)).check(update.weights).to(device)
+    for key, value in update.state.items():
         if not isinstance(value, Tensor):
-            raise PluginError(f"update.state[{name!r}] is a {type(value).__name__}; checkpoints keep tensors")
-    for name, value in update.values.items():
-        if name not in update.weights:
-            raise PluginError(f"update.values[{name!r}] is of no prunable weight")
-        if value.shape != update.weights[name].shape:
             raise PluginError(
-                f"update.values[{name!r}] has shape {tuple(value.shape)}, and the weight "
-                f"{tuple(update.weights[name].shape)}"
+                f"{name}: update.state[{key!r}] is a {type(value).__name__}; checkpoints keep tensors"
             )
+    _check_values(f"{name}: update.values", update.values, update.weights)
     expected = kept_count(update.density, new.size)
     if new.kept != expected:
         raise PluginError(
-            f"pruner {type(pruner).__name__} keeps {new.kept} of {new.size} weights after step "
-            f"{update.step}, where density {update.density:g} asks for {expected}; its update() must keep "
-            "that many"
+            f"{name} keeps {new.kept} of {new.size} weights after step {update.step}, where density "
+            f"{update.density:g} asks for {expected}; its update() must keep that many"
         )
     return new

@@ -55,6 +55,8 @@ class Masks(Mapping[str, Tensor]):
             if getattr(mask, "dtype", None) is not torch.bool:
                 kind = getattr(mask, "dtype", f"a {type(mask).__name__}")
                 raise PluginError(f"mask {name!r} is {kind}; masks are tensors of torch.bool")
+            if mask.is_meta:
+                raise PluginError(f"mask {name!r} is on the device 'meta', where tensors have no values")
         self.left_out = tuple(left_out)
         self._masks = MappingProxyType(dict(masks))
 

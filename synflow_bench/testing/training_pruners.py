@@ -8,7 +8,16 @@ from contextlib import suppress
 import torch
 
 from synflow_bench.errors import NotDefinedError, PluginError
-from synflow_bench.pruning import Masks, MaskUpdate, TrainingPruner, run_pruner, update_masks
+from synflow_bench.pruning import (
+    Masks,
+    MaskUpdate,
+    TrainingPruner,
+    density_after,
+    first_values,
+    run_pruner,
+    update_masks,
+    update_steps,
+)
 from synflow_bench.testing import state
 from synflow_bench.testing.networks import plain, seeded
 from synflow_bench.testing.pruners import COMPRESSIONS, PrunerSubject
@@ -31,12 +40,12 @@ def updates(subject: PrunerSubject, density: float = 0.1) -> Iterator[tuple[Mask
     steps = max(8 * EPOCH, 4 * pruner.every)
     problem = subject.problem(seeded(plain))
     with state.restored_globals():
-        masks = run_pruner(pruner, problem, pruner.density_at(0.0, density)).masks
+        masks = run_pruner(pruner, problem, density_after(pruner, 0.0, density)).masks
     draw, generator = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
     weights = {name: weight.clone() for name, weight in problem.dense.items()}
-    values = dict(pruner.initial({name: weight.clone() for name, weight in weights.items()}, density) or {})
+    values = first_values(pruner, weights, density)
     kept: dict[str, torch.Tensor] = {}
-    due = pruner.due(steps, EPOCH)
+    due = update_steps(pruner, steps, EPOCH)
     for step in dict.fromkeys((due[0], due[len(due) // 2], due[-1])):
         progress = 1.0 if step == due[-1] else step / due[-1]
         noise = {name: torch.randn(weight.shape, generator=draw) for name, weight in weights.items()}
@@ -44,8 +53,8 @@ def updates(subject: PrunerSubject, density: float = 0.1) -> Iterator[tuple[Mask
             step=step,
             steps=steps,
             progress=progress,
-            density=pruner.density_at(progress, density),
-            masks=masks,
+            density=density_after(pruner, progress, density),
+            masks=Masks({name: mask.clone() for name, mask in masks.items()}),
             weights={name: weight * masks[name] for name, weight in weights.items()},
             lr=0.1,
             scope="global",
@@ -70,11 +79,8 @@ def reaches_density(subject: PrunerSubject) -> None:
     """The density is that of the cell after the last update, and always in (0, 1]."""
     pruner = _made(subject)
     for compression in COMPRESSIONS:
-        densities = [pruner.density_at(at / 10, 1 / compression) for at in range(11)]
-        if densities[-1] != 1 / compression:
-            raise Broken(f"density_at(1, {1 / compression:g}) is {densities[-1]:g}, not that of the cell")
-        if not all(0 < density <= 1 for density in densities):
-            raise Broken(f"density_at gives {min(densities):g} to {max(densities):g}, outside (0, 1]")
+        for at in range(11):
+            density_after(pruner, at / 10, 1 / compression)
 
 
 def exact_updates(subject: PrunerSubject) -> None:

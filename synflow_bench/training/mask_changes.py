@@ -88,13 +88,14 @@ class MaskChanges:
         if self.needs_gradients:
             gradients = {name: _copied(parameter.grad) for name, parameter in named.items()}
         weights = {name: parameter.detach().clone() for name, parameter in named.items()}
-        before, self.masks = self.masks, dict(self.decide(self, ChangeStep(step, lr, weights, gradients)))
+        before, decided = self.masks, self.decide(self, ChangeStep(step, lr, weights, gradients))
+        self.masks = {name: decided[name].clone() for name in before}  # in the order of the counts
         self.count(step)
         for name, parameter in named.items():
             stays, grown = before[name] & self.masks[name], self.masks[name] & ~before[name]
             parameter.masked_fill_(~stays, 0)
             if name in self.values:
-                parameter.copy_(torch.where(grown, self.values[name], parameter))
+                parameter.copy_(torch.where(grown, self.values[name].to(parameter), parameter))
             for remembered in optimizer.state.get(parameter, {}).values():
                 if isinstance(remembered, Tensor) and remembered.shape == parameter.shape:
                     remembered.masked_fill_(~stays, 0)

@@ -27,6 +27,10 @@ EPOCHS, STEPS = 5, 20
 Tensors = dict[str, Tensor]
 
 
+def copied(tensors: Mapping[str, Tensor]) -> Tensors:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
 class Magnitudes(TrainingPruner):
     """Begins with the largest weights; a test says what an update does."""
 
@@ -37,16 +41,44 @@ class Magnitudes(TrainingPruner):
     def score(self, problem: Problem) -> Tensors:
         return {name: p.detach().abs() for name, p in problem.parameters.items()}
 
-    def initial(self, weights: Mapping[str, Tensor], density: float) -> None:
+    def initial(self, weights: Mapping[str, Tensor], density: float) -> Any:
         self._disturb("at first")
+        name, weight = next(iter(weights.items()))
+        if self.does.startswith("moves masks"):
+            return {name: torch.full_like(weight, 0.5)}
+        return {
+            "begins with a list": [1, 2],
+            "begins with other names": {"nope": weight},
+            "begins with numbers": {name: 0.5},
+            "begins with a scalar": {name: torch.zeros(())},
+            "begins with NaN": {name: torch.full_like(weight, torch.nan)},
+        }.get(self.does)
 
-    def interval(self, steps: int, steps_per_epoch: int) -> int:
+    def interval(self, steps: int, steps_per_epoch: int) -> Any:
         self._disturb("at first")
-        return 3
+        return {"an interval of 0": 0, "an interval of 2.5": 2.5}.get(self.does, 3)
 
-    def density_at(self, progress: float, density: float) -> float:
+    def due(self, steps: int, steps_per_epoch: int) -> Any:
+        found = {
+            "due far": range(10, 999, 10),
+            "due early": range(-5, 5),
+            "never due": range(0),
+            "due backward": range(9, 0, -2),
+            "due by list": [1, 2],
+            "due nowhere": None,
+        }
+        return found[self.does] if self.does in found else super().due(steps, steps_per_epoch)
+
+    def density_at(self, progress: float, density: float) -> Any:
         self._disturb("for a density")
-        return density
+        last = {
+            "ends dense": 1.0,
+            "ends near": 0.2501,
+            "ends empty": 0,
+            "ends NaN": torch.nan,
+            "ends half": "x",
+        }
+        return last.get(self.does, density) if progress == 1 else density
 
     def _disturb(self, when: str) -> None:
         if self.does == f"draws {when}":
@@ -60,6 +92,13 @@ class Magnitudes(TrainingPruner):
             fewer = mask.clone()
             fewer.view(-1)[fewer.view(-1).nonzero()[0]] = False
             return {**update.masks, name: fewer}
+        if self.does.startswith("moves masks"):
+            masks = update.masks if self.does.endswith("in place") else copied(update.masks)
+            for mask in masks.values():
+                mask.copy_(mask.roll(1, -1))
+            return masks
+        if self.does == "has masks without values":
+            return {name: mask.to("meta") for name, mask in update.masks.items()}
         if self.does == "asks for gradients":
             update.gradients()
         if self.does == "draws elsewhere":
@@ -422,6 +461,7 @@ def test_what_a_method_does_not_define_is_skipped_in_one_line(
     ("pruner", "fact"),
     [
         ("rigl[every=100]", "first change after 100 optimizer steps, and the training has 20"),
+        ("gmp[until=0.01]", "(until=0.01); give a larger share as until=..., or train longer"),
         ("rigl[until=0.0]", "until"),
         ("set[drop=1.0]", "drop"),
         ("gmp[every=-1]", "every"),
@@ -430,6 +470,7 @@ def test_what_a_method_does_not_define_is_skipped_in_one_line(
             "magnitudes[does=removes one]",
             "keeps 94 of 380 weights after step 3, where density 0.25 asks for 95",
         ),
+        ("magnitudes[does=has masks without values]", "mask '1.weight' is on the device 'meta'"),
         ("magnitudes[does=asks for gradients]", "needs_gradients = False"),
         ("magnitudes[does=sets a value]", "update.values['3.weight'] has shape (3,)"),
     ],
@@ -442,6 +483,49 @@ def test_a_fault_of_a_pruner_ends_its_cell_alone_in_one_line(
     assert bad.error is not None
     assert fact in bad.error.message
     assert bad.error.traceback is None
+
+
+@pytest.mark.parametrize(
+    ("does", "fact"),
+    [
+        (
+            "ends dense",
+            "density_at(1, 0.25) returns 1.0; after the last update it must be that of the cell, 0.25",
+        ),
+        ("ends near", "density_at(1, 0.25) returns 0.2501"),
+        ("ends empty", "density_at(1, 0.25) returns 0; return a share"),
+        ("ends NaN", "density_at(1, 0.25) returns nan"),
+        ("ends half", "density_at(1, 0.25) returns 'x'"),
+        ("due far", "due() returns range(10, 999, 10); return a range of one or more optimizer steps"),
+        ("due early", "due() returns range(-5, 5)"),
+        ("never due", "due() returns range(0, 0)"),
+        ("due backward", "due() returns range(9, 0, -2)"),
+        ("due by list", "due() returns a list"),
+        ("due nowhere", "due() returns None"),
+        ("an interval of 0", "interval() returns 0"),
+        ("an interval of 2.5", "interval() returns 2.5"),
+        ("begins with a list", "initial() returns a list"),
+        ("begins with other names", "initial()['nope'] is of no prunable weight"),
+        ("begins with numbers", "initial()['1.weight'] is 0.5; give a tensor"),
+        ("begins with a scalar", "initial()['1.weight'] has shape (), and the weight (20, 16)"),
+        ("begins with NaN", "initial()['1.weight'] has NaN or infinite values"),
+    ],
+)
+def test_what_a_pruner_says_before_the_training_is_checked_before_it_and_names_the_pruner(
+    does: str, fact: str, worker: WorkerContext, watched: Watched
+) -> None:
+    record = run_cell(cell(f"magnitudes[does={does}]"), worker)
+    assert (record.status, watched) == ("failed", [])
+    assert record.error is not None
+    assert record.error.message.startswith("pruner Magnitudes: ")
+    assert fact in record.error.message
+    assert record.error.traceback is None
+
+
+def test_masks_that_are_changed_in_place_are_as_new_ones(worker: WorkerContext) -> None:
+    new, in_place = (trained(cell(f"magnitudes[does=moves masks{how}]"), worker) for how in ("", " in place"))
+    for name, weight in new.items():
+        assert torch.equal(weight, in_place[name])
 
 
 def test_growth_where_a_layer_has_no_gradient_is_an_error_that_names_it(

@@ -37,6 +37,16 @@ class StartsEmpty(Still):
         return density * progress
 
 
+class DueTooLate(Still):
+    def due(self, steps: int, steps_per_epoch: int) -> range:
+        return range(10, 10 * steps, 10)
+
+
+class BeginsWithNaN(Still):
+    def initial(self, weights: Mapping[str, Tensor], density: float) -> Mapping[str, Tensor]:
+        return {name: weight / 0 for name, weight in weights.items()}
+
+
 class DropsAlone(Still):
     def update(self, update: MaskUpdate) -> Mapping[str, Tensor]:
         return update.drop(0.3, {name: weight.abs() for name, weight in update.weights.items()})
@@ -67,6 +77,8 @@ class Unfinished(Still):
 FAULTY: dict[type[Any], str] = {
     EndsElsewhere: "reaches-density",
     StartsEmpty: "reaches-density",
+    DueTooLate: "exact-updates",
+    BeginsWithNaN: "exact-updates",
     DropsAlone: "exact-updates",
     LooksAtGradients: "exact-updates",
     RemembersNumbers: "exact-updates",
