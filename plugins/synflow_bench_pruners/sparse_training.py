@@ -113,7 +113,7 @@ class Rigl(SparseTraining):
     Args:
         layers: The density of the layers: `erk`, Erdős-Rényi with kernels, or `uniform`.
         drop: The share of a layer's weights that the first updates drop.
-        every: The optimizer steps from one update to the next; 0 is 100, or fewer in short trainings.
+        every: The optimizer steps from one update to the next; 0 is 100, or in short trainings 4 or more.
         until: The share of the training after which the masks stay as they are.
     """
 

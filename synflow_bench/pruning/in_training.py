@@ -18,6 +18,9 @@ from synflow_bench.pruning.rounds import own_randomness
 from synflow_bench.pruning.selection import keep_largest, kept_count, select
 from synflow_bench.suites import Scope
 
+LEAST_WITH_GRADIENTS = 4
+"""The fewest optimizer steps between updates that take the place of one: at most one step in four is lost."""
+
 
 @dataclass(frozen=True)
 class MaskUpdate:
@@ -199,9 +202,11 @@ class TrainingPruner(Pruner):
     def interval(self, steps: int, steps_per_epoch: int) -> int:  # noqa: ARG002 - for those that override it
         """Return the number of optimizer steps between updates for `every = 0`.
 
-        It is 100, or fewer where that gives fewer than ten updates.
+        It is 100, or fewer where that gives fewer than ten updates. Where updates take the place of optimizer
+        steps it is at least 4, so that the other steps train weights in very short trainings too.
         """
-        return max(1, min(100, int(self.until * steps) // 10))
+        least = LEAST_WITH_GRADIENTS if self.needs_gradients else 1
+        return max(least, min(100, int(self.until * steps) // 10))
 
     def due(self, steps: int, steps_per_epoch: int) -> range:
         """Return the steps of the updates, by the number of optimizer steps before each.

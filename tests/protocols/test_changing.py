@@ -445,6 +445,7 @@ def test_cells_that_change_masks_run_beside_batched_ones_with_the_same_records(w
         ("set", {"ablation": "shuffle"}, "'shuffle'"),
         ("rigl", {"pruning": {"granularity": "channel"}}, "'channel'"),
         ("set", {"recipe": {"epochs": 1}}, "first change after 4 optimizer steps, and the training has 4"),
+        ("rigl", {"recipe": {"epochs": 1}}, "first change after 4 optimizer steps, and the training has 4"),
     ],
 )
 def test_what_a_method_does_not_define_is_skipped_in_one_line(

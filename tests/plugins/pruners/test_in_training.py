@@ -172,6 +172,8 @@ def test_methods_begin_as_their_papers_say() -> None:
     [
         (Gmp(), 10_000, 100, range(100, 7501, 100)),
         (Rigl(), 60, 20, range(4, 46, 4)),
+        (Rigl(), 22, 22, range(4, 17, 4)),
+        (Gmp(), 22, 22, range(1, 17)),
         (Rigl(every=7), 60, 20, range(7, 46, 7)),
         (Set(), 60, 20, range(20, 60, 20)),
         (Set(until=0.5), 100, 20, range(20, 51, 20)),
