@@ -46,7 +46,7 @@ def rules(checks: ClaimChecks) -> list[str]:
     within = f"{points} point" + "s" * (points != "1")
     return [
         "comparable: same dataset, network, method, time of pruning, compression and epoch of the accuracy, "
-        "and the same recipe in every field that the source states",
+        "and the same recipe and protocol in every field that the source states",
         f"reproduced: the 95 % interval of our mean minus the published number lies within {within}; "
         f"not reproduced: it lies outside; undecided: it does neither",
         "each interval holds alone, so that about one in twenty misses",
@@ -90,7 +90,7 @@ def compared_table(claims: Sequence[Claim]) -> Table:
         (
             claim.published.id,
             claim.published.method,
-            f"{claim.published.dataset} / {claim.published.model}",
+            f"{claim.published.dataset} / {claim.published.model} / {claim.row}",
             compression(claim.published.compression),
             published(claim.published),
             interval(claim.ours),
@@ -171,9 +171,10 @@ def source_facts(source: PublishedSource) -> Iterator[str]:
     seeds = "runs not stated" if source.seeds is None else count(source.seeds, "run")
     kind = f", {_SPREADS[source.spread]}" if source.spread else ""
     yield f"{EPOCHS[source.metric]}; {seeds}{kind}"
-    if source.recipe:
-        fields = (f"{name.replace('_', ' ')} {_shown(value)}" for name, value in source.recipe.items())
-        yield f"recipe as stated: {', '.join(fields)}"
+    for kind, stated in (("recipe", source.recipe), ("protocol", source.protocol)):
+        if stated:
+            fields = (f"{name.replace('_', ' ')} {_shown(value)}" for name, value in stated.items())
+            yield f"{kind} as stated: {', '.join(fields)}"
     yield from (f"{pruner} is suspect: {source.flaw}" for pruner in source.suspect)
 
 
@@ -256,6 +257,7 @@ def _line(claim: Claim) -> dict[str, Any]:
         "published_spread_kind": source.spread if number.spread is not None else "",
         "published_seeds": number.seeds,
         "recipe": dict(source.recipe),
+        "protocol_fields": dict(source.protocol),
         "notes": list(source.notes),
         "ours_top1": ours.mean if ours else None,
         "ours_low": ours.low if ours else None,
@@ -265,6 +267,7 @@ def _line(claim: Claim) -> dict[str, Any]:
         "difference_low": differing.low if differing else None,
         "difference_high": differing.high if differing else None,
         "board": claim.board.id if claim.board else "",
+        "row": claim.row,
     }
 
 

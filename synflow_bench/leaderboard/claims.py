@@ -30,6 +30,12 @@ _PROTOCOLS = {
     "learning-rate rewinding": "multishot",
 }
 """Time of pruning -> the protocol that has it; all other times are those of pruners within one training."""
+_NEEDED_OF_PROTOCOL = {
+    "after training": ("epochs", "lr"),
+    "weight rewinding": ("levels", "rewind"),
+    "learning-rate rewinding": ("levels",),
+}
+"""Time of pruning -> the fields of its protocol that a source must state before its numbers are compared."""
 _OF_WEIGHTS = (
     *("granularity", "scope", "only", "skip", "dense_classifier"),
     *("prune_bias", "prune_batchnorm", "prune_residual", "prune_embedding"),
@@ -56,6 +62,7 @@ class Claim:
         reason: The reason why the two cannot be compared, a kind and what it is in this case; or why an
             interval is missing; otherwise empty.
         board: The board that is comparable; None if there is none.
+        row: The label of its row; empty if there is none.
         ours: Our accuracy with its interval.
         difference: Ours minus the published number, with its 95 % interval; None where there is no interval.
     """
@@ -64,6 +71,7 @@ class Claim:
     verdict: Verdict
     reason: str = ""
     board: Board | None = None
+    row: str = ""
     ours: Estimate | None = None
     difference: Estimate | None = None
 
@@ -114,8 +122,10 @@ def check_claims(
     """Compare published numbers with the boards of a leaderboard.
 
     A number is compared with a board of the same dataset, network, method, time of pruning and compression,
-    whose recipe agrees in every field that the source states. All other numbers are not comparable, with the
-    reason. Boards on which a field of the recipe is tuned are compared with none.
+    whose recipe and protocol agree in every field that the source states. All other numbers are not
+    comparable, with the reason. Boards on which a field of the recipe is tuned are compared with none, and
+    neither are ablated rows. Of several rows, that of the board's own protocol is taken, then the one with
+    the most seeds.
 
     Args:
         leaderboard: The leaderboard.
@@ -136,16 +146,16 @@ def _claim(number: PublishedNumber, boards: Sequence[Board], margin: float) -> C
         return Claim(number, "not comparable", reason)
     near = [board for board in boards if _place(board.setting) == (number.dataset, number.model)]
     found = [place for board in near for place in _places(number, board)]
-    comparable = [(board, point) for board, point, differences in found if point and not differences]
+    comparable = [place for place in found if place.row and not place.differences]
     if not comparable:
-        fewest = min((differences for *_, differences in found), key=len)
+        fewest = min((place.differences for place in found), key=len)
         return Claim(number, "not comparable", _joined(fewest))
-    board, point = max(comparable, key=lambda place: len(_values(number, place[1])))
-    ours = _values(number, point)
+    best = max(comparable, key=lambda place: (place.row == number.pruner, len(place.ours)))
+    ours = best.ours
     difference = difference_from(number, ours)
     verdict = verdict_on(difference, margin)
     reason = "" if difference.low is not None else "one run of each: there is no interval"
-    return Claim(number, verdict, reason, board, estimate(ours), difference)
+    return Claim(number, verdict, reason, best.board, best.row, estimate(ours), difference)
 
 
 def _unusable(number: PublishedNumber, boards: Sequence[Board]) -> str:
@@ -157,6 +167,9 @@ def _unusable(number: PublishedNumber, boards: Sequence[Board]) -> str:
     if not number.pruner:
         return f"{NO_PRUNER}: {number.method}"
     unstated = [name.replace("_", " ") for name in NEEDED if name not in number.source.recipe]
+    needed = _NEEDED_OF_PROTOCOL.get(number.protocol, ())
+    protocol = _PROTOCOLS.get(number.protocol, "")
+    unstated += [f"{protocol} {name}" for name in needed if name not in number.source.protocol]
     if number.source.metric == "test":
         unstated.append("the epoch of the accuracy")
     if unstated:
@@ -170,26 +183,40 @@ def _place(setting: Setting) -> tuple[str, str]:
     return setting.dataset_label, setting.model.name
 
 
-def _places(number: PublishedNumber, board: Board) -> Iterator[tuple[Board, CurvePoint | None, list[str]]]:
-    """Yield the points of a board that may be compared with a number, with what differs."""
+@dataclass(frozen=True)
+class _Place:
+    """A row of a board that may be compared with a number: our accuracies there, and what differs."""
+
+    board: Board
+    row: str
+    ours: list[float]
+    differences: list[str]
+
+
+def _places(number: PublishedNumber, board: Board) -> Iterator[_Place]:
+    """Yield the rows of a board that may be compared with a number; one without a label if it has none."""
     rows = [row for row in board.rows if _has_method(row, number)]
     if not rows:
-        yield board, None, [*_differences(number, board.setting), f"the board has no row {number.pruner}"]
+        differing = [*_differences(number, board.setting), f"the board has no row {number.pruner}"]
+        yield _Place(board, "", [], differing)
     for row in rows:
         point = _nearest(row, number.compression)
         if point is None:
             differing = _differences(number, board.setting)
             wanted = compression(number.compression)
-            yield board, None, [*differing, f"the row has no compression {wanted}"]
+            yield _Place(board, row.label, [], [*differing, f"the row has no compression {wanted}"])
             continue
         differing = _differences(number, point.results[0].cell.setting if point.results else board.setting)
-        if not _values(number, point):
-            differing.append("no cell of ours has finished")
-        yield board, point, differing
+        ours = _values(number, point)
+        yield _Place(
+            board, row.label, ours, differing if ours else [*differing, "no cell of ours has finished"]
+        )
 
 
 def _has_method(row: BoardRow, number: PublishedNumber) -> bool:
     """Return True if a row has the method of a number; at compression 1 each has the dense network."""
+    if row.ablation != "none":
+        return False
     return row.label.partition("@")[0] == number.pruner or (row.is_dense and number.compression == 1)
 
 
@@ -200,17 +227,10 @@ def _nearest(row: BoardRow, wanted: float) -> CurvePoint | None:
 
 def _differences(number: PublishedNumber, setting: Setting) -> list[str]:
     """Return in words what differs between the setting of a number and one of ours."""
-    found = []
-    if not _has_time(number.protocol, setting):
-        ours = setting.protocol.summary(setting.recipe.epochs)
-        found.append(f"pruned {number.protocol} there, {ours} here")
+    found = [*_differences_of_protocol(number, setting)]
     for name, theirs in number.source.recipe.items():
         value = getattr(setting.recipe, name)
-        if isinstance(theirs, float) and isinstance(value, float):
-            equal = math.isclose(value, theirs)
-        else:
-            equal = value == theirs
-        if not equal:
+        if not _equal(theirs, value):
             found.append(f"{name.replace('_', ' ')} {_shown(theirs)} there, {_shown(value)} here")
     options = setting.pruning
     found += [
@@ -221,6 +241,35 @@ def _differences(number: PublishedNumber, setting: Setting) -> list[str]:
     if setting.model.options:
         found.append("the network here has options")
     return found
+
+
+def _differences_of_protocol(number: PublishedNumber, setting: Setting) -> Iterator[str]:
+    """Yield in words what differs between the protocols: the time of pruning, then every field.
+
+    A training before a pruning is one of the whole recipe where the source does not state another.
+    """
+    protocol, recipe = setting.protocol, setting.recipe
+    if not _has_time(number.protocol, setting):
+        yield f"pruned {number.protocol} there, {protocol.summary(recipe.epochs)} here"
+        return
+    ours: dict[str, object] = {}
+    if protocol.name == "finetune":
+        last = protocol.last_recipe(recipe)
+        ours = {"epochs": last.epochs, "lr": last.lr}
+    elif protocol.name == "multishot":
+        before = protocol.pre_epochs or recipe.epochs
+        ours = {"levels": protocol.levels, "rewind": protocol.rewind, "pre_epochs": before}
+    stated = {"rewind": "lr", "pre_epochs": recipe.epochs, **number.source.protocol}
+    for name, value in ours.items():
+        if not _equal(theirs := stated.get(name), value):
+            words = f"{protocol.name} {name.replace('_', ' ')}"
+            yield f"{words} {_shown(theirs)} there, {_shown(value)} here"
+
+
+def _equal(one: object, other: object) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other)
+    return one == other
 
 
 def _has_time(time: str, setting: Setting) -> bool:

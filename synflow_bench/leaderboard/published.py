@@ -48,6 +48,8 @@ class PublishedSource:
         spread: The kind of its spread.
         seeds: The number of runs of each number; None where it is not stated.
         recipe: The fields of the training recipe that are stated.
+        protocol: The fields of the protocol that are stated, as in a suite: `epochs` and `lr` of fine-tuning,
+            `levels`, `rewind` and `pre_epochs` of iterative pruning.
         notes: Further facts that decide how the numbers compare with others.
         flaw: A known fault of the numbers of the pruners in `suspect`.
         suspect: The pruners whose numbers are not trusted.
@@ -65,6 +67,7 @@ class PublishedSource:
     spread: Spread = ""
     seeds: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     flaw: str = ""
     suspect: tuple[str, ...] = ()

@@ -37,7 +37,9 @@ from synflow_bench.leaderboard import (
 from synflow_bench.leaderboard.claims import NEEDED, difference_from, verdict_on
 from synflow_bench.records import Record
 from synflow_bench.suites import (
+    Finetune,
     ModelSpec,
+    Multishot,
     PruningOptions,
     Recipe,
     Setting,
@@ -101,6 +103,7 @@ def test_every_number_is_complete_and_says_where_it_was_read() -> None:
         assert (number.spread is None) or (source.spread and 0 <= number.spread < 0.5), number.id
         assert not source.arxiv or f"arXiv {source.arxiv}" in source.cited
         assert {*source.recipe} <= {*Recipe.model_fields}, number.id
+        assert {*source.protocol} <= {*Finetune.model_fields, *Multishot.model_fields} - {"name"}, number.id
 
 
 def test_a_compression_is_that_of_the_density_as_it_was_published() -> None:
@@ -259,6 +262,104 @@ def test_whatever_differs_is_said_and_not_compared(
     assert claim.verdict == "not comparable"
     assert reason in claim.reason
     assert claim.ours is None
+
+
+PRUNED = replace(FIGURE, compression=4.0)
+FINETUNED = replace(
+    PRUNED,
+    protocol="after training",
+    source=replace(FIGURE.source, protocol={"epochs": 40, "lr": 0.001}),
+)
+REWOUND = replace(
+    PRUNED,
+    protocol="weight rewinding",
+    source=replace(FIGURE.source, protocol={"levels": 2, "rewind": 500}),
+)
+RATES_REWOUND = replace(
+    PRUNED,
+    protocol="learning-rate rewinding",
+    source=replace(FIGURE.source, protocol={"levels": 2, "pre_epochs": 80}),
+)
+
+
+@pytest.mark.parametrize(
+    ("number", "protocol", "reason"),
+    [
+        (FINETUNED, {"name": "finetune", "epochs": 40, "lr": 0.001}, ""),
+        (FINETUNED, {"name": "finetune", "epochs": 40}, ""),
+        (FINETUNED, {"name": "finetune", "epochs": 1, "lr": 0.001}, "finetune epochs 40 there, 1 here"),
+        (FINETUNED, {"name": "finetune", "epochs": 40, "lr": 5.0}, "finetune lr 0.001 there, 5 here"),
+        (FINETUNED, {"name": "multishot", "levels": 2, "rewind": 500}, "pruned after training there"),
+        (REWOUND, {"name": "multishot", "levels": 2, "rewind": 500}, ""),
+        (REWOUND, {"name": "multishot", "levels": 20, "rewind": 500}, "multishot levels 2 there, 20 here"),
+        (REWOUND, {"name": "multishot", "levels": 2, "rewind": 10}, "multishot rewind 500 there, 10 here"),
+        (REWOUND, {"name": "multishot", "levels": 2}, "multishot rewind 500 there, init here"),
+        (
+            REWOUND,
+            {"name": "multishot", "levels": 2, "rewind": 500, "pre_epochs": 9},
+            "multishot pre epochs 160 there, 9 here",
+        ),
+        (RATES_REWOUND, {"name": "multishot", "levels": 2, "rewind": "lr", "pre_epochs": 80}, ""),
+        (RATES_REWOUND, {"name": "multishot", "levels": 2, "rewind": "lr"}, "pre epochs 80 there, 160 here"),
+    ],
+)
+def test_a_protocol_agrees_in_every_field(
+    claim_on: Callable[..., Claim], number: PublishedNumber, protocol: dict[str, Any], reason: str
+) -> None:
+    claim = claim_on(FIGURE.runs, number, setting=with_protocol(protocol))
+    assert (claim.verdict == "not comparable") == bool(reason)
+    assert reason in claim.reason
+
+
+def with_protocol(protocol: Any) -> Setting:
+    return Setting.model_validate({**setting().model_dump(), "protocol": protocol})
+
+
+@pytest.mark.parametrize(
+    ("number", "names"),
+    [
+        (FINETUNED, "finetune epochs, finetune lr"),
+        (REWOUND, "multishot levels, multishot rewind"),
+        (RATES_REWOUND, "multishot levels"),
+    ],
+)
+def test_a_protocol_that_the_source_does_not_state_is_not_compared(
+    claim_on: Callable[..., Claim], number: PublishedNumber, names: str
+) -> None:
+    claim = claim_on(FIGURE.runs, replace(number, source=FIGURE.source), setting=setting())
+    assert claim.reason == f"not stated by the source: {names}"
+
+
+def test_an_ablated_row_is_no_method(make_record: MakeRecord) -> None:
+    """Also where the row has a protocol of its own, which is written before the ablation."""
+    own = with_protocol({"name": "multishot", "levels": 2, "rewind": 500})
+    common: dict[str, Any] = {"compression": 4.0, "top1": 0.6, "max_test_top1": 0.7, "seed": 0}
+    dense = make_record("dense", 1.0, setting=setting(), seed=0)
+    for ablation, verdict in (("none", "undecided"), ("shuffle", "not comparable")):
+        row = make_record("snip", setting=own, ablation=ablation, **common)
+        (claim,) = check_claims(
+            build_leaderboard([dense, row]), [replace(REWOUND, spread=None, runs=())]
+        ).claims
+        assert claim.verdict == verdict, claim.reason
+
+
+def test_of_several_rows_that_of_the_boards_own_protocol_is_compared_and_named(
+    make_record: MakeRecord,
+) -> None:
+    explicit = with_protocol({"name": "finetune", "epochs": 40, "lr": 0.001})
+    by_default = with_protocol({"name": "finetune", "epochs": 40})
+    records = [make_record("dense", 1.0, setting=by_default)]
+    records += [make_record("snip", 4.0, setting=by_default, top1=0.6, max_test_top1=0.7)]
+    records += [
+        make_record("snip", 4.0, seed=seed, setting=explicit, top1=0.6, max_test_top1=0.8)
+        for seed in range(3)
+    ]
+    (claim,) = check_claims(build_leaderboard(records), [FINETUNED]).claims
+    assert claim.row == "snip"
+    assert claim.ours is not None
+    assert claim.ours.mean == pytest.approx(0.7)
+    lines = json.loads(render_claims(check_claims(build_leaderboard(records), [FINETUNED]), "json"))
+    assert lines["claims"][0]["row"] == "snip"
 
 
 @pytest.mark.parametrize(
