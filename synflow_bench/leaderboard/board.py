@@ -251,6 +251,11 @@ class Board:
         """The most seeds that a competing row has finished at all of the `auc_compressions`."""
         return max((self._complete(row) for row in self.rows if row.competes), default=0)
 
+    def is_at_chance(self, row: BoardRow) -> bool:
+        """Return True if half or more of the runs of a row at the `auc_compressions` are at chance."""
+        points = [point for value in self.auc_compressions if (point := row.at(value))]
+        return 2 * sum(point.at_chance for point in points) >= sum(len(point.top1) for point in points) > 0
+
     def _complete(self, row: BoardRow) -> int:
         finished = {point.compression: point.top1.keys() for point in row.points}
         curves = [set(finished.get(compression, ())) for compression in self.auc_compressions]

@@ -6,6 +6,7 @@ trainings, where its masks tell it, without that of its prunings.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -121,6 +122,8 @@ class Winner:
         lead: The mean of the winner minus that of the second, a share; zero where there is no other.
         ahead: The winner minus the second, with an interval that holds for all pairs of the board together;
             None where too few seeds are common.
+        seeds: The number of seeds that were compared.
+        at_chance: True if the winner does no better than guessing.
     """
 
     budget: int
@@ -129,24 +132,44 @@ class Winner:
     second: str | None
     lead: float
     ahead: Estimate | None
+    seeds: int
+    at_chance: bool
 
 
 def winners(board: Board) -> list[Winner]:
-    """Return the best row of every budget that some row needs."""
+    """Return the best row of every budget that some row needs, over the seeds that most rows share."""
     column = _column(board)
-    seeds = sorted(column.seeds)
-    means = {label: mean([column.values[label][seed] for seed in seeds]) for label in column.complete}
+    seeds = sorted(column.seeds) or _one_seed(column)
+    values = {label: own for label, own in column.values.items() if seeds and own.keys() >= {*seeds}}
+    means = {label: mean([own[seed] for seed in seeds]) for label, own in values.items()}
+    guessing = {row.label for row in board.rows if board.is_at_chance(row)}
     budgets = row_budgets(board)
     found = []
     for budget in sorted(set(budgets.values())):
         within = [label for label in means if budgets.get(label, budget + 1) <= budget]
-        ordered = sorted(within, key=lambda label: -means[label])
-        if ordered:
-            second = ordered[1] if len(ordered) > 1 else None
-            ahead = column.difference(ordered[0], second) if second else None
-            lead = means[ordered[0]] - means[second] if second else 0.0
-            found.append(Winner(budget, ordered[0], means[ordered[0]], second, lead, ahead))
+        best, *others = sorted(within, key=lambda label: -means[label]) or [""]
+        if best:
+            second = others[0] if others else None
+            found.append(
+                Winner(
+                    budget=budget,
+                    label=best,
+                    mean=means[best],
+                    second=second,
+                    lead=means[best] - means[second] if second else 0.0,
+                    ahead=column.difference(best, second) if second else None,
+                    seeds=len(seeds),
+                    at_chance=best in guessing,
+                )
+            )
     return found
+
+
+def _one_seed(column: ComparedColumn) -> list[int]:
+    """Return the seed of most rows, in a list that is empty where no two rows share one."""
+    rows = Counter(seed for own in column.values.values() for seed in own)
+    seed, number = min(rows.items(), key=lambda each: (-each[1], each[0]), default=(0, 0))
+    return [seed] if number > 1 else []
 
 
 def _column(board: Board) -> ComparedColumn:
@@ -168,15 +191,21 @@ def budget_sentence(board: Board) -> Iterator[str]:
     found = winners(board)
     if not found:
         return
-    first, *later = found
     several = len(board.auc_compressions) > 1
     of = "AUC" if several else f"accuracy at compression {compression(board.auc_compressions[0])}"
-    parts, last = [f"{_within(first)} {first.label} has the best {of} {_lead(first, board.margin)}"], first
-    for each in later:
-        if each.label != last.label:
-            parts.append(f"{_within(each)} {each.label} {_lead(each, board.margin)}")
-            last = each
-    if found[-1].budget != last.budget:
+    has = f"has the best {of} "
+    parts: list[str] = []
+    last = None
+    for each in found:
+        if last and each.label == last.label:
+            continue
+        last = each
+        if each.at_chance:
+            parts.append(f"{_within(each)} the best {of} is at chance")
+        else:
+            parts.append(f"{_within(each)} {each.label} {has}{_lead(each, board.margin)}")
+            has = ""
+    if last and found[-1].budget != last.budget:
         parts.append(f"no row that costs up to {found[-1].budget} is better")
     yield "; ".join(parts)
 
@@ -191,7 +220,8 @@ def _lead(winner: Winner, margin: float) -> str:
         return f"{share}, as the only row"
     if winner.ahead is None:
         lead = f"{percent(winner.lead)} points"
-        return f"{share}, ahead of {winner.second} by {lead} (too few seeds for an interval)"
+        few = "one seed has no interval" if winner.seeds == 1 else "too few seeds for an interval"
+        return f"{share}, ahead of {winner.second} by {lead} ({few})"
     lead = difference(winner.ahead).text.removeprefix("+")
     return f"{share}, ahead of {winner.second} by {lead} points{_doubt(winner.ahead, margin)}"
 

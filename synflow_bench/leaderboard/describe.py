@@ -101,12 +101,13 @@ def preliminary(board: Board) -> Iterator[str]:
 
 
 def notes(board: Board) -> list[str]:
-    """Return the lines about protocols, left-out cells and records, and measurements."""
+    """Return the lines about protocols, left-out cells and records, unknown costs, and measurements."""
     return [
         *_protocols(board),
         *_outside_auc(board),
         *_unfinished(board),
         *_outdated(board),
+        *_without_cost(board),
         *board.measurement,
     ]
 
@@ -153,6 +154,19 @@ def _unfinished(board: Board) -> Iterator[str]:
 def _outdated(board: Board) -> Iterator[str]:
     for label, records in board.outdated.items():
         yield f"{label}: {count(records, 'record')} of older revisions left out"
+
+
+def _without_cost(board: Board) -> Iterator[str]:
+    """Say of which rows the cost is not counted, and why: the layer is named."""
+    rows: dict[str, dict[str, None]] = {}
+    for row in board.shown:
+        for result in (result for point in row.points for result in point.results):
+            if result.cost and result.cost.not_counted:
+                rows.setdefault(printable(result.cost.not_counted), {})[row.label] = None
+    for reason, labels in rows.items():
+        every = len(labels) == len(board.shown)
+        named = ", ".join(labels) if len(labels) <= _NAMED else count(len(labels), "row")
+        yield f"no cost{'' if every else f' of {named}'}: {reason}"
 
 
 def source(board: Board) -> str:

@@ -23,7 +23,7 @@ def answers(board: Board) -> list[str]:
 
 def _best(board: Board) -> Iterator[str]:
     rows = [row for row in board.rows if row.competes and row.auc]
-    if rows:
+    if rows and not board.is_at_chance(rows[0]):
         yield f"{rows[0].label} has the best AUC, {interval(rows[0].auc)} %"
 
 

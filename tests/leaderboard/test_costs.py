@@ -24,6 +24,7 @@ from synflow_bench.leaderboard.costs import (
     winners,
 )
 from synflow_bench.leaderboard.definitions import METRICS
+from synflow_bench.leaderboard.describe import notes
 from synflow_bench.records import Cost, Record, Result
 from synflow_bench.suites import Multishot, Singleshot
 
@@ -118,6 +119,37 @@ def test_with_too_few_seeds_for_an_interval_the_lead_is_that_of_the_means(make_p
     assert said.endswith("ahead of synflow by 10.0 points (too few seeds for an interval)")
 
 
+def test_one_seed_is_said_to_have_no_interval(make_priced: Any) -> None:
+    found = sentence(make_priced(seeds=1))
+    assert found.startswith(
+        "within 1 dense training synflow has the best AUC (70.0 %), ahead of random by 10.0"
+    )
+    assert found.count("points (one seed has no interval)") == 2
+    assert sentence(make_priced({"snip": 0.8}, seeds=1)) == "", "one row has nothing to be compared with"
+
+
+def test_with_one_seed_rows_are_compared_at_the_seed_of_most_rows(make_record: MakeRecord) -> None:
+    seeds = {"snip": 1, "synflow": 1, "random": 2}
+    records = [make_record(row, 10, seed=seed, top1=0.7, cost=0.5) for row, seed in seeds.items()]
+    (board,) = build_boards(records)
+    assert {winners(board)[0].label, winners(board)[0].second} == {"snip", "synflow"}
+    (board,) = build_boards(records[1:])
+    assert sentence(board) == "", "no two rows share a seed"
+
+
+def test_a_row_at_chance_is_not_named_as_the_best(make_priced: Any) -> None:
+    guesses = {"snip": 0.8, "synflow": 0.101, "random": 0.1}
+    found = sentence(make_priced(guesses))
+    assert found.startswith(
+        "within 1 dense training the best AUC is at chance; within 5 dense trainings snip "
+    )
+    assert "snip has the best AUC (80.0 %), ahead of synflow by" in found
+    half = make_priced({**guesses, "synflow": 0.107}, noise=0.005, seeds=2, compressions=(10,))
+    assert "the best accuracy at compression 10 is at chance" in sentence(half), "also in half of the runs"
+    nothing = sentence(make_priced({"synflow": 0.1, "random": 0.1}))
+    assert nothing == "within 1 dense training the best AUC is at chance"
+
+
 def test_the_sentence_says_what_the_seeds_cannot_tell(make_priced: Any) -> None:
     assert sentence(make_priced(noise=0.1)).count("(undecided)") == 2
     close = {"snip": 0.7003, "synflow": 0.70}
@@ -194,6 +226,19 @@ def test_tables_mark_what_leaves_out_the_pruning(make_record: MakeRecord) -> Non
         ("synflow", 0.25, False),
         ("synflow", 0.5, False),
     ]
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "html", "latex"])
+def test_a_board_says_which_costs_are_not_counted_and_names_the_layer(
+    make_record: MakeRecord, form: str
+) -> None:
+    reason = "cannot count the multiply-accumulates of layer 'mix'"
+    records = [make_record(row, 10) for row in ("dense", "snip", "synflow")]
+    uncounted = [record.model_copy(update={"cost": Cost(not_counted=reason)}) for record in records]
+    said = render(build_leaderboard(uncounted), form).replace("&#39;", "'")
+    assert " ".join(said.split()).count(f"no cost: {reason}") == 1
+    (board,) = build_boards([*uncounted[:2], make_record("synflow", 10, cost=0.1)])
+    assert f"no cost of dense, snip: {reason}" in notes(board)
 
 
 @given(st.floats(0, 1e5))
