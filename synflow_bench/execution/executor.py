@@ -33,7 +33,7 @@ from synflow_bench.records import Kind, Record, Store
 from synflow_bench.runs import Runs
 from synflow_bench.signals import SignalInterrupt
 from synflow_bench.suites import Cell
-from synflow_bench.training import process_restored, resolve_devices, set_up_process
+from synflow_bench.training import process_restored, resolve_devices, set_up_process, usable_cores
 
 OnRecord = Callable[[Record], None]
 
@@ -88,6 +88,10 @@ class Resources:
     results: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     keep: tuple[Kind, ...] = ()
+
+    def room(self, devices: Sequence[str]) -> int:
+        """Return the number of workers that the machine has room for on its devices."""
+        return max(1, usable_cores() // self.threads) if devices == ["cpu"] else len(devices)
 
 
 class Executor(Protocol):

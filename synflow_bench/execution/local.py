@@ -6,7 +6,6 @@ import pickle
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from itertools import cycle, islice
 from multiprocessing.connection import wait
 from typing import ClassVar
@@ -15,6 +14,7 @@ import torch
 
 from synflow_bench.errors import HandledError, UsageError
 from synflow_bench.execution.claims import CellClaims
+from synflow_bench.execution.ending import EndingWorkers
 from synflow_bench.execution.executor import ExecutorError, Resources
 from synflow_bench.execution.forkserver import (
     GRACE,
@@ -28,7 +28,6 @@ from synflow_bench.execution.forkserver import (
 )
 from synflow_bench.execution.gpus import CELLS_PER_GPU, GpuSharing, MemoryUsed
 from synflow_bench.execution.origin import FIRST_PARTY_ORIGIN, Origin, origin_of
-from synflow_bench.execution.relay import OutputRelay
 from synflow_bench.execution.slot import WorkerDied, WorkerSlot, cause_of_death
 from synflow_bench.execution.worker import (
     CellsDeclined,
@@ -42,7 +41,7 @@ from synflow_bench.limits import can_measure_memory
 from synflow_bench.protocols import OnCellEpoch, failed_record, plugins_of, provenance_of
 from synflow_bench.records import Record, key_of
 from synflow_bench.suites import Cell
-from synflow_bench.training import resolve_devices, usable_cores
+from synflow_bench.training import resolve_devices
 
 _STARTS = 2
 """The times in a row that a worker may fail to start; then its slot is given up, or the cells of a plugin."""
@@ -79,7 +78,7 @@ class LocalExecutor:
             raise UsageError("this system does not tell the memory of processes; leave out --memory-limit")
         self._sharing = GpuSharing.of(resources.options, devices, resources.threads, resources.workers)
         self.max_batched = self._sharing.most_batched(devices[0], 1)
-        turns = islice(cycle(devices), resources.workers or _room(resources, devices))
+        turns = islice(cycle(devices), resources.workers or resources.room(devices))
         self._slots = [WorkerSlot(resources, device) for device in turns]
         self._resources = resources
         self._on_epoch = on_epoch
@@ -97,7 +96,7 @@ class LocalExecutor:
         self._server: ForkServer | None = None
         self._lost_servers = 0
         self._fault: str | None = None
-        self._ending: dict[int, OutputRelay] = {}
+        self._ending = EndingWorkers()
         self._stops_at: float | None = None
         self.claims = CellClaims()
 
@@ -166,10 +165,10 @@ class LocalExecutor:
             self._part(slot, seconds=0.0 if slot.cells else GRACE)
             slot.release()
         if self._server is not None:
-            self._wait_for_the_ending(self._server, time.monotonic() + GRACE)
+            self._ending.wait(self._server, GRACE)
             self._server.close()
             self._server = None
-        self._close_relays()
+        self._ending.close()
 
     def _take_records(self) -> Iterator[Record]:
         while self._records:
@@ -209,8 +208,7 @@ class LocalExecutor:
         for slot in self._slots:
             self._part(slot, seconds=0.0)
         if self._server is not None:
-            for number in self._ending:
-                self._server.end(number)
+            self._ending.hurry(self._server)
         while self._alone and not self._ending and self._fault is None:
             cell = self._alone.popleft()
             if self.claims.take(cell):
@@ -391,8 +389,7 @@ class LocalExecutor:
             case WorkerStarted(_, pid) if slot is not None:
                 slot.set_pid(pid)
             case WorkerEnded(number) if slot is None:
-                if relay := self._ending.pop(number, None):
-                    relay.close()
+                self._ending.remove(number)
             case WorkerEnded(_, code, out_of_memory) if slot is not None:
                 self._receive_rest(slot)
                 self._part(slot)
@@ -456,7 +453,7 @@ class LocalExecutor:
         """
         self._server = None
         server.close(0.0)
-        self._close_relays()
+        self._ending.close()
         self._lost_servers += 1
         for slot in list(self._slots):
             self._receive_rest(slot)
@@ -496,21 +493,4 @@ class LocalExecutor:
         if self._server is None:
             relay.close()
             return
-        self._ending[number] = relay
-        self._server.end(number, seconds)
-
-    def _wait_for_the_ending(self, server: ForkServer, deadline: float) -> None:
-        with suppress(EOFError, OSError):  # it has ended, or was closed before a signal came
-            while self._ending and server.channel.poll(max(0.0, deadline - time.monotonic())):
-                message = server.receive()
-                if isinstance(message, WorkerEnded) and (relay := self._ending.pop(message.number, None)):
-                    relay.close()
-
-    def _close_relays(self) -> None:
-        while self._ending:
-            self._ending.popitem()[1].close()
-
-
-def _room(resources: Resources, devices: list[str]) -> int:
-    """Return the number of workers that the machine has room for."""
-    return max(1, usable_cores() // resources.threads) if devices == ["cpu"] else len(devices)
+        self._ending.add(number, relay, self._server, seconds)

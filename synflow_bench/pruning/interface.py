@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,11 @@ Inputs = Tensor | Any
 
 Outputs = str | int | Callable[[Any], Tensor]
 """The logits among the outputs of a network: a name, an index, or a function of the outputs."""
+
+HALF = frozenset({torch.float16, torch.bfloat16})
+"""The types of weights whose scores are taken in float32."""
+
+T = TypeVar("T")
 
 
 def size_of(inputs: Inputs) -> int:
@@ -51,6 +56,14 @@ def to_network(inputs: Inputs, device: torch.device, dtype: torch.dtype) -> Inpu
 
     mapped: Inputs = tree_map(moved, inputs)
     return mapped
+
+
+def widened(inputs: T) -> T:
+    """Return inputs of any structure with float32 in place of float16 and bfloat16."""
+    wide: T = tree_map(
+        lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in HALF else leaf, inputs
+    )
+    return wide
 
 
 def connect(model: nn.Module, outputs: Outputs | None = None) -> nn.Module:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
-from typing import Self, TypeVar
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +17,9 @@ from synflow_bench.graph import Graph, Untraceable, trace
 from synflow_bench.pruning.causes import cause_of_failure, causes_of_zeros, listed
 from synflow_bench.pruning.granularity import groups_of
 from synflow_bench.pruning.groups import Groups, GroupScores
-from synflow_bench.pruning.interface import Inputs, copy_network, map_examples, to_network
+from synflow_bench.pruning.interface import HALF, Inputs, copy_network, map_examples, to_network, widened
 from synflow_bench.pruning.masks import Masks
-from synflow_bench.pruning.prunable import is_bias, prunable_parameters, zero_biases
+from synflow_bench.pruning.prunable import drop_pruned, is_bias, prunable_parameters, zero_biases
 from synflow_bench.pruning.score_checks import (
     PrecisionError,
     UnrankedError,
@@ -43,9 +43,6 @@ BATCH_SIZE = 256
 """The number of examples of up to 3x64x64 in a batch of scoring data; batches of larger ones are smaller."""
 
 BATCH_ENTRIES = BATCH_SIZE * 3 * 64 * 64
-
-HALF = frozenset({torch.float16, torch.bfloat16})
-"""The types of weights whose scores are taken in float32."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ class Problem:
             ModelError: The network has nothing to prune under these options.
         """
         copy = copy_network(model).eval()
-        _drop_pruned(copy)
+        drop_pruned(copy)
         allow_removed_units(copy)
         parameters = prunable_parameters(copy, options)
         for parameter in parameters.values():
@@ -144,8 +141,8 @@ class Problem:
             num_classes=num_classes,
             generator=generator,
             options=options,
-            examples=examples and (_widened(examples[0]), examples[1]),
-            example_inputs=_widened(example_inputs),
+            examples=examples and (widened(examples[0]), examples[1]),
+            example_inputs=widened(example_inputs),
             invert=invert,
             _rest=state,
             _modules=modules,
@@ -465,17 +462,6 @@ def _in_double(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, torch.float64 if tensor.is_floating_point() else tensor.dtype)
 
 
-T = TypeVar("T")
-
-
-def _widened(inputs: T) -> T:
-    """Return inputs of any structure with float32 in place of float16 and bfloat16."""
-    widened: T = tree_map(
-        lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in HALF else leaf, inputs
-    )
-    return widened
-
-
 def is_floating(leaf: object) -> bool:
     """Return True for a tensor of floating-point numbers."""
     return isinstance(leaf, Tensor) and leaf.is_floating_point()
@@ -503,13 +489,3 @@ def _tensors(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, Te
             if tensor is not None and id(tensor) not in seen:
                 seen.add(id(tensor))
                 yield f"{prefix}.{name}" if prefix else name, tensor
-
-
-@torch.no_grad()
-def _drop_pruned(model: nn.Module) -> None:
-    """Set weights to zero that `torch.nn.utils.prune` has removed, so that no score keeps them first."""
-    for module in model.modules():
-        for name, mask in module._buffers.items():
-            original = module._parameters.get(f"{name.removesuffix('_mask')}_orig")
-            if mask is not None and name.endswith("_mask") and original is not None:
-                original.mul_(mask)

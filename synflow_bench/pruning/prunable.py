@@ -327,3 +327,13 @@ def bare_name(name: str) -> str:
     while len(parts) > 1 and parts[0] == "module":
         parts = parts[1:]
     return ".".join(parts)
+
+
+@torch.no_grad()
+def drop_pruned(model: nn.Module) -> None:
+    """Set weights to zero that `torch.nn.utils.prune` has removed, so that no score keeps them first."""
+    for module in model.modules():
+        for name, mask in module._buffers.items():
+            original = module._parameters.get(f"{name.removesuffix('_mask')}_orig")
+            if mask is not None and name.endswith("_mask") and original is not None:
+                original.mul_(mask)
