@@ -53,7 +53,6 @@ leaderboard-check: $(VENV)/.installed-dev ## check the committed boards against 
 	$(BIN)/python -m pytest tests/docs/test_smoke_board.py
 	$(BIN)/synflow-bench results verify $(FASHION)/records.tar.gz
 	$(BIN)/synflow-bench results verify $(FASHION)/earlier.tar.gz
-	$(BIN)/synflow-bench results verify $(FASHION)/conv.tar.gz
 	$(BIN)/synflow-bench results verify leaderboard/scoring-mode/records.tar.gz
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench leaderboard --results build/fashion --check $(FASHION)/board.md
@@ -61,7 +60,6 @@ leaderboard-check: $(VENV)/.installed-dev ## check the committed boards against 
 # Fashion-MNIST, every pruner: hours on two cores. Cells in the archive are not run again.
 fashion-board: $(VENV)/.installed ## run the missing cells of the project's own board, write its records and board
 	[ ! -e $(FASHION)/records.tar.gz ] || $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
-	[ ! -e $(FASHION)/conv.tar.gz ] || $(BIN)/synflow-bench results import $(FASHION)/conv.tar.gz --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/fc.toml --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/fc-ablations.toml --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/conv.toml --results build/fashion

@@ -20,7 +20,6 @@ LEADERBOARD, DOCS = ROOT / "leaderboard", ROOT / "docs"
     ("archive", "page", "table", "compressions"),
     [
         ("scoring-mode/records.tar.gz", "reference/differences.md", "scoring-mode", {1, 20}),
-        ("fashion/conv.tar.gz", "explanation/all-pruners.md", "conv-50", {1, 50}),
     ],
 )
 def test_a_table_has_what_the_records_say(
