@@ -59,7 +59,8 @@ COMMAND = "command"
 REMEDY = f"fix it, or name it in {DISABLE}"
 _FILE_REMEDY = "fix it, or run without it"
 _CLASH_REMEDY = f"rename one, or block one by name in {DISABLE}"
-_FILE_CLASH_REMEDY = "rename it in the file, or run without it"
+_FILE_CLASH_REMEDY = "rename it in the file, or run without the file"
+_INSTALLED_REMEDY = "it is installed: leave out --plugin, or rename it in the file"
 _CLASS_CLASH_REMEDY = "rename the class"
 
 
@@ -240,6 +241,8 @@ def mark_clashes(plugins: Iterable[Plugin]) -> list[Plugin]:
 def _clash(kind: str, name: str, other: str, *plugins: Plugin) -> str:
     kinds = {plugin.kind for plugin in plugins}
     remedy = _FILE_CLASH_REMEDY if "plugin file" in kinds else _CLASH_REMEDY
+    if kinds == {"plugin file", "plugin"} and not any(plugin.is_first_party for plugin in plugins):
+        remedy = _INSTALLED_REMEDY
     remedy = _CLASS_CLASH_REMEDY if "pruner class" in kinds else remedy
     return f"{kind} {name!r} is also claimed by {other}; {remedy}"
 

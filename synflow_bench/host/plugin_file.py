@@ -10,13 +10,14 @@ import sys
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.abc import ExecutionLoader
+from importlib.metadata import entry_points
 from importlib.util import decode_source, find_spec, module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import Self
 
 from synflow_bench.errors import UsageError
-from synflow_bench.host.hookspecs import ContractError
+from synflow_bench.host.hookspecs import PROJECT, ContractError
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class PluginFile:
         if known is not None and getattr(known.__spec__, "loader", None) == _Loader(self):
             return known
         if owner := _owner(self):
+            if distribution := _distribution_of(self.module):
+                raise ContractError(
+                    f"plugin {self.module!r} of {distribution} is installed: leave out --plugin, "
+                    "or rename the file and what it registers"
+                )
             raise ContractError(f"its module name {self.module!r} is taken by {owner!r}; rename the file")
         spec = spec_from_loader(self.module, _Loader(self), origin=str(self.path))
         if spec is None or spec.loader is None:
@@ -98,6 +104,12 @@ class _Loader(ExecutionLoader):
 
     def get_source(self, fullname: str) -> str:  # noqa: ARG002  as above
         return decode_source(self.file.source)
+
+
+def _distribution_of(module: str) -> str | None:
+    """Return the distribution whose plugin is in a module, with its version; None if it has no plugin."""
+    points = (point for point in entry_points(group=PROJECT) if point.module.partition(".")[0] == module)
+    return next((f"{point.dist.name} {point.dist.version}" for point in points if point.dist), None)
 
 
 def _owner(file: PluginFile) -> str | None:

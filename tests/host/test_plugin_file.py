@@ -18,6 +18,7 @@ from synflow_bench.errors import PluginError, UsageError
 from synflow_bench.host import Host, PluginFile
 
 Write = Callable[..., PluginFile]
+Distributions = Callable[..., Path]
 
 PRUNER = """
     from __future__ import annotations
@@ -181,7 +182,18 @@ def test_a_command_of_ours_is_not_taken_by_a_file(write: Write) -> None:
     host.commands(click.Group(commands={"run": click.Command("run")}))
     (error,) = map(str, host.errors)
     assert error.startswith(f"plugin file {file.given!r}: command 'run' ")
-    assert error.endswith("run without it")
+    assert error.endswith("run without the file")
+
+
+@pytest.mark.parametrize("name", ["third.py", "renamed.py"])
+def test_a_file_whose_plugin_is_installed_names_the_way_out(
+    write: Write, distribution: Distributions, name: str
+) -> None:
+    distribution("third", PRUNER.replace("from __future__ import annotations", ""))
+    error = error_of(write(name))
+    assert error.startswith("plugin file ")
+    assert "of third 1.0" in error
+    assert "it is installed: leave out --plugin" in error.replace("'third' of third 1.0 is", "it is")
 
 
 @pytest.mark.parametrize(
