@@ -238,11 +238,9 @@ def unregistered_classes(pruners: Iterable[PrunerLike], host: Host) -> list[Plug
 
 def _check_class(kind: type[Pruner]) -> None:
     """Refuse a class that could not be run, or whose results would have no valid key."""
-    from synflow_bench.pruning import Pruner
-
     name = kind.__qualname__
-    if kind.score is Pruner.score and kind.prune is Pruner.prune:
-        raise UsageError(f"pruner class {name} has neither score() nor prune(); define one of them")
+    if fault := kind.undefined_methods():
+        raise UsageError(f"pruner class {name} {fault}")
     parameters = [each.name for each in fields(kind)]
     if list(inspect.signature(kind).parameters) != parameters:
         raise UsageError(f"pruner class {name} has its own __init__; declare its parameters as fields")

@@ -183,7 +183,9 @@ class TrainingPruner(Pruner):
 
     def update(self, update: MaskUpdate) -> Mapping[str, Tensor]:  # noqa: ARG002
         """Return the next masks, which keep exactly round(`update.density` * N) weights."""
-        raise PluginError(f"pruner {type(self).__name__} changes masks in training and defines no update()")
+        raise PluginError(f"pruner {type(self).__name__} defines no update()")
+
+    _one_of = (*Pruner._one_of, (update,))
 
     def density_at(self, progress: float, density: float) -> float:  # noqa: ARG002 - for those that override it
         """Return the density after the share `progress` of the updates; at 1 it is `density`, the cell's.

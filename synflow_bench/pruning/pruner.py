@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, FrozenInstanceError, asdict, dataclass, fields
+from difflib import get_close_matches
 from typing import Any, ClassVar, Literal, dataclass_transform, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -97,7 +98,7 @@ class Pruner(_Frozen):
 
     def score(self, problem: Problem) -> Mapping[str, Tensor]:  # noqa: ARG002 - for those that override it
         """Return a score for every weight of `problem.parameters`, of its shape; higher is kept."""
-        raise PluginError(f"pruner {type(self).__name__} defines neither score() nor prune()")
+        raise PluginError(f"pruner {type(self).__name__} defines no score()")
 
     def prune(self, problem: Problem, density: float) -> Masks:
         """Return masks that keep exactly round(density * N) weights.
@@ -105,6 +106,26 @@ class Pruner(_Frozen):
         By default, `rounds` rounds of `score`, each of which removes the weights that score least.
         """
         return self.in_rounds(problem, density, self.score)
+
+    _one_of: ClassVar[tuple[tuple[Callable[..., Any], ...], ...]] = ((score, prune),)
+    """Methods of which a subclass defines at least one, for each of these groups."""
+
+    @classmethod
+    def undefined_methods(cls) -> str | None:
+        """Return what is wrong if a method is missing without which the class is no pruner, else None.
+
+        Example:
+            >>> class Misspelled(Pruner):
+            ...     def scores(self, problem): ...
+            >>> Misspelled.undefined_methods()
+            "defines neither score() nor prune(); did you mean 'score' by 'scores'?"
+        """
+        for group in cls._one_of:
+            names = [method.__name__ for method in group]
+            if all(getattr(cls, name) is method for name, method in zip(names, group, strict=True)):
+                missing = " nor ".join(f"{name}()" for name in names)
+                return f"defines {'neither' if len(names) > 1 else 'no'} {missing}; {_way_out(cls, names)}"
+        return None
 
     def in_rounds(
         self, problem: Problem, density: float, score: Score, of_groups: GroupScores | None = None
@@ -125,6 +146,15 @@ class Pruner(_Frozen):
         for round, target in enumerate(targets, start=1):
             problem, masks = problem.at(masks, density=target, round=round).keep(score, of_groups=of_groups)
         return masks
+
+
+def _way_out(kind: type[Pruner], names: list[str]) -> str:
+    """Return the method of a class that may be meant by one of `names`, or the advice to define one."""
+    methods = [name for name in dir(kind) if callable(getattr(kind, name)) and not hasattr(Pruner, name)]
+    for name in names:
+        if close := get_close_matches(name, [each for each in methods if each not in names], n=1):
+            return f"did you mean {name!r} by {close[0]!r}?"
+    return "define one of them" if len(names) > 1 else "define it"
 
 
 def densities(schedule: Schedule, density: float, rounds: int, start: float = 1.0) -> list[float]:
@@ -157,8 +187,8 @@ def resolve_pruner(kind: type[Pruner], spec: PrunerSpec, title: str = "") -> tup
     Raises:
         UnknownNameError: The pruner has no such parameter.
         UsageError: A value has the wrong type, or the pruner rejects it.
-        PluginError: `kind` is no `Pruner`, the types of its parameters cannot be read, or it rejects its own
-            defaults.
+        PluginError: `kind` is no `Pruner` or lacks its methods, the types of its parameters cannot be read,
+            or it rejects its own defaults.
     """
     title = title or f"pruner {spec.name!r}"
     if not (isinstance(kind, type) and issubclass(kind, Pruner)):
@@ -176,6 +206,8 @@ def resolve_pruner(kind: type[Pruner], spec: PrunerSpec, title: str = "") -> tup
         name: _validate(title, name, hints[name], value) for name, value in spec.parameters.items()
     }
     pruner = _make(kind, given, title)
+    if fault := kind.undefined_methods():
+        raise PluginError(f"{title} {fault}")
     changed = {name: value for name, value in given.items() if value != defaults[name]}
     written = {n: value for n, value in asdict(pruner).items() if n in changed or n not in kind.newer}
     return pruner, PrunerSpec(name=spec.name, parameters=written, label=label_of(spec.name, changed))

@@ -104,6 +104,28 @@ def test_a_plugin_file_that_cannot_be_used_is_one_line(
     invoke(*command, "--plugin", str(mine), "--plugin", str(broken)).assert_refused(*facts)
 
 
+@pytest.mark.parametrize(
+    "command", [["run", "--pruner", "mine", "--dry-run"], ["run", "--pruner", "mine"]], ids=" ".join
+)
+def test_a_pruner_without_its_method_is_refused_before_anything_runs(
+    invoke: Run, mine: Path, tmp_path: Path, command: list[str]
+) -> None:
+    mine.write_text(mine.read_text().replace("def score(", "def scores("))
+    options = ["--plugin", str(mine), "--results", str(tmp_path / "results")]
+    invoke(*command, *options).assert_refused("'mine' of lab_mine.py", "'score'", "'scores'")
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_check_of_a_pruner_without_its_method_names_it_and_nothing_else(invoke: Run, mine: Path) -> None:
+    mine.write_text(mine.read_text().replace("def score(", "def scores("))
+    outcome = invoke("check", "mine", "--plugin", str(mine), "--json")
+    (report,) = json.loads(outcome.out)
+    first, *others = report["findings"]
+    assert (outcome.code, first["rule"], first["verdict"]) == (1, "contract", "fail")
+    assert "'score' by 'scores'" in first["reason"]
+    assert {finding["reason"] for finding in others} == {"not checked: contract failed"}
+
+
 def test_a_wrong_kind_is_one_line(invoke: Run) -> None:
     invoke("list", "pruner").assert_refused("'pruner'", "'pruners'", "`synflow-bench list --help`")
 

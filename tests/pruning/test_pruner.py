@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from synflow_bench.errors import PluginError, UnknownNameError, UsageError
-from synflow_bench.pruning import Problem, Pruner, Schedule, densities, resolve_pruner, run_pruner
+from synflow_bench.pruning import (
+    MaskUpdate,
+    Problem,
+    Pruner,
+    Schedule,
+    TrainingPruner,
+    densities,
+    resolve_pruner,
+    run_pruner,
+)
 from synflow_bench.suites import PrunerSpec
 
 
@@ -152,7 +161,7 @@ def test_what_is_no_pruner_class_is_a_plugin_error(kind: object) -> None:
 
 
 def test_a_type_that_only_the_type_checker_imports_is_a_plugin_error() -> None:
-    class Unread(Pruner):
+    class Unread(Tuned):
         norm: Absent = "l2"  # type: ignore[name-defined]  # noqa: F821
 
     with pytest.raises(PluginError, match=r"'unread'.*'Absent'.*TYPE_CHECKING"):
@@ -163,7 +172,7 @@ def test_a_type_that_only_the_type_checker_imports_is_a_plugin_error() -> None:
 def test_a_pruner_that_rejects_its_defaults_is_a_plugin_error_and_may_be_given_others(
     error: type[Exception],
 ) -> None:
-    class Picky(Pruner):
+    class Picky(Tuned):
         share: float = 0.0
 
         def __post_init__(self) -> None:
@@ -198,6 +207,27 @@ def test_a_parameter_that_no_suite_could_set_is_an_error() -> None:
 
         class Wide(Pruner):
             widths: tuple[int, ...] = (1, 2)
+
+
+def test_a_class_without_the_methods_of_a_pruner_cannot_be_resolved() -> None:
+    class Misspelled(Pruner):
+        share: float = 0.5  # no method, and not the closest name
+
+        def scores(self, problem: Problem) -> None: ...
+
+    class Unfinished(TrainingPruner):
+        score = Tuned.score
+
+    class Mixed(Unfinished):
+        def updates(self, update: MaskUpdate) -> None: ...
+
+    for kind, facts in {
+        Misspelled: r"neither score\(\) nor prune\(\); did you mean 'score' by 'scores'",
+        Unfinished: r"no update\(\); define it",
+        Mixed: r"no update\(\); did you mean 'update' by 'updates'",
+    }.items():
+        with pytest.raises(PluginError, match=rf"'mine' defines {facts}"):
+            resolved("mine", kind)
 
 
 def test_a_pruner_without_score_and_prune_is_an_error(net: nn.Module, pose: Callable[..., Problem]) -> None:

@@ -82,7 +82,7 @@ FAULTY: dict[type[Any], str] = {
     DropsAlone: "exact-updates",
     LooksAtGradients: "exact-updates",
     RemembersNumbers: "exact-updates",
-    Unfinished: "exact-updates",
+    Unfinished: "reaches-density",
     MoodyInTraining: "deterministic-updates",
 }
 
