@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -158,7 +159,11 @@ class Progress(Watcher):
     def shown(self, workers: int) -> Iterator[None]:
         """Show the progress while the block runs, of a run on this number of workers."""
         self._left.workers = workers
-        if not self._total or self._console.quiet:
+        if not self._total:
+            if recorded := len(self._plan.recorded) + len(self._plan.failed):
+                self._print(f"run: nothing to run, {count(recorded, 'cell')} recorded before")
+            yield
+        elif self._console.quiet:
             yield
         elif self._console.is_terminal:
             with self._live:
@@ -175,7 +180,7 @@ class Progress(Watcher):
     def neighbor_found(self, title: str) -> None:
         """Print that other runs do a part of the cells."""
         line = f"warning: {str(self._results)!r} and its cells are shared with {printable(title)}"
-        self._console.print(Text(line, "yellow"), soft_wrap=True)
+        self._print(line, "yellow")
 
     def cell_started(self, cell: Cell) -> None:
         """Count a running cell."""
@@ -256,7 +261,13 @@ class Progress(Watcher):
     def _print_commands(self, heading: str, commands: Sequence[tuple[str, str]]) -> None:
         self._print(heading)
         for key, text in commands:
-            self._print(f"  {show_command(key, self._results)}  # {printable(text)}")
+            command, comment = f"  {show_command(key, self._results)}", f"# {printable(text)}"
+            if not self._console.is_terminal:
+                self._print(f"{command}  {comment}")
+                continue
+            fits = cell_len(f"{command}  {comment}") <= self._console.width
+            for line in [f"{command}  {comment}"] if fits else [command, f"    {comment}"]:
+                self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def tick(self) -> None:
         """Print a line if there was none for a while."""
@@ -278,14 +289,14 @@ class Progress(Watcher):
             parts.append(f"`{show_command(record.key, self._results)}` prints the traceback")
         if self._messages[message] == PRINTED_FAILURES:
             parts.append("more of the same are only counted")
-        self._console.print(Text(printable("; ".join(parts)), "red"), soft_wrap=True)
+        self._print(printable("; ".join(parts)), "red")
 
     def _print_warning(self, record: Record, line: str) -> None:
         pruner = record.cell.pruner.label
         self._messages[f"{pruner}: {line}"] += 1
         if self._messages[f"{pruner}: {line}"] == 1:  # the same masks have the same cause at every seed
             text = f"warning: {self._titles.of(record.cell)}: {line}; more of the same are not printed"
-            self._console.print(Text(printable(text), "yellow"), soft_wrap=True)
+            self._print(printable(text), "yellow")
 
     def _print_counts(self) -> None:
         self._last_line = time.monotonic()
@@ -293,8 +304,9 @@ class Progress(Watcher):
         counts = [f"{self._done}/{self._total} cells", f"{self._failed} failed", *running]
         self._print(", ".join(filter(None, [*counts, self._time()])))
 
-    def _print(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+    def _print(self, line: str, style: str = "") -> None:
+        """Print a line: in lines as wide as a terminal, in one line anywhere else."""
+        self._console.print(Text(line, style), soft_wrap=not self._console.is_terminal)
 
     def _time(self) -> str:
         now = time.monotonic()
@@ -314,7 +326,10 @@ class Progress(Watcher):
     def _render(self) -> Group:
         self._bar.update(self._task, completed=self._done, description=self._time())
         failed = [Text(f"{self._failed} failed", "red")] if self._failed else []
-        return Group(self._bar, *([self._table()] if self._running else []), *failed)
+        running, workers = len(self._running), self._left.workers
+        line = f"  {running} running on {count(workers, 'worker')}: a batch is trained and ends together"
+        batched = [Text(line, "dim")] if running > workers else []
+        return Group(self._bar, *batched, *([self._table()] if running else []), *failed)
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))

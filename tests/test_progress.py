@@ -188,6 +188,51 @@ def test_on_a_terminal_it_shows_the_running_cells_and_the_counts(
     )
 
 
+def test_on_a_terminal_cells_of_a_batch_are_named_as_such(
+    make_record: MakeRecord, watch: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    records = [make_record("snip", seed=seed) for seed in range(3)]
+    stream = Terminal()
+    with shown(records, stream, workers=2) as progress:
+        for record, batched in zip(records, (False, False, True), strict=True):
+            progress.cell_started(record.cell)
+            assert ("3 running on 2 workers: a batch" in look(stream)) is batched
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_a_run_of_which_all_is_recorded_says_so_at_once(make_record: MakeRecord, stream: io.StringIO) -> None:
+    cells = [make_record(seed=seed).cell for seed in range(3)]
+    with Progress(Plan(cells, recorded=cells), RESULTS, stream).shown(1):
+        assert plain(stream).splitlines() == ["run: nothing to run, 3 cells recorded before"]
+
+
+def test_on_a_terminal_the_lines_at_the_end_and_of_failures_fit_and_commands_stay_whole(
+    make_record: MakeRecord, watch: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    records = [took(make_record("synflow[rounds=100,bn=ones]", seed=seed), 60) for seed in range(4)]
+    failed = make_record("grasp", status="failed", message="no luck " * 30)
+    text = {}
+    for stream in (io.StringIO(), Terminal()):
+        with shown([*records, failed], stream) as progress:
+            for record in [*records, failed]:
+                progress.cell_finished(record)
+        progress.print_end()
+        text[type(stream)] = plain(stream)
+    end = text[Terminal][text[Terminal].index("slowest cells:") :].splitlines()
+    commands = [line for line in end if "synflow-bench show" in line]
+    assert len(commands) == 4
+    assert all(line.endswith("--results lab/results") for line in commands)
+    assert max(map(len, end)) <= 80
+    whole = " ".join(text[io.StringIO].split())
+    assert "no luck " * 29 in whole
+    assert "no luck " * 29 in " ".join(text[Terminal].split())
+    assert sum("show" in line and "# digits" in line for line in text[io.StringIO].splitlines()) == 4
+
+
 def test_on_a_narrow_terminal_titles_are_cut_and_numbers_are_not(
     make_record: MakeRecord, watch: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

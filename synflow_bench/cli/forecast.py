@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import click
-
-from synflow_bench.cli.output import print_json
-from synflow_bench.errors import count, printable
+from synflow_bench.cli.output import print_json, print_line
+from synflow_bench.errors import count
 from synflow_bench.execution import ExecutorFactory, Plan, Resources, TimeEstimate, estimate
 from synflow_bench.records import Store, key_of
 from synflow_bench.runs import clock
@@ -63,11 +61,11 @@ class Forecast:
 
     def _print(self) -> None:
         """Print what a reader asks first: the summary, then the settings, then the cells."""
-        click.echo(f"{_counts(self.plan)}{self._time()}")
+        print_line("", f"{_counts(self.plan)}{self._time()}")
         for each in self.estimates:
-            click.echo(_sentence(each))
+            print_line("", _sentence(each))
         for key, status, title in _rows(self.plan):
-            click.echo(f"{key}  {status:8}  {printable(title)}")
+            print_line(f"{key}  {status:8}  ", title)
 
     def _time(self) -> str:
         if not self.estimates:

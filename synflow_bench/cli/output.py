@@ -20,6 +20,8 @@ from synflow_bench.errors import RecordError, printable
 
 _WIDTH, _WIDEST = 80, 100
 """Columns in a pipe, and the most on a terminal: longer lines are hard to read."""
+_LONGEST_WORD, _GAP = 24, 3
+"""The columns of a word that is never broken in a drawn table, and those between two of its columns."""
 _NARROWEST = 20
 """The fewest columns to which a message is wrapped."""
 
@@ -165,11 +167,33 @@ def print_result(text: str) -> None:
 
 def say(line: str) -> None:
     """Print a message on stderr: in lines as wide as a terminal, in one line anywhere else."""
-    text = printable(line)
-    if sys.stderr.isatty():
-        columns = max(_NARROWEST, shutil.get_terminal_size((_WIDTH, 24)).columns)
-        text = textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
-    click.echo(text, err=True)
+    click.echo(_fitted(printable(line), sys.stderr), err=True)
+
+
+def print_line(start: str, text: str) -> None:
+    """Print a line of a list on stdout: as wide as a terminal, in one line anywhere else.
+
+    Args:
+        start: What the line begins with; on a terminal its other lines are indented as far.
+        text: The rest, which may be wrapped.
+    """
+    click.echo(start + _fitted(printable(text), sys.stdout, len(start))[len(start) :])
+
+
+def _fitted(text: str, stream: TextIO, indent: int = 0) -> str:
+    """Return text behind `indent` spaces; on a terminal in lines that fit, with words such as paths whole."""
+    before = " " * indent
+    if not stream.isatty():
+        return before + text
+    columns = max(indent + _NARROWEST, shutil.get_terminal_size((_WIDTH, 24)).columns)
+    return textwrap.fill(
+        text,
+        columns,
+        initial_indent=before,
+        subsequent_indent=before,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def warn(lines: Iterable[str]) -> int:
@@ -188,7 +212,7 @@ def none_left(unreadable: Sequence[str]) -> RecordError:
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: drawn on a terminal, plain lines in a pipe.
+    """Print a table: drawn on a terminal, in several parts where it is too wide; plain lines in a pipe.
 
     Args:
         header: The names of the columns.
@@ -203,16 +227,39 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def _draw(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich import box
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    Console().print(table)
+    console = Console()
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(cell_len, column)) for column in columns]
+    least = [min(width, _word_width(column)) for width, column in zip(widths, columns, strict=True)]
+    for number, group in enumerate(_groups(least, console.width)):
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for index in group:
+            table.add_column(header[index], overflow="fold", no_wrap=least[index] == widths[index])
+        for row in rows:
+            table.add_row(*(Text(row[index]) for index in group))
+        if number:
+            console.print()
+        console.print(table)
+
+
+def _word_width(column: Sequence[str]) -> int:
+    """Return the width of the longest word, of which very long ones such as paths may be broken."""
+    return min(_LONGEST_WORD, max((len(word) for cell in column for word in cell.split()), default=0))
+
+
+def _groups(widths: Sequence[int], most: int) -> list[list[int]]:
+    """Split columns into groups that fit on the terminal, each of which begins with the first column."""
+    groups = [[0]]
+    for index in range(1, len(widths)):
+        if len(groups[-1]) > 1 and sum(widths[each] + _GAP for each in (*groups[-1], index)) - _GAP > most:
+            groups.append([0])
+        groups[-1].append(index)
+    return groups
 
 
 def _write(lines: Sequence[Sequence[str]]) -> None:

@@ -10,7 +10,7 @@ import click
 
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.options import flag, json_option, repeatable, results_option
-from synflow_bench.cli.output import none_left, print_json, warn
+from synflow_bench.cli.output import none_left, print_json, print_line, warn
 from synflow_bench.errors import DENSE, RecordError, UsageError, printable
 from synflow_bench.leaderboard import choose
 from synflow_bench.records import (
@@ -59,7 +59,7 @@ def list_(results: Path, as_json: bool) -> int:
         click.echo(f"no records in {str(results)!r}", err=True)
     for record in records:
         top1 = f"{100 * record.metrics.test_top1:5.1f}" if record.metrics else "    –"
-        click.echo(f"{record.key}  {record.status:7}  {top1}  {printable(titles.of(record.cell))}")
+        print_line(f"{record.key}  {record.status:7}  {top1}  ", titles.of(record.cell))
     return warn(unreadable)
 
 

@@ -12,9 +12,18 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import click
 import pytest
 
-from synflow_bench.cli.output import any_encoding, prints_to_stderr, say, wrapped, wrapped_docstring
+from synflow_bench.cli.output import (
+    any_encoding,
+    print_line,
+    print_table,
+    prints_to_stderr,
+    say,
+    wrapped,
+    wrapped_docstring,
+)
 
 NOISY = """
     import os
@@ -167,6 +176,50 @@ def test_messages_are_wrapped_on_a_terminal_alone(
     lines = capsys.readouterr().err.splitlines()
     assert " ".join(lines) == line
     assert all(len(each) <= columns or " " not in each for each in lines)
+
+
+def test_a_table_that_is_too_wide_for_a_terminal_is_several_with_whole_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = ["model", "synflow", "gradient-norm", "jacobian-covariance", "naswot", "parameters", "macs"]
+    row = ["tinyimagenet/resnet18", "-123.4", "0.001234", "-1.234e+05", "456.7", "11,271,432", "40,813,184"]
+    rows = [row, ["fc", *row[1:]]]
+    print_table(header, rows)
+    piped = capsys.readouterr().out.splitlines()
+    assert len(piped) == 3
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(header, rows)
+    out = click.unstyle(capsys.readouterr().out)
+    assert max(map(len, out.splitlines())) <= 80
+    assert set(" ".join(piped).split()) <= set(out.split())
+    assert out.split().count("fc") == out.split().count("model") == 2
+
+
+def test_a_wide_column_of_text_is_wrapped_and_does_not_break_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(["rule", "verdict", "reason"], [["weights-unchanged", "fail", "some words " * 20]])
+    lines = click.unstyle(capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[2].split()[:4] == ["weights-unchanged", "fail", "some", "words"]
+
+
+def test_lines_of_a_list_are_wrapped_on_a_terminal_below_their_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "digits / lottery/resnet20 / synflow[rounds=100] / compression 10 / seed 0 / 9c998d2a"
+    print_line("0123456789ab  ok  ", text)
+    assert capsys.readouterr().out == f"0123456789ab  ok  {text}\n"
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_line("0123456789ab  ok  ", text)
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith("0123456789ab  ok  digits / ")
+    assert all(line[:18].isspace() and len(line) <= 60 for line in others)
+    assert " ".join([first[18:], *(line.strip() for line in others)]) == text
 
 
 RESTLESS = '''

@@ -111,7 +111,10 @@ def test_a_second_run_does_only_what_is_missing(small: Run, results: Path) -> No
     before = records(results)
     again = small()
     assert again.code == 0
-    assert again.err == f"done; cells: 0 run, 2 recorded before; records in {results}\n"
+    assert again.err.splitlines() == [
+        "run: nothing to run, 2 cells recorded before",
+        f"done; cells: 0 run, 2 recorded before; records in {results}",
+    ]
     assert records(results) == before
     more = small("--compression", "20")
     assert "cells: 1 run, 2 recorded before" in more.err
