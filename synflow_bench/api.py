@@ -18,7 +18,7 @@ from synflow_bench.arguments import (
     with_epochs,
 )
 from synflow_bench.data import default_data_root
-from synflow_bench.errors import count
+from synflow_bench.errors import DENSE, count
 from synflow_bench.host import Host, PluginClass, PluginFile
 from synflow_bench.limits import Limits
 from synflow_bench.process import ProcessState
@@ -30,6 +30,7 @@ from synflow_bench.suites import (
     Tuning,
     load_suite,
     override,
+    parse_dataset,
     validate,
 )
 
@@ -266,18 +267,6 @@ def prepare(
         retry_failed: Run failed cells again.
         host: The plugins, if they are loaded already.
     """
-    from synflow_bench.execution import (
-        Resources,
-        cells_of,
-        check_settings,
-        installed_pruners,
-        make_plan,
-        resolve_datasets,
-        resolve_pruners,
-        shard_of,
-    )
-    from synflow_bench.protocols import Checkpoints
-
     given: dict[str, Any] = {
         "suite": suite,
         "pruners": pruners,
@@ -314,10 +303,10 @@ def prepare(
             host = Host.load(report=lambda _: None, files=[*files, *classes])
         host.check()
     specs = pruner_rows(wanted, host)
-    for dataset in given["datasets"] or ():
-        host.dataset_class(dataset)
     for model in given["models"] or ():
         host.models.entry(model)
+    for dataset in given["datasets"] or ():
+        host.datasets.entry(parse_dataset(dataset)[0])
     chosen = override(
         find_suite(given["suite"], host),
         datasets=given["datasets"] or (),
@@ -329,9 +318,28 @@ def prepare(
         assignments=given["overrides"],
         tune=given["tune"],
     )
-    chosen = resolve_datasets(chosen, host, given["data"])
     everything = given["pruners"] == [ALL]
     specs = specs if specs or everything else list(chosen.pruners)
+    for spec in specs:
+        if spec.name != DENSE:
+            host.pruners.entry(spec.name)
+    host.executors.entry(executor)
+
+    from synflow_bench.execution import (  # loads torch: a misspelled name is an error before that
+        Resources,
+        cells_of,
+        check_settings,
+        installed_pruners,
+        make_plan,
+        resolve_datasets,
+        resolve_pruners,
+        shard_of,
+    )
+    from synflow_bench.protocols import Checkpoints
+
+    for dataset in given["datasets"] or ():
+        host.dataset_class(dataset)
+    chosen = resolve_datasets(chosen, host, given["data"])
     resolved = resolve_pruners(specs, host) if specs else installed_pruners(host, notes.append)
     factory = host.executors.get(executor)
     check_executor_options(executor, factory, given["executor_options"] or {})

@@ -84,6 +84,25 @@ def test_only_what_a_command_needs_is_imported(
     assert [name for name in unneeded if name in modules] == []
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--pruner=sinflow",
+        "--model=fcc",
+        "--dataset=digit",
+        "--suite=quik",
+        "--suite=absent.toml",
+        "--set=recipe.lrr=0.1",
+        "--executor=locl",
+    ],
+)
+def test_a_misspelled_name_of_a_run_is_an_error_before_torch_is_imported(launch: Run, option: str) -> None:
+    outcome = launch("run", option, "--dry-run", code=IMPORTED)
+    error, modules = outcome.err.splitlines()
+    assert (outcome.code, error[:7]) == (2, "error: ")
+    assert "torch" not in json.loads(modules)
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["list", "pruners"]])
 def test_it_starts_in_a_third_of_a_second(arguments: list[str]) -> None:
     assert any(cpu_seconds(*arguments) < 0.3 for _ in range(5))
