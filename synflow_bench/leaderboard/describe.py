@@ -91,6 +91,10 @@ def preliminary(board: Board) -> Iterator[str]:
         reason = "no pruner of this board is defined here" if refused else "no pruner has a record"
         yield f"preliminary: nothing to rank, because {reason}"
         return
+    points = [point for row in board.shown if not row.is_dense for point in row.points]
+    if not any(point.accuracy for point in points):
+        yield "preliminary: nothing to rank, because no cell of a pruner has finished"
+        return
     lacking = []
     if board.complete_seeds < RANKED_SEEDS:
         lacking.append(f"fewer than {RANKED_SEEDS} seeds in every row (at most {board.complete_seeds})")

@@ -119,13 +119,15 @@ def _print_summary(leaderboard: Leaderboard, console: Console) -> None:
             else ""
         )
         baselines = {board.baseline: None for board in leaderboard.boards if board.baseline}
-        against = "".join(f"; to {name}: minus its" for name in baselines)
+        against = "".join(f"; to {name}: AUC minus that of {name}" for name in baselines)
         absent = f"not shown: compression {', '.join(dict.fromkeys(left_out))}; " if left_out else ""
         summed = (board.auc_compressions for board in leaderboard.boards)
         grids = {compressions(each): None for each in summed if each}
         over = f", over {' or '.join(grids)}" if grids else ""
         if any(len({*row_budgets(board).values()}) > 1 for board in leaderboard.boards):
             against += "; cost: of all training and pruning, in dense trainings, averaged as the AUC"
+        budgeted = any(line for board in leaderboard.boards for line in budget_sentence(board))
+        unit = ["dense training: the computation of training the unpruned network once"] if budgeted else []
         few = any(len(board.seeds) < FEW_SEEDS for board in leaderboard.boards)
         many = any(len(board.seeds) >= FEW_SEEDS for board in leaderboard.boards)
         intervals = " or ".join(
@@ -135,6 +137,7 @@ def _print_summary(leaderboard: Leaderboard, console: Console) -> None:
             f"mean over seeds after the last epoch, {intervals}",
             marks(leaderboard),
             f"AUC: area under accuracy against log compression{over}{ranked}{against}",
+            *unit,
             f"{absent}more: leaderboard --details, --explain",
         ):
             _print(console, line, "dim")

@@ -54,7 +54,7 @@ def test_by_default_there_is_one_line_per_pruner_with_the_marks(make_board: Any)
     assert snip[1:3] == ["3", "(3–3)"]
     assert snip[5:7] == ["60.0", "59–61"]
     assert lines[6].startswith("within 1 dense training synflow has the best AUC (86.1 %), ahead of random")
-    assert len(lines) <= 3 + 3 + 2 + 6
+    assert len(lines) <= 3 + 3 + 2 + 7
     assert max(map(len, lines)) <= 75
 
 
@@ -97,6 +97,23 @@ def test_a_preliminary_board_says_so_in_one_line_and_has_no_ranks(make_board: An
     text = printed(make_board({"snip": {10: (0.5, 0.6)}}), 120)
     assert "preliminary: fewer than 3 seeds" in text.splitlines()[1]
     assert "#" not in text
+
+
+def test_a_board_of_failed_pruners_has_nothing_to_rank(make_record: Any) -> None:
+    records = [make_record("dense", 1), make_record("snip", 10, status="failed")]
+    (board,) = build_leaderboard(records).boards
+    text = printed(board, 120)
+    assert "preliminary: nothing to rank, because no cell of a pruner has finished" in text
+    assert "fewer than" not in text
+
+
+def test_the_legend_explains_dense_trainings_and_differences_where_the_board_has_them(
+    example: list[Record], make_board: Any
+) -> None:
+    (compared,) = build_leaderboard(example, baseline="random").boards
+    assert "to random: AUC minus that of random" in printed(compared, 200)
+    assert "\ndense training: " in printed(make_board(), 120)
+    assert "dense training" not in printed(make_board({"dense": {1: (0.5, 0.6)}}), 120)
 
 
 def test_everything_else_is_in_the_details(make_board: Any) -> None:
