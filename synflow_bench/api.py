@@ -387,7 +387,7 @@ def _warnings(plan: Plan, host: Host, store: Store) -> Iterator[str]:
     yield from unreadable
     yield from plan.unavailable.values()
     for name, cells in changed_files(plan, host, store).items():
-        again = "to run them again, use --force (force=True), or raise its `revision`"
+        again = "to run them again, name it alone with --force (force=True), or raise its `revision`"
         yield f"{count(cells, 'recorded cell')} used another version of {name!r}; {again}"
 
 

@@ -296,10 +296,15 @@ def compressions_of(compressions: Sequence[float], sparsities: Sequence[float]) 
     """Return compression ratios, followed by sparsities as compression ratios.
 
     Raises:
-        UsageError: If a sparsity is not at least 0 and below 1.
+        UsageError: If a compression is below 1, or a sparsity is not at least 0 and below 1.
 
     Example:
         >>> compressions_of([2], [0.9])
         [2, 10.0]
     """
+    for each in compressions:
+        if each < 1:
+            raise UsageError(
+                f"compression {each:g} is below 1; 10 keeps one weight in ten, as sparsity 0.9 does"
+            )
     return [*compressions, *(compression_of_sparsity(each) for each in sparsities)]

@@ -132,7 +132,9 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
         'known: snip, synflow'
     """
     choices = sorted(known)
+    folded = {choice.lower(): choice for choice in choices}
     close = get_close_matches(name, choices, n=1, cutoff=0.6)
+    close += [folded[each] for each in get_close_matches(name.lower(), folded, n=1, cutoff=0.6)]
     if close:
         return f"{GUESS} {close[0]!r}?"
     if otherwise:

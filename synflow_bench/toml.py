@@ -36,5 +36,8 @@ def parse_toml(text: str) -> dict[str, Any]:
     """
     try:
         return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line_end = "Illegal character '\\n'"  # only a string on one line may not have it
+        raise ValueError(str(error).replace(line_end, "a quote is not closed")) from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error

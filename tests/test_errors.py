@@ -117,6 +117,11 @@ def leave() -> str:
     raise SystemExit(3)
 
 
+@pytest.mark.parametrize("name", ["aucc", "AUCC", "auc", "ACU"])
+def test_a_suggestion_does_not_depend_on_the_case(name: str) -> None:
+    assert did_you_mean(name, ["AUC", "rank"]) == "did you mean 'AUC'?"
+
+
 @pytest.mark.parametrize("act", [fail, leave, lambda: 7, lambda: None])
 def test_a_message_that_cannot_be_read_is_said_to_be_such(act: Callable[[], str]) -> None:
     assert one_line(HostileError(act)).startswith("HostileError: (its message cannot be read: ")

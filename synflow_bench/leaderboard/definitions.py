@@ -468,4 +468,5 @@ def explain(name: str) -> str:
             names |= {column.replace("_", " ") for column in (term.key, *term.columns)}
         if wanted in names:
             return term.definition
-    raise UnknownNameError("number", name, EXPLANATIONS)
+    lists = "`synflow-bench leaderboard --explain` lists them"
+    raise UnknownNameError("number", name, EXPLANATIONS, lists)

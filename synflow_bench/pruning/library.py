@@ -113,10 +113,10 @@ def prune(
         ('2.weight',)
     """
     chosen = _chosen(pruner)
+    title = repr(pruner) if isinstance(pruner, str) else type(chosen).__name__
     if isinstance(chosen, TrainingPruner):
         raise UsageError(
-            f"pruner {type(chosen).__name__} changes its masks in training, which prune() does not do; "
-            "use run()"
+            f"pruner {title} changes its masks in training, which prune() does not do; use run()"
         )
     grouped = {"granularity": granularity, "group_score": group_score}
     options = _options(options, only=only, skip=skip, biases=biases, **grouped)
@@ -125,11 +125,11 @@ def prune(
     if not callable(loss):
         raise UsageError(f"loss is a {type(loss).__name__}; pass a function of logits and labels")
     if chosen.needs_data and data is None:
-        raise UsageError(f"pruner {type(chosen).__name__} scores with data; pass data=(inputs, labels)")
+        raise UsageError(f"pruner {title} scores with data; pass data=(inputs, labels)")
     with as_usual():
         problem = _pose(model, loss, options, _generator(seed))
         connect(problem.model, outputs)
-        problem = _with_inputs(problem, chosen, _shape(input_shape), example_inputs, data, loss)
+        problem = _with_inputs(problem, chosen, title, _shape(input_shape), example_inputs, data, loss)
         try:
             pruned = run_pruner(chosen, problem, density)
         except HandledError:
@@ -154,6 +154,7 @@ def _pose(model: nn.Module, loss: Loss, options: PruningOptions, generator: torc
 def _with_inputs(
     problem: Problem,
     pruner: Pruner,
+    title: str,
     shape: tuple[int, ...] | None,
     example_inputs: Any,
     data: Any,
@@ -184,7 +185,7 @@ def _with_inputs(
     if trial is None:
         if pruner.needs_forward:
             raise UsageError(
-                f"pruner {type(pruner).__name__} runs the network; pass input_shape=(3, 32, 32), or "
+                f"pruner {title} runs the network; pass input_shape=(3, 32, 32), or "
                 "example_inputs= for tokens and several inputs"
             )
         return problem
@@ -204,8 +205,8 @@ def _warnings(model: nn.Module, options: PruningOptions) -> Iterator[str]:
     if names:
         some = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield (
-            f"not pruned: {some}; add embeddings with PruningOptions(prune_embedding=True), others with "
-            "their full names in only=, or name them in skip= to silence this"
+            f"not pruned: {some}; add embeddings with options=PruningOptions(prune_embedding=True), "
+            "others with their full names in only=, or name them in skip= to silence this"
         )
 
 

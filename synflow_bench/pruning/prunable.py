@@ -295,13 +295,12 @@ class _Parameters:
         return found
 
     def _unknown(self, pattern: str, option: str) -> UsageError:
+        some = ", ".join([*list(self.all)[:4], *(["..."] if len(self.all) > 4 else [])])
         if set("*?[") & set(pattern):
-            some = ", ".join(list(self.all)[:4])
-            return UsageError(f"{option}={pattern!r} matches no parameter; the network has {some}, ...")
+            return UsageError(f"{option}={pattern!r} matches no parameter; the network has {some}")
         modules = {name.rpartition(".")[0] for name in self.all} - {""}
-        return UnknownNameError(
-            f"parameter in {option}:", pattern, {*self.all, *modules}, "name a parameter, a module or a glob"
-        )
+        way_out = f"name a parameter, a module or a glob; the network has {some}"
+        return UnknownNameError(f"parameter in {option}:", pattern, {*self.all, *modules}, way_out)
 
 
 def _matches(name: str, pattern: str) -> bool:

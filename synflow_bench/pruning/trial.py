@@ -52,9 +52,11 @@ def try_shape(problem: Problem, shape: tuple[int, ...]) -> Trial:
     ones = torch.ones(1, *shape, device=problem.device, dtype=problem.dtype)
     try:
         return _trial(problem, ones, _conversions(problem)[0], None)
-    except MisfitError:
+    except MisfitError as error:
         if not any(isinstance(module, EMBEDDING) for module in problem.model.modules()):
-            raise
+            raise MisfitError(
+                f"{error}; input_shape is the shape of one example, such as (3, 32, 32), without the batch"
+            ) from error.__cause__
         tokens = torch.zeros_like(ones, dtype=torch.int64)
         try:
             return _trial(problem, tokens, _conversions(problem)[0], tokens)

@@ -53,6 +53,10 @@ def read_archive(
     try:
         with gzip.open(path) as unpacked:
             yield from _members(_Stream(unpacked), is_wanted or is_record, largest)
+    except gzip.BadGzipFile as error:
+        raise RecordError(
+            f"{str(path)!r} is no archive of records; name one (.tar.gz), or a results folder"
+        ) from error
     except (_DamagedError, tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
         reason = printable(str(error)) or "it is cut short"
         raise RecordError(f"cannot read archive {str(path)!r}: {reason}") from error

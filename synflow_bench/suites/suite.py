@@ -167,7 +167,12 @@ def validation_message(error: ValidationError, model: type[BaseModel] | None = N
     """
     found = error.errors(include_url=False)
     problems = [each for each in found if not _follows(each, found)]
-    return "; ".join(_place(each["loc"]) + _message(each) + _suggestion(each, model) for each in problems)
+    suggestions = [_suggestion(each, model) for each in problems]
+    parts = []
+    for number, (each, suggestion) in enumerate(zip(problems, suggestions, strict=True)):
+        is_new = not suggestion.startswith("; known: ") or suggestion not in suggestions[:number]
+        parts.append(_place(each["loc"]) + _message(each) + (suggestion if is_new else ""))
+    return "; ".join(parts)
 
 
 def _suggestion(problem: Any, model: type[BaseModel] | None) -> str:

@@ -55,7 +55,7 @@ pruners = {pruners}
         (["--device", "gpu"], ["'gpu'", "cuda"]),
         (["--device", "cuda:77"], ["'cuda:77'"]),
         (["--device", "cuda:77", "--dry-run"], ["'cuda:77'"]),
-        (["--compression", "0.5"], ["compressions[0]", "0.5"]),
+        (["--compression", "0.5"], ["compression 0.5", "sparsity"]),
         (["--compression", "nan"], ["compressions[0]", "nan"]),
         (["--compression", "ten"], ["--compression", "'ten'"]),
         (["--sparsity", "1"], ["sparsity 1"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -206,6 +207,26 @@ def test_a_pruner_that_needs_data_is_an_error_without(net: nn.Module, pruner: st
 def test_impossible_data_is_a_usage_error(net: nn.Module, data: object, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         sfb.prune(net, "snip", compression=2, input_shape=(4,), data=data)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 32, 32), (1, 32, 32), 3])
+def test_a_shape_that_does_not_fit_says_what_a_shape_is(resnet: nn.Module, shape: Any) -> None:
+    with pytest.raises(ModelError, match=r"input_shape is the shape of one example.* without the batch$"):
+        sfb.prune(resnet, "synflow", sparsity=0.9, input_shape=shape)
+
+
+def test_an_unknown_parameter_is_answered_with_those_there_are(net: nn.Module) -> None:
+    names = [name for name, _ in net.named_parameters()]
+    with pytest.raises(UnknownNameError, match=rf"'nothing-like-it'.*the network has {names[0]}, "):
+        sfb.prune(net, "magnitude", sparsity=0.5, skip=["nothing-like-it"])
+
+
+def test_messages_name_a_pruner_as_the_caller_does(net: nn.Module) -> None:
+    for pruner, needed in {"snip": "scores with data", "synflow[rounds=3]": "runs the network"}.items():
+        with pytest.raises(UsageError, match=rf"pruner {re.escape(repr(pruner))} {needed}"):
+            sfb.prune(net, pruner, sparsity=0.5)
+    with pytest.raises(UsageError, match="'rigl' changes its masks"):
+        sfb.prune(net, "rigl", sparsity=0.5)
 
 
 def test_an_input_that_does_not_fit_the_network_is_one_line(net: nn.Module) -> None:
@@ -639,7 +660,7 @@ def test_token_ids_and_labels_of_every_token(pruner: str) -> None:
 
 
 def test_a_warning_and_the_masks_name_what_is_left_out() -> None:
-    with pytest.warns(UserWarning, match=r"not pruned: 'table\.weight'"):
+    with pytest.warns(UserWarning, match=r"not pruned: 'table\.weight'.*options=PruningOptions\("):
         masks = sfb.prune(Language(), "magnitude", compression=2)
     assert masks.left_out == ("table.weight",)
     embedded = sfb.PruningOptions(prune_embedding=True)

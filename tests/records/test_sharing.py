@@ -142,8 +142,11 @@ def test_a_file_that_is_no_archive_or_is_cut_short_is_one_line(
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(whole.read_bytes()[:-20])
     (tmp_path / "text.tar.gz").write_text("hello")
-    for bad in (cut, tmp_path / "text.tar.gz"):
-        with pytest.raises(RecordError, match="cannot read archive"):
+    for bad, reason in {
+        cut: "cannot read archive",
+        tmp_path / "text.tar.gz": "no archive of records",
+    }.items():
+        with pytest.raises(RecordError, match=reason):
             compare_records([bad], ours)
     with pytest.raises(RecordError, match="is not there"):
         compare_records([tmp_path / "nowhere"], ours)

@@ -172,6 +172,15 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
+def test_known_fields_are_listed_once_for_all_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError) as error:
+        load_suite(write(tmp_path, "xyzzy = 1\nqwerty = 2\npruner = 3"))
+    message = str(error.value)
+    assert message.count("no such field") == 3
+    assert message.count("known: ") == 1
+    assert "did you mean 'pruners'?" in message
+
+
 def test_all_problems_of_a_suite_are_reported_with_their_places(tmp_path: Path) -> None:
     path = write(tmp_path, INVALID)
     with pytest.raises(SuiteError) as error:
