@@ -145,12 +145,12 @@ def _claim(number: PublishedNumber, boards: Sequence[Board], margin: float) -> C
     if reason := _unusable(number, boards):
         return Claim(number, "not comparable", reason)
     near = [board for board in boards if _place(board.setting) == (number.dataset, number.model)]
-    found = [place for board in near for place in _places(number, board)]
-    comparable = [place for place in found if place.row and not place.differences]
+    found = [each for board in near for each in _candidates(number, board)]
+    comparable = [each for each in found if each.row and not each.differences]
     if not comparable:
-        fewest = min((place.differences for place in found), key=len)
+        fewest = min((each.differences for each in found), key=len)
         return Claim(number, "not comparable", _joined(fewest))
-    best = max(comparable, key=lambda place: (place.row == number.pruner, len(place.ours)))
+    best = max(comparable, key=lambda each: (each.row == number.pruner, len(each.ours)))
     ours = best.ours
     difference = difference_from(number, ours)
     verdict = verdict_on(difference, margin)
@@ -184,7 +184,7 @@ def _place(setting: Setting) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Candidate:
     """A row of a board that may be compared with a number: our accuracies there, and what differs."""
 
     board: Board
@@ -193,22 +193,22 @@ class _Place:
     differences: list[str]
 
 
-def _places(number: PublishedNumber, board: Board) -> Iterator[_Place]:
+def _candidates(number: PublishedNumber, board: Board) -> Iterator[_Candidate]:
     """Yield the rows of a board that may be compared with a number; one without a label if it has none."""
     rows = [row for row in board.rows if _has_method(row, number)]
     if not rows:
         differing = [*_differences(number, board.setting), f"the board has no row {number.pruner}"]
-        yield _Place(board, "", [], differing)
+        yield _Candidate(board, "", [], differing)
     for row in rows:
         point = _nearest(row, number.compression)
         if point is None:
             differing = _differences(number, board.setting)
             wanted = compression(number.compression)
-            yield _Place(board, row.label, [], [*differing, f"the row has no compression {wanted}"])
+            yield _Candidate(board, row.label, [], [*differing, f"the row has no compression {wanted}"])
             continue
         differing = _differences(number, point.results[0].cell.setting if point.results else board.setting)
         ours = _values(number, point)
-        yield _Place(
+        yield _Candidate(
             board, row.label, ours, differing if ours else [*differing, "no cell of ours has finished"]
         )
 
