@@ -83,6 +83,7 @@ def compared_table(claims: Sequence[Claim]) -> Table:
         Column("number", is_text=True),
         Column("method", is_text=True),
         Column("setting", is_text=True),
+        Column("row", is_text=True),
         *map(Column, ("compression", "published", "ours", "difference")),
         Column("verdict", is_text=True),
     )
@@ -90,7 +91,8 @@ def compared_table(claims: Sequence[Claim]) -> Table:
         (
             claim.published.id,
             claim.published.method,
-            f"{claim.published.dataset} / {claim.published.model} / {claim.row}",
+            f"{claim.published.dataset} / {claim.published.model}",
+            claim.row,
             compression(claim.published.compression),
             published(claim.published),
             interval(claim.ours),
