@@ -59,7 +59,8 @@ def prune_once(cell: Cell, context: WorkerContext, journal: Journal) -> PruningS
     density = cell.density
     if pruner is not None:
         with undisturbed(cell, context):
-            density, _ = (density_after(pruner, progress, cell.density) for progress in (0.0, 1.0))
+            density = density_after(pruner, 0.0, cell.density)
+            density_after(pruner, 1.0, cell.density)  # a wrong one is an error before the training
     examples = examples_of(cell, context)
     network = network_of(cell, context, "init")
     dense = dense_masks(cell, network)
