@@ -147,21 +147,22 @@ def winners(board: Board) -> list[Winner]:
     found = []
     for budget in sorted(set(budgets.values())):
         within = [label for label in means if budgets.get(label, budget + 1) <= budget]
-        best, *others = sorted(within, key=lambda label: -means[label]) or [""]
-        if best:
-            second = others[0] if others else None
-            found.append(
-                Winner(
-                    budget=budget,
-                    label=best,
-                    mean=means[best],
-                    second=second,
-                    lead=means[best] - means[second] if second else 0.0,
-                    ahead=column.difference(best, second) if second else None,
-                    seeds=len(seeds),
-                    at_chance=best in guessing,
-                )
+        if not within:
+            continue
+        best, *others = sorted(within, key=lambda label: -means[label])
+        second = others[0] if others else None
+        found.append(
+            Winner(
+                budget=budget,
+                label=best,
+                mean=means[best],
+                second=second,
+                lead=means[best] - means[second] if second else 0.0,
+                ahead=column.difference(best, second) if second else None,
+                seeds=len(seeds),
+                at_chance=best in guessing,
             )
+        )
     return found
 
 
