@@ -238,16 +238,12 @@ class Wrapper(nn.Module):
 _REGISTERED = ("_parameters", "_buffers", "_modules")
 
 
-def _empty(kind: type[nn.Module]) -> nn.Module:
-    return kind.__new__(kind)
-
-
 def _copy_parts(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """Copy modules and tensors one by one, and of all other attributes those that can be copied."""
-    modules = dict(model.named_modules())
+    modules: dict[str, nn.Module] = dict(model.named_modules())
     for name, module in modules.items():
         try:
-            memo[id(module)] = _empty(type(module))
+            memo[id(module)] = type(module).__new__(type(module))
             for tensor in (*module._parameters.values(), *module._buffers.values()):
                 if tensor is not None and id(tensor) not in memo:
                     memo[id(tensor)] = deepcopy(tensor) if tensor.is_leaf else tensor.detach().clone()
