@@ -87,6 +87,8 @@ def _enter(folder: str | None) -> None:
 _OF_LIBRARIES = (b"CUDA_", b"KMP_", b"__KMP_")
 """The beginnings of variables that libraries set for themselves."""
 
+_LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
+
 
 def _environment() -> tuple[dict[str, str], dict[bytes, bytes]]:
     """Return the environment of Python, and that of C, which `os.putenv` changes too."""
@@ -120,9 +122,6 @@ def _set_limits(before: Mapping[int, tuple[int, int]]) -> None:
             with suppress(ValueError, OSError):
                 lowered = resource.getrlimit(number)[1]
                 resource.setrlimit(number, (lowered if soft > lowered >= 0 else soft, lowered))
-
-
-_LIMITS = sorted({value for name, value in vars(resource).items() if name.startswith("RLIMIT_")})
 
 
 def _affinity() -> set[int]:
