@@ -24,8 +24,8 @@ class EndingWorkers:
         self._relays[number] = relay
         server.end(number, seconds)
 
-    def hurry(self, server: ForkServer) -> None:
-        """Let all of them end at once."""
+    def end_now(self, server: ForkServer) -> None:
+        """End all of them without waiting for their grace."""
         for number in self._relays:
             server.end(number)
 

@@ -208,7 +208,7 @@ class LocalExecutor:
         for slot in self._slots:
             self._part(slot, seconds=0.0)
         if self._server is not None:
-            self._ending.hurry(self._server)
+            self._ending.end_now(self._server)
         while self._alone and not self._ending and self._fault is None:
             cell = self._alone.popleft()
             if self.claims.take(cell):
