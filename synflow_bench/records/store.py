@@ -265,7 +265,7 @@ class Store:
         marker = self.root / "store.json"
         try:
             with open_regular(marker) as file:
-                schema = json.loads(file.read(_PROBE).decode("utf-8-sig"))["schema"]
+                schema = json.loads(file.read().decode("utf-8-sig"))["schema"]
         except FileNotFoundError:
             return
         except NotADirectoryError:
