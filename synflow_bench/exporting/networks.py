@@ -28,7 +28,7 @@ from synflow_bench.exporting.latency import Latency, measure_latencies, one_thre
 from synflow_bench.exporting.state_dict import write_state_dict
 from synflow_bench.files import replacement
 from synflow_bench.graph import Graph, Untraceable, reachable, trace, unwrapped
-from synflow_bench.pruning import Masks, allow_removed_units, as_usual, check_network, copy_network
+from synflow_bench.pruning import Masks, allow_removed_units, check_network, copy_network, gradients_enabled
 from synflow_bench.training import is_tokens
 
 BATCHES = (1, 64)
@@ -72,7 +72,7 @@ class Exported:
         return self.difference <= TOLERANCE * self.largest_logit
 
 
-@as_usual()
+@gradients_enabled()
 def export(
     model: nn.Module,
     masks: Mapping[str, Tensor],

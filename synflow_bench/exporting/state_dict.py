@@ -20,7 +20,7 @@ from synflow_bench.errors import RecordError, UsageError, one_line
 from synflow_bench.exporting.folding import fold_batch_norm
 from synflow_bench.exporting.formats import ExportError, Run, one_line_errors, run_network
 from synflow_bench.graph import unwrapped
-from synflow_bench.pruning import as_usual, check_network, copy_network, loadable_state
+from synflow_bench.pruning import check_network, copy_network, gradients_enabled, loadable_state
 from synflow_bench.records.mask_files import file_facts, is_packed, metadata_of
 
 _FOLDED = "folded"
@@ -71,7 +71,7 @@ def write_state_dict(small: nn.Module, whole: nn.Module, path: Path, *, folded: 
     return partial(run_network, load_compact(path, whole))
 
 
-@as_usual()
+@gradients_enabled()
 def load_compact(path: str | Path, model: nn.Module) -> nn.Module:
     """Load the tensors of a compact network into a copy of a network, which becomes as small as they are.
 

@@ -13,9 +13,9 @@ from synflow_bench.pruning.in_training import (
 )
 from synflow_bench.pruning.interface import (
     Inputs,
-    as_usual,
     check_network,
     copy_network,
+    gradients_enabled,
     map_examples,
     size_of,
 )
@@ -48,12 +48,12 @@ __all__ = [
     "TrainingPruner",
     "allow_removed_units",
     "apportion",
-    "as_usual",
     "check_network",
     "copy_network",
     "densities",
     "density_after",
     "first_values",
+    "gradients_enabled",
     "groups_of",
     "is_bias",
     "keep_largest",

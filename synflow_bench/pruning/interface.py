@@ -148,7 +148,7 @@ def describe(found: Any) -> str:
 
 
 @contextmanager
-def as_usual() -> Iterator[None]:
+def gradients_enabled() -> Iterator[None]:
     """Compute outside inference mode, with gradients, and without compiling a compiled network."""
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))

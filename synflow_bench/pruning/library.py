@@ -18,7 +18,7 @@ from synflow_bench.errors import HandledError, ModelError, ScoreError, UsageErro
 from synflow_bench.host import Host
 from synflow_bench.pruning.examples import as_inputs, first_example, read_examples
 from synflow_bench.pruning.in_training import TrainingPruner
-from synflow_bench.pruning.interface import Outputs, as_usual, check_network, connect
+from synflow_bench.pruning.interface import Outputs, check_network, connect, gradients_enabled
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Examples, Loss, Problem
 from synflow_bench.pruning.prunable import left_out, unexpectedly_left_out
@@ -126,7 +126,7 @@ def prune(
         raise UsageError(f"loss is a {type(loss).__name__}; pass a function of logits and labels")
     if chosen.needs_data and data is None:
         raise UsageError(f"pruner {title} scores with data; pass data=(inputs, labels)")
-    with as_usual():
+    with gradients_enabled():
         problem = _pose(model, loss, options, _generator(seed))
         connect(problem.model, outputs)
         problem = _with_inputs(problem, chosen, title, _shape(input_shape), example_inputs, data, loss)

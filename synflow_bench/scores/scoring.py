@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from synflow_bench.errors import HandledError, ModelError, UnknownNameError, UsageError, one_line
 from synflow_bench.graph import unwrapped
-from synflow_bench.pruning import as_usual, check_network, copy_network
+from synflow_bench.pruning import check_network, copy_network, gradients_enabled
 from synflow_bench.scores.methods import METHODS, NOT_FINITE, NoScoreError, ScoredNetwork
 
 EXAMPLES = 32
@@ -58,7 +58,7 @@ def score(
     """
     chosen = check_methods(methods)
     found: dict[str, float | None] = {}
-    with as_usual():
+    with gradients_enabled():
         subject = _subject(model, input_shape, data, examples, seed)
         for name in chosen:
             try:
