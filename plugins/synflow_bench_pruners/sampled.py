@@ -12,7 +12,7 @@ from torch import Tensor
 from synflow_bench import Masks, Problem, Pruner, TrainingPruner
 from synflow_bench.errors import UsageError
 from synflow_bench.host import Host
-from synflow_bench.pruning import GroupScores, Score, resolve_pruner
+from synflow_bench.pruning import Score, ScoreGroups, resolve_pruner
 from synflow_bench.suites import PrunerSpec, validate
 
 EDGE = 2.0**-53
@@ -83,7 +83,7 @@ class _Drawing(Problem):
     """A problem that draws the weights to keep."""
 
     def keep(
-        self, score: Score, *, revive: bool = False, of_groups: GroupScores | None = None
+        self, score: Score, *, revive: bool = False, score_groups: ScoreGroups | None = None
     ) -> tuple[Problem, Masks]:
         """Score this round and draw the `density` share of weights in proportion to the scores.
 
@@ -93,9 +93,9 @@ class _Drawing(Problem):
             return super().keep(lambda posed: drawn_keys(posed, score(posed)), revive=revive)
 
         def drawn(sums: Tensor) -> Tensor:
-            return drawn_keys(self, {"": of_groups(sums) if of_groups else sums})[""]
+            return drawn_keys(self, {"": score_groups(sums) if score_groups else sums})[""]
 
-        return super().keep(score, revive=revive, of_groups=drawn)
+        return super().keep(score, revive=revive, score_groups=drawn)
 
 
 def drawn_keys(problem: Problem, scores: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

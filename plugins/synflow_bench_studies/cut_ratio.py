@@ -15,7 +15,7 @@ from torch import Tensor
 
 from synflow_bench.charts import HEIGHT, INK, RAMP, WIDTH, titled
 from synflow_bench.errors import UsageError
-from synflow_bench.pruning import GroupScores, Masks, Problem, run_pruner
+from synflow_bench.pruning import Masks, Problem, ScoreGroups, run_pruner
 from synflow_bench_studies.panels import log_axis, networks, panels
 from synflow_bench_studies.request import Request, Subject, Variant, score_sum, total_flow
 from synflow_bench_studies.table import Row
@@ -51,7 +51,7 @@ class _Recording(Problem):
     cuts: list[tuple[float, float]] = field(default_factory=list)
 
     def keep(
-        self, score: Score, *, revive: bool = False, of_groups: GroupScores | None = None
+        self, score: Score, *, revive: bool = False, score_groups: ScoreGroups | None = None
     ) -> tuple[Problem, Masks]:
         """Do the same as every problem, and record the round."""
         seen: dict[str, Tensor] = {}
@@ -61,7 +61,7 @@ class _Recording(Problem):
             seen.update(scores)
             return scores
 
-        problem, after = super().keep(record, revive=revive, of_groups=of_groups)
+        problem, after = super().keep(record, revive=revive, score_groups=score_groups)
         # Copies of all scores would cost as much memory as the network.
         scores = {name: score.detach() for name, score in seen.items()}
         cut = sum(score_sum(scores[name][self.masks[name] & ~mask]) for name, mask in after.items())

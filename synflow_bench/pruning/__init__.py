@@ -2,7 +2,7 @@
 
 from synflow_bench.errors import NotDefinedError
 from synflow_bench.pruning.granularity import groups_of
-from synflow_bench.pruning.groups import Groups, GroupScores
+from synflow_bench.pruning.groups import Groups, ScoreGroups
 from synflow_bench.pruning.in_training import (
     MaskUpdate,
     TrainingPruner,
@@ -31,7 +31,6 @@ from synflow_bench.pruning.weight_norm import allow_removed_units, loadable_stat
 
 __all__ = [
     "Examples",
-    "GroupScores",
     "Groups",
     "Inputs",
     "Loss",
@@ -45,6 +44,7 @@ __all__ = [
     "ResidualScale",
     "Schedule",
     "Score",
+    "ScoreGroups",
     "TrainingPruner",
     "allow_removed_units",
     "apportion",

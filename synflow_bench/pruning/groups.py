@@ -19,8 +19,8 @@ from synflow_bench.suites import GroupScore, Scope
 Scores = Mapping[str, Tensor]
 """A score per weight, by parameter name; higher is kept."""
 
-GroupScores = Callable[[Tensor], Tensor]
-"""A function of the scores of groups (G,) float64, made of those of their weights, that returns others."""
+ScoreGroups = Callable[[Tensor], Tensor]
+"""Takes the scores of groups (G,) float64, made from those of their weights, and returns the ones to rank."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Groups(ABC):
         scope: Scope,
         *,
         invert: bool,
-        of_groups: GroupScores | None = None,
+        score_groups: ScoreGroups | None = None,
     ) -> Selection:
         """Choose among the weights that `masks` keep, as `selection.select` does for single weights.
 
@@ -80,7 +80,7 @@ class Groups(ABC):
             density: The share of all weights to keep.
             scope: Rank all layers together, or each by itself.
             invert: Keep what scores least.
-            of_groups: The scores of groups, where groups have scores.
+            score_groups: Gives the scores that groups are ranked by; single weights are ranked without it.
         """
 
     @abstractmethod
@@ -124,14 +124,14 @@ class WholeGroups(Groups):
         scope: Scope,
         *,
         invert: bool,
-        of_groups: GroupScores | None = None,
+        score_groups: ScoreGroups | None = None,
     ) -> Selection:
         """Keep the groups with the largest scores, as many as come nearest to round(density * N) weights.
 
         With scope `local`, all layers keep the same share of their groups, as far as they divide.
         """
         values, members = self._scores(scores, masks)
-        values = of_groups(values) if of_groups else values
+        values = score_groups(values) if score_groups else values
         values = -values if invert else values
         order = self._order(values, members > 0, scope)
         ranks = torch.full_like(self.classes, len(order))

@@ -16,7 +16,7 @@ from synflow_bench.errors import PluginError, ScoreError, UsageError
 from synflow_bench.graph import Graph, Untraceable, trace
 from synflow_bench.pruning.causes import cause_of_failure, causes_of_zeros, listed
 from synflow_bench.pruning.granularity import groups_of
-from synflow_bench.pruning.groups import Groups, GroupScores
+from synflow_bench.pruning.groups import Groups, ScoreGroups
 from synflow_bench.pruning.interface import HALF, Inputs, copy_network, map_examples, to_network, widened
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.prunable import drop_pruned, is_bias, prunable_parameters, zero_biases
@@ -249,7 +249,7 @@ class Problem:
             yield map_examples(partial(_part, part), inputs), labels[part].clone()
 
     def keep(
-        self, score: Score, *, revive: bool = False, of_groups: GroupScores | None = None
+        self, score: Score, *, revive: bool = False, score_groups: ScoreGroups | None = None
     ) -> tuple[Problem, Masks]:
         """Score this round and keep the `density` share of largest scores; in float64 where float32 fails.
 
@@ -257,9 +257,9 @@ class Problem:
             score: Gives a score per weight of `parameters`; it may raise `PrecisionError` where float32 does
                 not suffice.
             revive: Let masked weights compete again.
-            of_groups: Gives the scores of kernels or channels from the sums (`group_score`) of their weights'
-                scores, where these are what a granularity ranks. A sum of independent draws is no draw: it
-                is larger for a larger group.
+            score_groups: Gives the scores that kernels or channels are ranked by, from the ones that
+                `group_score` makes of their weights' scores. A method that draws its scores needs it, because
+                a sum of random draws is larger for a larger group.
 
         Returns:
             The problem as it was scored, and the masks.
@@ -268,10 +268,10 @@ class Problem:
             ScoreError: The scores of a layer cannot be ranked.
         """
         try:
-            return self, self._keep(score(self), revive, of_groups)
+            return self, self._keep(score(self), revive, score_groups)
         except PrecisionError:
             wider = self.in_double()
-            return wider, wider._keep(score(wider), revive, of_groups)
+            return wider, wider._keep(score(wider), revive, score_groups)
 
     def at(self, masks: Masks, *, density: float, round: int) -> Problem:
         """Return the next round: weights, buffers, modes and gradients as at the start, `masks` applied.
@@ -345,7 +345,7 @@ class Problem:
         changed = replace(self, dense=dense, _rest=rest)
         return changed.at(self.masks, density=self.density, round=self.round)
 
-    def _keep(self, scores: Mapping[str, Tensor], revive: bool, of_groups: GroupScores | None) -> Masks:
+    def _keep(self, scores: Mapping[str, Tensor], revive: bool, score_groups: ScoreGroups | None) -> Masks:
         constant = check_scores(scores, self.parameters)
         if self.round == 1 and self.masks.kept == self.masks.size:
             self._check_ranking(constant)
@@ -354,7 +354,7 @@ class Problem:
         scope, groups = self.options.scope, self.groups
         if groups is not None:
             selection = groups.select(
-                ordered, eligible, self.density, scope, invert=self.invert, of_groups=of_groups
+                ordered, eligible, self.density, scope, invert=self.invert, score_groups=score_groups
             )
         else:
             if self.invert:

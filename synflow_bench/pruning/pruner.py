@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from synflow_bench.errors import PluginError, UnknownNameError, UsageError, one_line
-from synflow_bench.pruning.groups import GroupScores
+from synflow_bench.pruning.groups import ScoreGroups
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Problem, Score
 from synflow_bench.suites import PrunerSpec, Scalar, label_of
@@ -128,15 +128,15 @@ class Pruner(_Frozen):
         return None
 
     def in_rounds(
-        self, problem: Problem, density: float, score: Score, of_groups: GroupScores | None = None
+        self, problem: Problem, density: float, score: Score, score_groups: ScoreGroups | None = None
     ) -> Masks:
         """Prune in `rounds` rounds of `score`, for a `prune` that first prepares the problem for all of them.
 
         Args:
             problem: The problem.
             density: The share of the prunable weights to keep.
-            score: As for `Problem.keep`, like `of_groups`.
-            of_groups: The scores of kernels and channels.
+            score: As for `Problem.keep`, like `score_groups`.
+            score_groups: Gives the scores that kernels and channels are ranked by.
 
         Raises:
             ScoreError: The scores of a layer cannot be ranked.
@@ -144,7 +144,8 @@ class Pruner(_Frozen):
         masks = problem.masks
         targets = densities(self.schedule, density, self.rounds, masks.density)
         for round, target in enumerate(targets, start=1):
-            problem, masks = problem.at(masks, density=target, round=round).keep(score, of_groups=of_groups)
+            posed = problem.at(masks, density=target, round=round)
+            problem, masks = posed.keep(score, score_groups=score_groups)
         return masks
 
 
