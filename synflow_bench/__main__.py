@@ -23,7 +23,7 @@ def main() -> int:
 
     if is_default:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    return run(results=own_stdout() if prints_json(sys.argv[1:]) else None)
+    return run(json_stream=own_stdout() if prints_json(sys.argv[1:]) else None)
 
 
 if __name__ == "__main__":

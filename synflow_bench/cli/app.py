@@ -46,7 +46,7 @@ COMMANDS = {
 """The module and the attribute of each built-in command, and its line of help."""
 
 
-def main(arguments: Sequence[str] | None = None, *, results: TextIO | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, json_stream: TextIO | None = None) -> int:
     """Run one command.
 
     A `HandledError` is printed as one line on stderr, below its traceback if `--debug` is anywhere among the
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None, *, results: TextIO | None = Non
 
     Args:
         arguments: The command and its options; by default those of the process.
-        results: The stream for JSON; by default stdout.
+        json_stream: The stream for JSON; by default stdout.
 
     Returns:
         The exit code: 0 for success, 1 for an outcome that is not clean, such as failed cells, 2 for a usage
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None, *, results: TextIO | None = Non
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     with any_encoding(), interrupted_by_signals(), _plugins_blocked(FIRST_PARTY in given):
-        return _run(given, results)
+        return _run(given, json_stream)
 
 
 def prints_json(arguments: Sequence[str]) -> bool:
@@ -102,10 +102,10 @@ def _plugins_blocked(wanted: bool) -> Iterator[None]:
             os.environ[FIRST_PARTY_ONLY] = before
 
 
-def _run(given: list[str], results: TextIO | None) -> int:
+def _run(given: list[str], json_stream: TextIO | None) -> int:
     words = [word for word in given if word not in (DEBUG, FIRST_PARTY)]
     try:
-        result = command_line(results).main(words, NAME, standalone_mode=False)
+        result = command_line(json_stream).main(words, NAME, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
@@ -120,8 +120,8 @@ def _run(given: list[str], results: TextIO | None) -> int:
     return result if type(result) is int else 0
 
 
-def command_line(results: TextIO | None = None) -> click.Group:
-    """Return a new command line, to which plugins may add commands; it prints JSON to `results`."""
+def command_line(json_stream: TextIO | None = None) -> click.Group:
+    """Return a new command line, to which plugins may add commands; it prints JSON to `json_stream`."""
     debug = click.Option([DEBUG], is_flag=True, expose_value=False, help="Show the traceback of every error.")
     trusted = click.Option(
         [FIRST_PARTY], is_flag=True, expose_value=False, help="Load no plugin but those of synflow-bench."
@@ -129,7 +129,7 @@ def command_line(results: TextIO | None = None) -> click.Group:
     group = CommandLine(
         NAME, params=[debug, trusted], help="Benchmark neural-network pruning at initialization."
     )
-    group.results = results
+    group.json_stream = json_stream
     version = click.version_option(__version__, prog_name=NAME, message="%(prog)s %(version)s")
     return version(group)
 
@@ -177,7 +177,7 @@ class CommandLine(click.Group):
         super().__init__(name, **settings)
         for name, (reference, line) in COMMANDS.items():
             self.commands[name] = LazyCommand(name, line, f"synflow_bench.cli.{reference}")
-        self.results: TextIO | None = None
+        self.json_stream: TextIO | None = None
         self._has_plugins = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -136,9 +136,9 @@ def prints_to_stderr() -> Iterator[None]:
 
 
 def own_stdout() -> TextIO | None:
-    """Return a stream for what this process writes on purpose; from now on, all else goes to stderr.
+    """Return a stream to the stdout of this process; from now on, all other output goes to stderr.
 
-    Threads and handlers of the end that plugins have started print whenever they like, and so do processes.
+    Threads, exit handlers and processes of plugins may print at any time.
 
     Returns:
         The stream; None if stdout or stderr is closed, and nothing has changed.
@@ -149,20 +149,20 @@ def own_stdout() -> TextIO | None:
         os.dup2(2, 1)
     except (OSError, ValueError, AttributeError):
         return None
-    results = open(kept, "w", encoding=sys.stdout.encoding)  # noqa: PTH123, SIM115  open to the end
+    stream = open(kept, "w", encoding=sys.stdout.encoding)  # noqa: PTH123, SIM115  open to the end
     sys.stdout = sys.stderr
-    return results
+    return stream
 
 
 def print_json(value: Any) -> None:
     """Print the JSON of a value, as the only output on stdout."""
-    print_result(json.dumps(value, indent=1))
+    print_json_text(json.dumps(value, indent=1))
 
 
-def print_result(text: str) -> None:
-    """Print text to the stream of the command line's results, by default stdout."""
+def print_json_text(text: str) -> None:
+    """Print the text of a JSON value to the stream of the command line for JSON, by default stdout."""
     root = click.get_current_context().find_root().command
-    click.echo(text, file=getattr(root, "results", None))
+    click.echo(text, file=getattr(root, "json_stream", None))
 
 
 def say(line: str) -> None:

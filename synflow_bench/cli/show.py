@@ -24,7 +24,7 @@ from synflow_bench.cli.options import (
 )
 from synflow_bench.cli.output import (
     print_json,
-    print_result,
+    print_json_text,
     prints_to_stderr,
     say,
     wrapped,
@@ -102,7 +102,7 @@ def command(
             recovery = _recovery(host, store, data, device if device_given else None)
             differs = _write_files(recovery, record, masks, weights, again)
     if as_json:
-        print_result(record.to_json().removesuffix("\n"))
+        print_json_text(record.to_json().removesuffix("\n"))
     else:
         from rich.console import Console
 
