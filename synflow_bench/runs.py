@@ -50,7 +50,7 @@ def _in_utc(moment: datetime) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise ValueError(f"{moment} is no time in UTC") from None
+        raise ValueError(f"{moment} has no time in UTC") from None
 
 
 _Moment = Annotated[AwareDatetime, AfterValidator(_in_utc)]
@@ -162,7 +162,7 @@ def _read_run(path: Path) -> RunState | None:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         what = f"{where}: {first['msg']}" if where else first["msg"]
-        raise RecordError(f"{str(path)!r} is no file of a run ({what[:200]}); delete it") from error
+        raise RecordError(f"{str(path)!r} is not the file of a run ({what[:200]}); delete it") from error
     return state
 
 

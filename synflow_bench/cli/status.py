@@ -47,7 +47,7 @@ class FolderStatus:
         alive: The runs that work on it.
         lost: The runs that have ended without a word, or have given no sign for a while.
         records: The number of records by status; `unreadable` for those that are no valid ones.
-        unreadable: One line for each file of a run that is no valid one.
+        unreadable: One line for each file of a run that is not valid.
     """
 
     results: Path

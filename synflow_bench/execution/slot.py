@@ -220,7 +220,7 @@ class WorkerSlot:
 
 
 def _broken() -> WorkerDied:
-    return WorkerDied("the worker sent what is no message: a plugin writes to files that it has not opened")
+    return WorkerDied("the worker sent bytes that are not a message: a plugin writes to files of the worker")
 
 
 def cause_of_death(code: int, out_of_memory: bool | None) -> str:

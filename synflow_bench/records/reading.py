@@ -69,7 +69,7 @@ def read_content(path: str) -> bytes:
     """Read the file of a record.
 
     Raises:
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is not a regular file.
         RecordError: It is too large for a record.
     """
     with open_regular(path) as file:  # a Path, or a buffer, costs as much as the reading

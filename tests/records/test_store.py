@@ -408,7 +408,7 @@ def test_a_pipe_in_place_of_a_record_does_not_stop_the_reader(store: Store, make
     os.mkfifo(path)
     lines: list[str] = []
     assert store.results(lines) == []
-    assert "no regular file" in lines[0]
+    assert "not a regular file" in lines[0]
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
@@ -419,18 +419,18 @@ def test_pipes_and_devices_in_a_results_folder_are_named_and_not_read(
     path = store.put(record)
     kept = kept_path(path, "masks")
     make(kept)
-    with pytest.raises(RecordError, match="no regular file") as error:
+    with pytest.raises(RecordError, match="not a regular file") as error:
         read_kept(record, path, "masks")
     assert repr(str(kept)) in str(error.value)
-    with pytest.raises(RecordError, match="no regular file"):
+    with pytest.raises(RecordError, match="not a regular file"):
         import_records([store.root], Store(_with_record(tmp_path / "other", record)), [])
     path.unlink()
     make(path)
-    with pytest.raises(RecordError, match="no regular file"):
+    with pytest.raises(RecordError, match="not a regular file"):
         store.put(record)
     (store.root / "store.json").unlink()
     make(store.root / "store.json")
-    with pytest.raises(RecordError, match="no regular file"):
+    with pytest.raises(RecordError, match="not a regular file"):
         Store(store.root)
 
 
