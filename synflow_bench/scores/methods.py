@@ -33,7 +33,7 @@ SMOOTHING = 1e-5
 
 
 NOT_FINITE = "it is not finite"
-"""The reason where a network has, or computes, infinities or what is no number."""
+"""The reason where a network has, or computes, infinite values or NaN."""
 
 
 class NoScoreError(HandledError):

@@ -114,7 +114,7 @@ def examples(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     return inputs.to(dtype), labels
 
 
-class Holds(nn.Module):
+class Uncopyable(nn.Module):
     """A network with attributes that cannot be copied: computed tensors, a lock, a generator, itself."""
 
     def __init__(self, net: nn.Module) -> None:

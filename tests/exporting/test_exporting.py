@@ -188,7 +188,7 @@ def test_wrapped_networks_are_exported_as_what_they_wrap(wrap: Any, tmp_path: Pa
 
 @pytest.mark.parametrize("format", ["state-dict", pytest.param("pt2", marks=pytest.mark.slow)])
 def test_networks_that_python_cannot_copy_are_exported(format: str, tmp_path: Path) -> None:
-    model, inputs = networks.Holds(Aliased()), torch.randn(4, 6)
+    model, inputs = networks.Uncopyable(Aliased()), torch.randn(4, 6)
     model(inputs)
     masks = {"net.b.weight": HALF["b.weight"]}
     found = sfb.export(model, masks, tmp_path / "m", inputs, format=format)

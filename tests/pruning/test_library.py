@@ -426,9 +426,9 @@ def test_weights_without_values_or_order_are_a_model_error(model: nn.Module, mes
 @pytest.mark.parametrize("pruner", EVERY)
 def test_networks_that_python_cannot_copy(net: nn.Module, data: tuple[Tensor, Tensor], pruner: str) -> None:
     expected = sfb.prune(net, pruner, compression=4, data=data, input_shape=(4,))
-    holds = networks.Holds(net)
-    holds(data[0])
-    found = sfb.prune(holds, pruner, compression=4, data=data, input_shape=(4,))
+    uncopyable = networks.Uncopyable(net)
+    uncopyable(data[0])
+    found = sfb.prune(uncopyable, pruner, compression=4, data=data, input_shape=(4,))
     assert [mask.tolist() for mask in found.values()] == [mask.tolist() for mask in expected.values()]
 
 

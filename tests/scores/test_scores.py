@@ -244,10 +244,10 @@ def test_wrapped_networks_have_the_scores_of_what_they_wrap(wrap: Any) -> None:
 
 def test_networks_that_python_cannot_copy_are_scored() -> None:
     model = seeded(lambda: nn.Linear(5, 9), nn.ReLU, lambda: nn.Linear(9, 3))
-    holds = networks.Holds(model)
-    holds(torch.ones(2, 5))
+    uncopyable = networks.Uncopyable(model)
+    uncopyable(torch.ones(2, 5))
     names = ["synflow", "snip", "jacobian-covariance", "macs"]
-    assert sfb.score(holds, (5,), names) == sfb.score(model, (5,), names)
+    assert sfb.score(uncopyable, (5,), names) == sfb.score(model, (5,), names)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -261,7 +261,7 @@ def test_scores_are_the_same_inside_inference_mode_and_without_gradients(mode: A
 
 
 @pytest.mark.parametrize("layer", [0, 2])
-def test_weights_that_are_no_numbers_have_no_scores(layer: int) -> None:
+def test_a_network_whose_weights_are_nan_has_no_scores(layer: int) -> None:
     model = seeded(lambda: nn.Linear(5, 9), nn.ReLU, lambda: nn.Linear(9, 3))
     nn.init.constant_(model[layer].weight, torch.nan)
     names = [name for name in METHODS if name not in {"parameters", "macs"}]
