@@ -130,12 +130,13 @@ def memory_of(pid: int) -> int:
 def family_memory(pid: int, *, most: int) -> int:
     """Return the bytes of a process and all that it has started, also in sessions of their own.
 
-    A process without a parent is found by its session. Bytes that n processes share count as 1/n in each,
-    where `/proc` tells it; as that costs more, resident bytes are returned where they are within `most`.
+    A process whose parent has ended is found by its session. Bytes that n processes share count as 1/n in
+    each, if `/proc` tells them. That is slower to read, so resident bytes are returned where they are within
+    `most`.
 
     Args:
         pid: The process.
-        most: The bytes up to which the sum may be larger than it is.
+        most: The bytes up to which the sum of resident bytes, which counts shared ones repeatedly, will do.
     """
     everything, family = list(processes()), {pid}
     while found := {

@@ -62,7 +62,7 @@ class ClaimFolder:
         """
         place = self.folder / key
         try:
-            return next(iter(os.listdir(place)), None)  # noqa: PTH208  a Path each costs
+            return next(iter(os.listdir(place)), None)  # noqa: PTH208  a Path for each takes time
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:

@@ -26,7 +26,7 @@ class Inbox:
 
     Attributes:
         has_ended: True if the other end is closed.
-        is_broken: True if something else than messages has arrived.
+        is_broken: True if something other than messages has arrived.
     """
 
     def __init__(self, pipe: Connection) -> None:

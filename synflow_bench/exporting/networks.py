@@ -188,7 +188,7 @@ def smaller(
             whole,
             1.0,
             "without its dead units the network fails or computes something else: its code, or a layer such "
-            "as an instance norm without parameters, counts on its own sizes",
+            "as an instance norm without parameters, relies on its own sizes",
         )
     small = found.model.eval()
     bound = _dead(trace(small, inputs[:1]), found.masks)

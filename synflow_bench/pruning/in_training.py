@@ -19,7 +19,7 @@ from synflow_bench.pruning.selection import keep_largest, kept_count, select
 from synflow_bench.suites import Scope
 
 LEAST_WITH_GRADIENTS = 4
-"""The fewest optimizer steps between updates that take the place of one: at most one step in four is lost."""
+"""The fewest steps from one update to the next where updates replace optimizer steps: one of four at most."""
 
 
 @dataclass(frozen=True)

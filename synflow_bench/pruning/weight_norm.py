@@ -43,7 +43,7 @@ class HookOfPruned(WeightNorm):
 def loadable_state(model: nn.Module) -> dict[str, Tensor]:
     """Return the state of a network as torch's own weight norm can load it, without a division by zero.
 
-    A unit without weights has size 0 and a direction of ones, which is a weight of zero like 0 times 0.
+    A unit that has lost all of its weights gets size 0 and a direction of ones, which is a weight of zero.
     """
     state: dict[str, Tensor] = model.state_dict()
     for prefix, module in model.named_modules(remove_duplicate=False):
