@@ -67,8 +67,8 @@ fashion-board: $(VENV)/.installed ## run the missing cells of the project's own 
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench leaderboard --results build/fashion --output $(FASHION)/board.md --force
 
-# The archive holds the images of CIFAR-10 as JPEG files in `train/CLASS` and `test/CLASS`.
-CIFAR10_JPEG ?= ../shared/data/cifar10-jpeg.tar.gz
+# CIFAR10_JPEG names an archive of the images of CIFAR-10 as JPEG files in `train/CLASS` and `test/CLASS`.
+CIFAR10_JPEG ?= build/cifar10-jpeg.tar.gz
 PHOTOGRAPHS := leaderboard/cifar10-jpeg
 photographs-board: $(VENV)/.installed ## run the missing cells of the board of all eras on photographs, write its records and board
 	mkdir -p build/cifar10-jpeg && tar --extract --gzip --file $(CIFAR10_JPEG) --directory build/cifar10-jpeg
