@@ -158,7 +158,7 @@ class WorkerSlot:
         """The time, on the monotonic clock, at which `exceeds` has something to do."""
         if not self.cells or self.verdict is not None:
             return None
-        return min(self._looks.next, self._looks.next if self._deadline is None else self._deadline)
+        return self._looks.next if self._deadline is None else min(self._looks.next, self._deadline)
 
     def exceeds(self, now: float) -> bool:
         """Return True if the worker is to be killed; `verdict` has the reason."""

@@ -174,7 +174,7 @@ def naswot(subject: ScoredNetwork) -> float:
     codes = _Codes(len(subject.inputs))
     with torch.no_grad(), codes:
         logits = subject.model(subject.inputs)
-    if codes.undefined or bool(logits.isnan().any()):
+    if codes.has_nan or bool(logits.isnan().any()):
         raise NoScoreError(NOT_FINITE)
     if not codes.found:
         raise NoScoreError("it has no rectifiers")
@@ -251,13 +251,13 @@ class _Codes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.kernel = torch.zeros(examples, examples, dtype=torch.float64)
         self.found = 0
-        self.undefined = False
+        self.has_nan = False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Note which inputs of a rectifier are positive."""
         name = func._schema.name.removeprefix("aten::")
         if name.removesuffix("_") in _RECTIFIERS:
-            self.undefined |= bool(args[0].isnan().any())
+            self.has_nan |= bool(args[0].isnan().any())
             active = (args[0] > 0).flatten(1).double()
             if len(active) == len(self.kernel):
                 agree = active @ active.T + (1 - active) @ (1 - active).T
