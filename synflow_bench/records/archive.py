@@ -34,6 +34,8 @@ _WITHOUT_CONTENT = {tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE}
 _PAX_NAME = re.compile(rb"\d{1,6} path=([^\n]*)\n")
 _BLOCK = tarfile.BLOCKSIZE
 _NO_DATA = bytes(_BLOCK)
+_NO_GZIP = "Not a gzipped file"
+"""The beginning of the error of `gzip` for other files; for a wrong checksum it raises the same class."""
 
 
 def read_archive(
@@ -53,12 +55,12 @@ def read_archive(
     try:
         with gzip.open(path) as unpacked:
             yield from _members(_Stream(unpacked), is_wanted or is_record, largest)
-    except gzip.BadGzipFile as error:
-        raise RecordError(
-            f"{str(path)!r} is no archive of records; name one (.tar.gz), or a results folder"
-        ) from error
     except (_DamagedError, tarfile.TarError, EOFError, zlib.error, OSError, ValueError) as error:
         reason = printable(str(error)) or "it is cut short"
+        if isinstance(error, gzip.BadGzipFile) and reason.startswith(_NO_GZIP):
+            raise RecordError(
+                f"{str(path)!r} is not an archive of records; name one (.tar.gz), or a results folder"
+            ) from error
         raise RecordError(f"cannot read archive {str(path)!r}: {reason}") from error
 
 

@@ -134,17 +134,21 @@ def test_links_in_an_archive_are_not_followed(ours: Store, tmp_path: Path) -> No
     assert compare_records([tmp_path / "a.tar.gz"], ours).refused == ()
 
 
-def test_a_file_that_is_no_archive_or_is_cut_short_is_one_line(
+def test_a_file_that_is_no_archive_or_is_damaged_is_one_line(
     ours: Store, make_record: Any, tmp_path: Path
 ) -> None:
     members = {f"{seed}.json": make_record(seed=seed).to_json().encode() for seed in range(50)}
     whole = archive(tmp_path / "a.tar.gz", members)
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(whole.read_bytes()[:-20])
+    changed = bytearray(whole.read_bytes())
+    changed[-6] ^= 0xFF  # the checksum
+    (tmp_path / "changed.tar.gz").write_bytes(changed)
     (tmp_path / "text.tar.gz").write_text("hello")
     for bad, reason in {
         cut: "cannot read archive",
-        tmp_path / "text.tar.gz": "no archive of records",
+        tmp_path / "changed.tar.gz": "cannot read archive",
+        tmp_path / "text.tar.gz": "not an archive of records",
     }.items():
         with pytest.raises(RecordError, match=reason):
             compare_records([bad], ours)
