@@ -196,7 +196,7 @@ def locked(path: Path) -> Iterator[None]:
     that was stopped may go on. On a file system without locks the block runs without one.
 
     Raises:
-        RecordError: The file cannot be made, or another process has held the lock for `LOCK_WAIT` seconds.
+        RecordError: The file cannot be made, or one other process has held the lock for `LOCK_WAIT` seconds.
     """
     try:
         make_folder(path.parent)
@@ -204,8 +204,10 @@ def locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
     try:
-        end = time.monotonic() + LOCK_WAIT
+        taken, end = -1, 0.0
         while not _lock(descriptor):
+            if (written := os.fstat(descriptor).st_mtime_ns) != taken:  # processes take turns
+                taken, end = written, time.monotonic() + LOCK_WAIT
             if time.monotonic() >= end:
                 holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
                 raise RecordError(

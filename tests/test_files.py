@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -196,3 +198,24 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     for name in ("pipe", "device", "loop", "socket", ".", "missing"):
         with pytest.raises(OSError):
             open_regular(tmp_path / name)
+
+
+def test_the_wait_for_a_lock_begins_anew_with_every_process_that_takes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LOCK_WAIT", 1.0)
+    lock = tmp_path / "lock"
+
+    def take_turns() -> None:
+        for turn in range(12):
+            os.utime(lock, ns=(turn, turn))  # as if another process had written its name
+            time.sleep(0.2)
+        os.close(descriptor)
+
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    others = threading.Thread(target=take_turns)
+    others.start()
+    with locked(lock):
+        assert lock.read_text().endswith(f"process {os.getpid()}\n")
+    others.join()
