@@ -63,6 +63,7 @@ fashion-board: $(VENV)/.installed ## run the missing cells of the project's own 
 	$(BIN)/synflow-bench run --suite $(FASHION)/fc.toml --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/fc-ablations.toml --results build/fashion
 	$(BIN)/synflow-bench run --suite $(FASHION)/conv.toml --results build/fashion
+	$(BIN)/synflow-bench run --suite $(FASHION)/conv-ablations.toml --results build/fashion
 	$(BIN)/synflow-bench results export $(FASHION)/records.tar.gz --results build/fashion --force
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench leaderboard --results build/fashion --output $(FASHION)/board.md --force

@@ -290,7 +290,7 @@ class Revised(GradNorm):
         ({"datasets": [3]}, UsageError, "[3]"),
         ({"models": 3}, UsageError, "models=3"),
         ({"compressions": None, "sparsities": [1.0]}, UsageError, "1"),
-        ({"compressions": [0.5]}, SuiteError, "0.5"),
+        ({"compressions": [0.5]}, UsageError, "0.5"),
         ({"compressions": ["2"]}, UsageError, "'2'"),
         ({"compressions": [True]}, UsageError, "True"),
         ({"seeds": 0}, SuiteError, "seeds"),

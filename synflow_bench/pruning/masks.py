@@ -55,8 +55,6 @@ class Masks(Mapping[str, Tensor]):
             if getattr(mask, "dtype", None) is not torch.bool:
                 kind = getattr(mask, "dtype", f"a {type(mask).__name__}")
                 raise PluginError(f"mask {name!r} is {kind}; masks are tensors of torch.bool")
-            if mask.is_meta:
-                raise PluginError(f"mask {name!r} is on the device 'meta', where tensors have no values")
         self.left_out = tuple(left_out)
         self._masks = MappingProxyType(dict(masks))
 
@@ -161,7 +159,7 @@ class Masks(Mapping[str, Tensor]):
         """Return the masks if they fit `parameters`.
 
         Raises:
-            PluginError: Names or shapes differ; the message names the parameter.
+            PluginError: Names or shapes differ, or a mask has no values; the message names the parameter.
         """
         for name in self.keys() ^ parameters.keys():
             problem = "no mask for" if name in parameters else "a mask for unknown"
@@ -170,6 +168,8 @@ class Masks(Mapping[str, Tensor]):
             if self[name].shape != parameter.shape:
                 shape, expected = tuple(self[name].shape), tuple(parameter.shape)
                 raise PluginError(f"mask {name!r} has shape {shape}, its parameter {expected}")
+            if self[name].is_meta and not parameter.is_meta:
+                raise PluginError(f"mask {name!r} is on the device 'meta', where tensors have no values")
         return self
 
     def to(self, device: torch.device | str) -> Masks:

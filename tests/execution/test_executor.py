@@ -130,7 +130,7 @@ def test_an_unknown_device_is_refused(
 def test_by_default_a_worker_has_as_many_cores_as_threads(
     resources: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("synflow_bench.execution.local.usable_cores", lambda: 8)
+    monkeypatch.setattr("synflow_bench.execution.executor.usable_cores", lambda: 8)
     cores = {
         threads: LocalExecutor(replace(resources, workers=0, threads=threads), nobody).workers
         for threads in (1, 2, 3, 16)

@@ -98,7 +98,7 @@ def test_every_study_runs_without_data_and_draws(name: str, invoke: Invoke, tmp_
         (["study", "cut-ratio", *FC, "--pruner", "snp"], "unknown pruner 'snp'; did you mean 'snip'?"),
         (["study", "cut-ratio", "--model", "fcc", "--dataset", "digits"], "unknown model 'fcc'"),
         (["study", "cut-ratio", "--model", "fc", "--input-shape", "8"], "invalid value for '--input-shape'"),
-        (["study", "cut-ratio", *FC, "--compression", "0.5"], "compression ratio 0.5"),
+        (["study", "cut-ratio", *FC, "--compression", "0.5"], "compression 0.5"),
         (["study", "cut-ratio", *FC, "--sparsity", "1"], "sparsity 1"),
         (["study", "cut-ratio", *FC, "--sparsity", "most"], "invalid value for '--sparsity'"),
         (["study", "cut-ratio", *FC, "--epochs", "3"], "cut-ratio trains nothing"),
