@@ -33,6 +33,9 @@ from synflow_bench.suites import Cell
 POLL = 5.0
 """The seconds between two looks at the queue and at the records."""
 
+PATIENCE = 1800.0
+"""The seconds that the controller may be away, restarted or overloaded, while a run waits for its jobs."""
+
 SUBMISSIONS = 3
 """The arrays in a row that may end without a new record before the run is given up."""
 
@@ -102,6 +105,7 @@ class SlurmExecutor:
         self._name = f"sfb-{sha256(str(self._root).encode()).hexdigest()[:12]}"
         self._cells: dict[str, Cell] = {}
         self._before: dict[str, int | None] = {}
+        self._answered = time.monotonic()
         self.claims = CellClaims()  # the jobs take the cells, not this process
 
     @property
@@ -137,7 +141,8 @@ class SlurmExecutor:
                     "their progress, and the same command without --detach waits for them"
                 )
             count = len(self._cells)
-            while self._queued():
+            self._answered = time.monotonic()
+            while self._has_jobs():
                 yield from self._new_records()
                 time.sleep(POLL)
             yield from self._new_records()
@@ -154,6 +159,17 @@ class SlurmExecutor:
     def _queued(self) -> list[str]:
         lines = _call("squeue", "--noheader", f"--name={self._name}", "--format=%A").split()
         return sorted(set(lines))
+
+    def _has_jobs(self) -> bool:
+        """Return True while there are jobs, also if the controller has not answered for less than `PATIENCE`."""
+        try:
+            queued = self._queued()
+        except ExecutorError:
+            if time.monotonic() - self._answered > PATIENCE:
+                raise
+            return True
+        self._answered = time.monotonic()
+        return bool(queued)
 
     def _submit_jobs(self) -> list[str]:
         cells = list(self._cells.values())

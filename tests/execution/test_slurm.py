@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from synflow_bench.errors import UsageError
-from synflow_bench.execution import Resources
+from synflow_bench.execution import ExecutorError, Resources
 from synflow_bench.execution.slurm import SCRIPT, SlurmExecutor
 from synflow_bench.host import PluginClass
 from synflow_bench.pruning import Pruner
@@ -113,6 +113,34 @@ def nobody(*_: Any) -> None: ...
 
 def with_options(resources: Resources, tmp_path: Path, **options: str) -> Resources:
     return replace(resources, results=tmp_path / "results", options=options)
+
+
+@pytest.mark.usefixtures("sbatch")
+@pytest.mark.parametrize("patience", [60.0, -1.0])
+def test_a_controller_that_does_not_answer_ends_the_run_only_after_a_while(
+    resources: Resources,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    make_cell: Callable[..., Cell],
+    patience: float,
+) -> None:
+    answers = iter(["17", None, None, "17", "", None])
+
+    def call(program: str, *_: str) -> str:
+        answer = next(answers) if program == "squeue" else "17"
+        if answer is None:
+            raise ExecutorError(f"{program} fails: cannot contact the controller")
+        return answer
+
+    monkeypatch.setattr("synflow_bench.execution.slurm._call", call)
+    monkeypatch.setattr("synflow_bench.execution.slurm.POLL", 0.0)
+    monkeypatch.setattr("synflow_bench.execution.slurm.PATIENCE", patience)
+    executor = SlurmExecutor(with_options(resources, tmp_path), nobody)
+    executor.submit(make_cell())
+    with pytest.raises(ExecutorError, match="squeue fails"):
+        next(executor.finished())
+    left = len(list(answers))
+    assert left == (0 if patience > 0 else 4)
 
 
 def test_without_slurm_it_says_where_to_start(
