@@ -161,7 +161,7 @@ class SlurmExecutor:
         return sorted(set(lines))
 
     def _has_jobs(self) -> bool:
-        """Return True while there are jobs, also if the controller has not answered for less than `PATIENCE`."""
+        """Return True while there are jobs, also while the controller does not answer, for `PATIENCE`."""
         try:
             queued = self._queued()
         except ExecutorError:
