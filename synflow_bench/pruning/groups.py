@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 import torch
@@ -61,16 +61,17 @@ class Groups(ABC):
         """Return the number of weights that `masks` keep and no choice among groups removes."""
         return sum(masks.layer_kept[name] for name in self.whole)
 
+    def ranked_by(self, score_groups: ScoreGroups | None) -> Groups:  # noqa: ARG002 - weights are ranked
+        """Return the same groups with other scores, where groups are ranked and not single weights.
+
+        Args:
+            score_groups: Gives the scores that groups are ranked by; None for those made of their weights.
+        """
+        return self
+
     @abstractmethod
     def select(
-        self,
-        scores: Scores,
-        masks: Masks,
-        density: float,
-        scope: Scope,
-        *,
-        invert: bool,
-        score_groups: ScoreGroups | None = None,
+        self, scores: Scores, masks: Masks, density: float, scope: Scope, *, invert: bool
     ) -> Selection:
         """Choose among the weights that `masks` keep, as `selection.select` does for single weights.
 
@@ -80,7 +81,6 @@ class Groups(ABC):
             density: The share of all weights to keep.
             scope: Rank all layers together, or each by itself.
             invert: Keep what scores least.
-            score_groups: Gives the scores that groups are ranked by; single weights are ranked without it.
         """
 
     @abstractmethod
@@ -110,28 +110,27 @@ class WholeGroups(Groups):
             for none.
         classes: The layer of every group (G,), or of groups of several layers that are tied, as a number.
         group_score: The way in which the scores of a group's weights become one.
+        score_groups: Gives the scores that groups are ranked by, from those made of their weights.
     """
 
     labels: Mapping[str, tuple[Tensor, ...]]
     classes: Tensor
     group_score: GroupScore
+    score_groups: ScoreGroups | None = None
+
+    def ranked_by(self, score_groups: ScoreGroups | None) -> WholeGroups:
+        """Return the same groups, ranked by other scores."""
+        return replace(self, score_groups=score_groups)
 
     def select(
-        self,
-        scores: Scores,
-        masks: Masks,
-        density: float,
-        scope: Scope,
-        *,
-        invert: bool,
-        score_groups: ScoreGroups | None = None,
+        self, scores: Scores, masks: Masks, density: float, scope: Scope, *, invert: bool
     ) -> Selection:
         """Keep the groups with the largest scores, as many as come nearest to round(density * N) weights.
 
         With scope `local`, all layers keep the same share of their groups, as far as they divide.
         """
         values, members = self._scores(scores, masks)
-        values = score_groups(values) if score_groups else values
+        values = self.score_groups(values) if self.score_groups else values
         values = -values if invert else values
         order = self._order(values, members > 0, scope)
         ranks = torch.full_like(self.classes, len(order))

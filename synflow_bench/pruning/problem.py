@@ -353,9 +353,8 @@ class Problem:
         ordered = {name: scores[name] for name in self.parameters}
         scope, groups = self.options.scope, self.groups
         if groups is not None:
-            selection = groups.select(
-                ordered, eligible, self.density, scope, invert=self.invert, score_groups=score_groups
-            )
+            ranked = groups.ranked_by(score_groups)
+            selection = ranked.select(ordered, eligible, self.density, scope, invert=self.invert)
         else:
             if self.invert:
                 ordered = {name: -score for name, score in ordered.items()}

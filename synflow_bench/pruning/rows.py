@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from synflow_bench.errors import UsageError
-from synflow_bench.pruning.groups import Groups, ScoreGroups, Scores
+from synflow_bench.pruning.groups import Groups, Scores
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.selection import Selection, apportion, keep_largest, kept_count, select
 from synflow_bench.pruning.units import UnitMatrix
@@ -28,14 +28,7 @@ class FanIn(Groups):
     matrices: Mapping[str, UnitMatrix]
 
     def select(
-        self,
-        scores: Scores,
-        masks: Masks,
-        density: float,
-        scope: Scope,
-        *,
-        invert: bool,
-        score_groups: ScoreGroups | None = None,  # noqa: ARG002 - single weights are ranked
+        self, scores: Scores, masks: Masks, density: float, scope: Scope, *, invert: bool
     ) -> Selection:
         """Keep in every layer about as many weights as without units, equally many of every unit.
 
@@ -133,14 +126,7 @@ class Patterns(Groups):
             )
 
     def select(
-        self,
-        scores: Scores,
-        masks: Masks,
-        density: float,
-        scope: Scope,
-        *,
-        invert: bool,
-        score_groups: ScoreGroups | None = None,  # noqa: ARG002 - single weights are ranked
+        self, scores: Scores, masks: Masks, density: float, scope: Scope, *, invert: bool
     ) -> Selection:
         """Keep n of every m weights, and at a larger density the largest of the others."""
         ranked = {n: -scores[n] if invert else scores[n] for n in self.matrices}
