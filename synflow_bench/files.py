@@ -65,6 +65,16 @@ def open_regular(path: str | Path) -> FileIO:
     return FileIO(descriptor)
 
 
+def read_regular(path: str | Path) -> bytes:
+    """Read a regular file.
+
+    Raises:
+        OSError: It cannot be read, or is not a regular file.
+    """
+    with open_regular(path) as file:
+        return file.read()
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a whole file or nothing, as `replacement` does.
 

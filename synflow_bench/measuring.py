@@ -24,7 +24,7 @@ from synflow_bench.exporting import BATCHES, check_format, measure_latencies, on
 from synflow_bench.exporting.formats import Run, run_network, write_onnx
 from synflow_bench.exporting.networks import smaller, with_masks
 from synflow_bench.exporting.state_dict import state_file
-from synflow_bench.files import open_regular, write_atomically
+from synflow_bench.files import read_regular, write_atomically
 from synflow_bench.leaderboard import Board, Leaderboard, MeasuredPoint
 from synflow_bench.leaderboard.build import is_severed
 from synflow_bench.leaderboard.formatting import compression, compressions
@@ -225,8 +225,7 @@ def _has_onnx() -> bool:
 
 def _read(path: Path) -> Measurement:
     try:
-        with open_regular(path) as file:
-            return Measurement.model_validate_json(file.read())
+        return Measurement.model_validate_json(read_regular(path))
     except (OSError, ValidationError) as error:
         raise RecordError(f"cannot read the measurement {str(path)!r}; delete it") from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from synflow_bench.errors import RecordError, UnknownNameError
-from synflow_bench.files import open_regular, write_atomically
+from synflow_bench.files import read_regular, write_atomically
 from synflow_bench.records.mask_files import file_facts, sha256_of_masks, tensors_digest, unpack_masks
 from synflow_bench.records.record import Record
 from synflow_bench.suites import canonical
@@ -60,8 +60,7 @@ def read_kept(record: Record, record_path: Path, kind: Kind) -> bytes | None:
     """
     path = kept_path(record_path, kind)
     try:
-        with open_regular(path) as file:
-            data = file.read()
+        data = read_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from synflow_bench.errors import RecordError
-from synflow_bench.files import open_regular, replacement
+from synflow_bench.files import read_regular, replacement
 from synflow_bench.records.archive import read_archive
 from synflow_bench.records.kept import (
     LARGEST_KEPT,
@@ -175,8 +175,7 @@ def _kept_in(source: Path, is_wanted: Callable[[str], bool]) -> Iterator[tuple[s
     for path in sorted(Store(source).records.rglob(f"*{SUFFIX}")):
         if is_wanted(path.name):
             try:
-                with open_regular(path) as file:
-                    yield path.name, file.read()
+                yield path.name, read_regular(path)
             except OSError as error:
                 raise RecordError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
 

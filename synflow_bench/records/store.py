@@ -14,7 +14,7 @@ from synflow_bench.files import (
     is_clutter,
     locked,
     make_folder,
-    open_regular,
+    read_regular,
     remove_stale,
     sync_folder,
     write_atomically,
@@ -264,8 +264,7 @@ class Store:
     def _check_schema(self) -> None:
         marker = self.root / "store.json"
         try:
-            with open_regular(marker) as file:
-                schema = json.loads(file.read().decode("utf-8-sig"))["schema"]
+            schema = json.loads(read_regular(marker).decode("utf-8-sig"))["schema"]
         except FileNotFoundError:
             return
         except NotADirectoryError:
@@ -286,8 +285,7 @@ class Store:
 
     def _keep(self, path: Path) -> None:
         try:
-            with open_regular(path) as file:
-                content = file.read()
+            content = read_regular(path)
         except FileNotFoundError:  # a link to nothing
             return
         except OSError as error:
