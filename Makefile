@@ -57,27 +57,24 @@ leaderboard-check: $(VENV)/.installed-dev ## check the committed boards against 
 	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
 	$(BIN)/synflow-bench leaderboard --results build/fashion --check $(FASHION)/board.md
 
-# Fashion-MNIST, every pruner: hours on two cores. Cells in the archive are not run again.
-fashion-board: $(VENV)/.installed ## run the missing cells of the project's own board, write its records and board
-	[ ! -e $(FASHION)/records.tar.gz ] || $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
-	$(BIN)/synflow-bench run --suite $(FASHION)/fc.toml --results build/fashion
-	$(BIN)/synflow-bench run --suite $(FASHION)/fc-ablations.toml --results build/fashion
-	$(BIN)/synflow-bench run --suite $(FASHION)/conv.toml --results build/fashion
-	$(BIN)/synflow-bench run --suite $(FASHION)/conv-ablations.toml --results build/fashion
-	$(BIN)/synflow-bench results export $(FASHION)/records.tar.gz --results build/fashion --force
-	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
-	$(BIN)/synflow-bench leaderboard --results build/fashion --output $(FASHION)/board.md --force
+# $(call board,FOLDER,SUITES,RESULTS): run the missing cells of the suites in a folder, write its records and board.
+# Cells in the archive are not run again.
+define board
+	[ ! -e $(1)/records.tar.gz ] || $(BIN)/synflow-bench results import $(1)/records.tar.gz --results $(3)
+	set -e; for suite in $(2); do $(BIN)/synflow-bench run --suite $(1)/$$suite.toml --results $(3); done
+	$(BIN)/synflow-bench results export $(1)/records.tar.gz --results $(3) --force
+	rm -rf $(3) && $(BIN)/synflow-bench results import $(1)/records.tar.gz --results $(3)
+	$(BIN)/synflow-bench leaderboard --results $(3) --output $(1)/board.md --force
+endef
+
+fashion-board: $(VENV)/.installed ## run the missing cells of the project's own board, Fashion-MNIST and every pruner: hours on two cores
+	$(call board,$(FASHION),fc fc-ablations conv conv-ablations,build/fashion)
 
 # CIFAR10_JPEG names an archive of the images of CIFAR-10 as JPEG files in `train/CLASS` and `test/CLASS`.
 CIFAR10_JPEG ?= build/cifar10-jpeg.tar.gz
-PHOTOGRAPHS := leaderboard/cifar10-jpeg
 photographs-board: $(VENV)/.installed ## run the missing cells of the board of all eras on photographs, write its records and board
 	mkdir -p build/cifar10-jpeg && tar --extract --gzip --file $(CIFAR10_JPEG) --directory build/cifar10-jpeg
-	[ ! -e $(PHOTOGRAPHS)/records.tar.gz ] || $(BIN)/synflow-bench results import $(PHOTOGRAPHS)/records.tar.gz --results build/photographs
-	$(BIN)/synflow-bench run --suite $(PHOTOGRAPHS)/suite.toml --results build/photographs
-	$(BIN)/synflow-bench results export $(PHOTOGRAPHS)/records.tar.gz --results build/photographs --force
-	rm -rf build/photographs && $(BIN)/synflow-bench results import $(PHOTOGRAPHS)/records.tar.gz --results build/photographs
-	$(BIN)/synflow-bench leaderboard --results build/photographs --output $(PHOTOGRAPHS)/board.md --force
+	$(call board,leaderboard/cifar10-jpeg,suite,build/photographs)
 
 site: docs ## build the documentation with both boards, as it is published
 	rm -rf build/site-fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/site-fashion
