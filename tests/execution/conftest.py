@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,13 +44,19 @@ def make_cell() -> MakeCell:
 
 
 @pytest.fixture
-def epochs_done() -> Callable[[Path], int]:
-    """The epochs of the running cells of a results folder, as their run tells other terminals."""
+def in_training() -> Callable[..., int]:
+    """Wait until a run has trained for some epochs, as it tells other terminals; return the epochs."""
 
-    def epochs_done(results: Path) -> int:
-        return max((cell.epoch for state in Runs(results).states() for cell in state.running), default=0)
+    def in_training(run: subprocess.Popen[str], results: Path, epochs: int = 3) -> int:
+        done, deadline = 0, time.monotonic() + 240
+        while done < epochs:
+            assert run.poll() is None, "the run ended before it was seen to train"
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+            done = max((cell.epoch for state in Runs(results).states() for cell in state.running), default=0)
+        return done
 
-    return epochs_done
+    return in_training
 
 
 @pytest.fixture

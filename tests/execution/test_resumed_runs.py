@@ -128,8 +128,8 @@ def test_a_forced_run_that_goes_on_keeps_its_own_checkpoints(
     assert not list(store.root.glob("checkpoints/*"))
 
 
-LONG = ["--pruner=snip", "--compression=10", "--seeds=1", "--epochs=20", "--set=recipe.batch_size=16"]
-"""Two cells of 20 epochs, which train in one batch."""
+LONG = ["--pruner=snip", "--compression=10", "--seeds=1", "--epochs=60", "--set=recipe.batch_size=16"]
+"""Two cells that train in one batch, for many times the second between two versions of the file of a run."""
 
 
 @pytest.fixture(scope="module")
@@ -165,14 +165,12 @@ def test_the_killed_command_continues_its_cells(tmp_path: Path, whole: list[dict
 @pytest.mark.slow
 @pytest.mark.parametrize("end", ["SIGTERM", "SIGUSR1", "SIGINT"])
 def test_the_stopped_command_saves_its_cells_and_continues_them(
-    tmp_path: Path, whole: list[dict[str, Any]], epochs_done: Callable[[Path], int], end: str
+    tmp_path: Path, whole: list[dict[str, Any]], in_training: Callable[..., int], end: str
 ) -> None:
     """No checkpoint was due: the signal is the reason for those that are there."""
     given = command(tmp_path)
     stopped = subprocess.Popen(given, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    while stopped.poll() is None and epochs_done(tmp_path) < 3:
-        time.sleep(0.05)
-    before = epochs_done(tmp_path)
+    before = in_training(stopped, tmp_path)
     assert not list(tmp_path.glob("checkpoints/*"))
     workers = psutil.Process(stopped.pid).children(recursive=True)
     for _ in range(2):  # batch systems repeat themselves
@@ -200,11 +198,10 @@ def check_the_next_run(folder: Path, given: list[str], whole: list[dict[str, Any
 
 @pytest.mark.slow
 def test_a_worker_that_is_asked_to_stop_by_someone_else_loses_nothing_either(
-    tmp_path: Path, whole: list[dict[str, Any]], epochs_done: Callable[[Path], int]
+    tmp_path: Path, whole: list[dict[str, Any]], in_training: Callable[..., int]
 ) -> None:
     run = subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, text=True)
-    while run.poll() is None and epochs_done(tmp_path) < 3:
-        time.sleep(0.05)
+    in_training(run, tmp_path)
     (server,) = (each for each in psutil.Process(run.pid).children() if each.children())
     for worker in server.children():
         worker.send_signal(signal.SIGUSR1)
