@@ -238,6 +238,9 @@ def _torch_settings() -> dict[str, _Setting]:
         flags = torch.backends.cudnn
         flags.enabled, flags.benchmark, flags.deterministic = before
 
+    def set_tf32(before: bool) -> None:
+        torch.backends.cudnn.allow_tf32 = before
+
     found = {name: value for name, value in vars(module).items() if name.startswith("_global_")}
     hooks: list[dict[Any, Any]] = [value for value in found.values() if isinstance(value, dict)]
     hooks += [optimizer._global_optimizer_pre_hooks, optimizer._global_optimizer_post_hooks]
@@ -257,9 +260,9 @@ def _torch_settings() -> dict[str, _Setting]:
         "inference mode": _Setting(torch.is_inference_mode_enabled, _set_inference_mode),
         "torch.use_deterministic_algorithms": _Setting(deterministic, set_deterministic),
         "the flags of cuDNN": _Setting(cudnn, set_cudnn),
-        "torch.set_float32_matmul_precision": _Setting(
-            torch.get_float32_matmul_precision, torch.set_float32_matmul_precision
-        ),
+        "TF32 in cuDNN": _Setting(cudnn_tf32, set_tf32),
+        "the kernels of attention": _Setting(attention_kernels, set_attention_kernels),
+        "torch.set_float32_matmul_precision": _Setting(matmul_precision, torch.set_float32_matmul_precision),
         "torch.set_flush_denormal": _Setting(flushes_subnormal, torch.set_flush_denormal),
         "anomaly detection": _Setting(torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
         "hooks of all modules or optimizers": _Setting(lambda: [dict(each) for each in hooks], set_hooks),
@@ -287,6 +290,47 @@ def flushes_subnormal() -> bool:
     torch: Any = sys.modules["torch"]
     smallest = torch.tensor(torch.finfo(torch.float32).tiny, dtype=torch.float32, device="cpu")
     return not (smallest / 2).item()
+
+
+def matmul_precision() -> str:
+    """Return the precision of float32 matrix products, as `torch.get_float32_matmul_precision`.
+
+    That function raises where one of the newer switches, for one kind of device, says something else.
+    """
+    torch: Any = sys.modules["torch"]
+    try:
+        return str(torch.get_float32_matmul_precision())
+    except RuntimeError:
+        return "high" if torch.backends.cuda.matmul.fp32_precision == "tf32" else "highest"
+
+
+def cudnn_tf32() -> bool:
+    """Return True if convolutions of cuDNN may round float32 inputs to 10 bits.
+
+    torch raises where one of the newer switches, for convolutions alone, says something else.
+    """
+    cudnn: Any = sys.modules["torch"].backends.cudnn
+    try:
+        return bool(cudnn.allow_tf32)
+    except RuntimeError:
+        return bool(cudnn.conv.fp32_precision != "ieee")
+
+
+_ATTENTION = {"flash": "flash", "efficient": "mem_efficient", "cudnn": "cudnn", "math": "math"}
+"""The kernels of attention, and how the names begin that they have in `torch.backends.cuda`."""
+
+
+def attention_kernels() -> str:
+    """Return the kernels of attention that torch may choose from, separated by commas."""
+    flags: Any = sys.modules["torch"].backends.cuda
+    return ",".join(kind for kind, name in _ATTENTION.items() if getattr(flags, f"{name}_sdp_enabled")())
+
+
+def set_attention_kernels(kinds: str) -> None:
+    """Let torch choose from these kernels of attention, on every device."""
+    flags: Any = sys.modules["torch"].backends.cuda
+    for kind, name in _ATTENTION.items():
+        getattr(flags, f"enable_{name}_sdp")(kind in kinds.split(","))
 
 
 class SharedCode:

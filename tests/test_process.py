@@ -43,6 +43,8 @@ CHANGES: dict[str, Callable[[], Any]] = {
     "the recording of gradients": lambda: torch.set_grad_enabled(False),
     "torch.use_deterministic_algorithms": lambda: torch.use_deterministic_algorithms(True),
     "the flags of cuDNN": lambda: setattr(torch.backends.cudnn, "benchmark", True),
+    "TF32 in cuDNN": lambda: setattr(torch.backends.cudnn, "allow_tf32", not torch.backends.cudnn.allow_tf32),
+    "the kernels of attention": lambda: torch.backends.cuda.enable_flash_sdp(False),
     "torch.set_float32_matmul_precision": lambda: torch.set_float32_matmul_precision("medium"),
     "torch.set_flush_denormal": lambda: torch.set_flush_denormal(True),
     "anomaly detection": lambda: torch.autograd.set_detect_anomaly(True),

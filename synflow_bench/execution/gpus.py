@@ -17,7 +17,7 @@ MOST_WORKERS = 4
 """The most workers on a GPU: each has a process of its own, and a GPU runs one of them at a time."""
 
 MARGIN = 1.5
-"""The free memory for another worker, in units of what one has used: its cells may be larger."""
+"""The memory for another worker, in units of what one has used: its cells may be larger."""
 
 CONTEXT = 1 << 30
 """The bytes on a GPU that a process needs besides its tensors."""
@@ -29,7 +29,7 @@ class MemoryUsed:
 
     Attributes:
         peak: The most bytes that it has held for its last cells.
-        free: The bytes that are free on the GPU.
+        free: The bytes that are free on the GPU, between the cells of this worker.
     """
 
     peak: int
@@ -84,8 +84,12 @@ class GpuSharing:
         return cls(cells, most, on_gpus and not workers)
 
     def has_room(self, workers: int, used: MemoryUsed) -> bool:
-        """Return True if another worker fits beside so many on the GPU of one of them."""
-        return self.grows and workers < self.workers and used.free >= MARGIN * used.peak + CONTEXT
+        """Return True if another worker fits beside so many on the GPU of one of them.
+
+        That one will use its memory again.
+        """
+        needed = used.peak + MARGIN * used.peak + CONTEXT
+        return self.grows and workers < self.workers and used.free >= needed
 
     def most_batched(self, device: str, workers: int) -> int:
         """Return the most cells in one batch of one of so many workers on a device."""

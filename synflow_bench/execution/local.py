@@ -443,7 +443,9 @@ class LocalExecutor:
         made = provenance_of(
             torch.device(slot.device), self._resources.threads, plugins_of(cell, self._plugins)
         )
-        return failed_record(cell, error, made.model_copy(update={"served": slot.origin.providers}))
+        # The algorithms of this process are not those of the worker.
+        update = {"served": slot.origin.providers, "algorithms": {}}
+        return failed_record(cell, error, made.model_copy(update=update))
 
     def _lose(self, server: ForkServer) -> None:
         """Part with a fork server that has ended, or does not answer: another one starts with the next cells.

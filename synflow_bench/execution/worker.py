@@ -145,14 +145,20 @@ def _serve(pipe: Connection, context: WorkerContext, stop: _StopBySignal, code: 
             break
         finally:
             stop.runs_cells = False
-        if (used := MemoryUsed.of(context.device)) is not None:
+        try:
+            used, is_broken = MemoryUsed.of(context.device), False
+        except RuntimeError:  # a fault on the device: nothing more can be computed in this process
+            used, is_broken = None, True
+            if len(cells) > 1:
+                return  # each runs again in a process of its own, to find the one that is at fault
+        if used is not None:
             pipe.send(used)
         replaced = code.replaced() if code else ()
         for record in contained(records, context, replaced):
             pipe.send(record)
+        if is_broken or replaced:
+            return
         state.restore()
-        if replaced:
-            return  # nothing more is computed with replaced functions
     pipe.send(CellsInterrupted())
 
 

@@ -18,7 +18,13 @@ import torch.utils.deterministic
 from torch import Tensor
 
 from synflow_bench.errors import DeviceError
-from synflow_bench.process import flushes_subnormal
+from synflow_bench.process import (
+    attention_kernels,
+    cudnn_tf32,
+    flushes_subnormal,
+    matmul_precision,
+    set_attention_kernels,
+)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -135,7 +141,7 @@ def process_restored() -> Iterator[None]:
     threads, flushed = torch.get_num_threads(), flushes_subnormal()
     dtype, chosen = torch.get_default_dtype(), GpuAlgorithms.of_process()
     warn_only, fill = _deterministic()[1], bool(_OF_TORCH.fill_uninitialized_memory)
-    gpu = torch.cuda.current_device() if torch.cuda.is_available() else None
+    gpu = torch.cuda.current_device() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(mode=False))
         stack.enter_context(torch.enable_grad())
@@ -169,7 +175,8 @@ def make_repeatable(device: torch.device, threads: int) -> None:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        if device.index is not None:
+            torch.cuda.set_device(device)
         GpuAlgorithms().choose()
 
 
@@ -189,6 +196,9 @@ class GpuAlgorithms:
         cudnn_benchmark: True if cuDNN takes the algorithm that is the fastest in a trial.
         deterministic: True if torch scatters and adds in a fixed order, where it has such an algorithm.
         tf32: True if convolutions round float32 inputs to 10 bits.
+        matmul: What `torch.get_float32_matmul_precision` returns: only `highest` rounds no float32 inputs.
+        attention: The kernels of attention that torch may choose from, separated by commas; the gradients of
+            all but `math` are sums in any order.
     """
 
     cublas_workspace: str | None = ":4096:8"
@@ -196,6 +206,8 @@ class GpuAlgorithms:
     cudnn_benchmark: bool = False
     deterministic: bool = True
     tf32: bool = False
+    matmul: str = "highest"
+    attention: str = "math"
 
     @classmethod
     def of_process(cls) -> GpuAlgorithms:
@@ -206,7 +218,9 @@ class GpuAlgorithms:
             cudnn_deterministic=cudnn.deterministic,
             cudnn_benchmark=cudnn.benchmark,
             deterministic=_deterministic()[0],
-            tf32=_tf32(),
+            tf32=cudnn_tf32(),
+            matmul=matmul_precision(),
+            attention=attention_kernels(),
         )
 
     def choose(self, *, warn_only: bool = True, fill: bool = False) -> None:
@@ -221,8 +235,12 @@ class GpuAlgorithms:
             os.environ[_WORKSPACE] = self.cublas_workspace
         cudnn = torch.backends.cudnn
         cudnn.deterministic, cudnn.benchmark = self.cudnn_deterministic, self.cudnn_benchmark
-        if self.tf32 != _tf32():
+        if self.tf32 != cudnn_tf32():
             cudnn.allow_tf32 = self.tf32
+        if self.matmul != matmul_precision():
+            torch.set_float32_matmul_precision(self.matmul)
+        if self.attention != attention_kernels():
+            set_attention_kernels(self.attention)
         if (self.deterministic, warn_only) != _deterministic():  # to set them imports much of torch
             torch.use_deterministic_algorithms(self.deterministic, warn_only=warn_only)
         _OF_TORCH.fill_uninitialized_memory = fill
@@ -243,14 +261,6 @@ def algorithms(device: torch.device) -> dict[str, str]:
 def _deterministic() -> tuple[bool, bool]:
     enabled = torch.are_deterministic_algorithms_enabled()
     return enabled, torch.is_deterministic_algorithms_warn_only_enabled()
-
-
-def _tf32() -> bool:
-    try:
-        return bool(torch.backends.cudnn.allow_tf32)
-    except RuntimeError:  # the user has set one of the newer switches, for convolutions alone
-        cudnn: Any = torch.backends.cudnn
-        return bool(cudnn.conv.fp32_precision != "ieee")
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3

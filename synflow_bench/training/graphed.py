@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -43,11 +44,17 @@ class Recorder(Protocol):
         """
 
 
+@cache
+def stream_of(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream for recordings: one per device, because libraries keep memory for every stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 class CudaGraphs:
-    """Records CUDA graphs, on a stream of its own."""
+    """Records CUDA graphs, on a stream of their own."""
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self._stream = device, torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._device, self._stream = device, stream_of(device)
 
     def run(self, work: Work) -> Sequence[Tensor]:
         """Do `work` on the stream, after all that was launched before and before all that follows."""
@@ -64,10 +71,16 @@ class CudaGraphs:
         Raises:
             RuntimeError: The work waits for the device.
         """
-        graph = torch.cuda.CUDAGraph()
-        # Threads that load data may allocate memory meanwhile.
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
-            results = work()
+        graph, current = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
+        try:
+            # Threads that load data may allocate memory meanwhile.
+            with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+                results = work()
+        except RuntimeError as error:
+            # torch stays on the stream of a recording whose end fails, and hides the error of the work.
+            torch.cuda.set_stream(current)
+            first = error.__context__
+            raise first if isinstance(first, RuntimeError) else error from None
         return graph.replay, results
 
 

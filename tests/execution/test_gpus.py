@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +12,12 @@ import pytest
 import torch
 
 from synflow_bench.errors import UsageError
-from synflow_bench.execution import LocalExecutor, Resources
+from synflow_bench.execution import LocalExecutor, Resources, make_context, worker
 from synflow_bench.execution import gpus as sharing
 from synflow_bench.execution.gpus import CONTEXT, GpuSharing, MemoryUsed
 from synflow_bench.execution.slot import WorkerSlot
 from synflow_bench.host import PluginFile
+from synflow_bench.records import Record
 from synflow_bench.suites import Cell
 
 MakeCell = Callable[..., Cell]
@@ -60,7 +63,7 @@ def test_a_gpu_has_as_many_workers_as_cores_and_user_allow(
 
 
 def test_another_worker_needs_room_for_what_one_has_used(many_cores: None) -> None:
-    used = MemoryUsed(peak=2 * GIB, free=3 * GIB + CONTEXT)
+    used = MemoryUsed(peak=2 * GIB, free=2 * GIB + 3 * GIB + CONTEXT)
     assert on(1).has_room(1, used)
     assert not on(1).has_room(4, used)
     assert not on(1).has_room(1, replace(used, free=used.free - 1))
@@ -125,3 +128,30 @@ def test_a_worker_is_added_where_there_is_room(
     assert [record.status for record in executor.finished()] == ["ok"] * 3
     assert executor.workers == 2
     executor.close()
+
+
+@pytest.mark.parametrize(("seeds", "records"), [(1, 1), (2, 0)])
+def test_a_worker_whose_device_has_failed_sends_what_tells_which_cell_is_at_fault_and_ends(
+    resources: Resources,
+    make_cell: MakeCell,
+    monkeypatch: pytest.MonkeyPatch,
+    seeds: int,
+    records: int,
+) -> None:
+    """Every later call of CUDA in the process fails. Of several cells each runs again alone."""
+
+    def of(_: torch.device) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(worker.MemoryUsed, "of", of)
+    run, end = multiprocessing.Pipe()
+    run.send([make_cell(seed=seed) for seed in range(seeds)])
+    with closing(make_context(resources, "cpu")) as context:
+        worker._serve(end, context, worker._StopBySignal(end), None)
+    end.close()
+    messages = []
+    with suppress(EOFError):
+        while True:
+            messages.append(run.recv())
+    assert isinstance(messages[0], worker.CellsStarted)
+    assert sum(isinstance(message, Record) for message in messages) == records

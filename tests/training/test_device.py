@@ -15,6 +15,7 @@ from torch._subclasses import FakeTensorMode
 
 from synflow_bench.data import Augmentation
 from synflow_bench.errors import DeviceError
+from synflow_bench.process import ProcessState
 from synflow_bench.suites import Recipe
 from synflow_bench.training import (
     Batch,
@@ -174,6 +175,50 @@ def test_every_pool_gets_the_threads_of_its_process(monkeypatch: pytest.MonkeyPa
 def test_how_threads_wait_stays_as_somebody_has_said(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setenv(said, "0")
     assert "GOMP_SPINCOUNT" not in device.thread_environment(2)
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("cuda", []), ("cuda:1", [1])])
+def test_a_device_without_a_number_is_the_current_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, chosen: list[int]
+) -> None:
+    found: list[int] = []
+    monkeypatch.setattr(
+        torch.cuda, "set_device", lambda given: found.append(torch.cuda._utils._get_device_index(given))
+    )
+    with device.process_restored():
+        device.make_repeatable(torch.device(name), torch.get_num_threads())
+    assert found == chosen
+
+
+def test_a_worker_rounds_no_inputs_and_sums_attention_in_a_fixed_order() -> None:
+    """Some images set an environment variable by which torch starts with another precision."""
+    with device.process_restored(), device.process_restored():
+        torch.set_float32_matmul_precision("high")
+        device.GpuAlgorithms().choose()
+        assert torch.get_float32_matmul_precision() == "highest"
+        backends = torch.backends.cuda
+        assert [backends.flash_sdp_enabled(), backends.mem_efficient_sdp_enabled()] == [False, False]
+        assert [backends.cudnn_sdp_enabled(), backends.math_sdp_enabled()] == [False, True]
+    assert backends.flash_sdp_enabled()
+
+
+def test_a_newer_switch_for_one_kind_of_device_is_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch raises where it is asked by the older name."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "tf32"
+        assert device.GpuAlgorithms.of_process().matmul == "high"
+        assert ProcessState().restore() == ()
+    finally:
+        matmul.fp32_precision = before
+
+
+def test_a_process_that_has_not_used_a_gpu_does_not_start_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: pytest.fail("CUDA is started"))
+    with device.process_restored():
+        pass
 
 
 def test_the_choices_of_a_worker_are_undone_in_a_users_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 
 import pytest
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from synflow_bench.suites import Recipe
 from synflow_bench.training import Batch, Streams, Training, TrainingData, TrainingStep
-from synflow_bench.training.graphed import WARM_UP, GraphedStep, Work, graphed
+from synflow_bench.training.graphed import WARM_UP, CudaGraphs, GraphedStep, Work, graphed, stream_of
 
 LR = 0.125
 """A number that is the same in float32 and float64."""
@@ -135,3 +135,40 @@ def test_a_network_that_draws_on_the_cpu_is_not_recorded(
 def test_on_a_cpu_a_step_stays_as_it_is(training: Training) -> None:
     step = TrainingStep.of(training)
     assert graphed(step, training) is step
+
+
+class Capture:
+    """A recording by torch whose end fails, as after work that waits for the device."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        torch.cuda.set_stream("the stream of the recording")  # type: ignore[arg-type]
+
+    def __exit__(self, *_: object) -> None:
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+
+def test_a_recording_that_fails_leaves_its_stream_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = ["the stream of the process"]
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _: "another stream")
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", Capture)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: streams[-1])
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+
+    def waits() -> Sequence[Tensor]:
+        raise RuntimeError("the network reads a number")
+
+    with pytest.raises(RuntimeError, match="the network reads a number"):
+        CudaGraphs(torch.device("cuda:0")).record(waits)
+    assert streams[-1] == streams[0]
+    with pytest.raises(RuntimeError, match="a previous error"):
+        CudaGraphs(torch.device("cuda:0")).record(list)
+
+
+@pytest.fixture(autouse=True)
+def _no_stream_is_kept() -> Iterator[None]:
+    yield
+    stream_of.cache_clear()
