@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,17 @@ import torch
 
 from synflow_bench.execution import Resources
 from synflow_bench.host import Host, PluginFile
-from synflow_bench.protocols import WorkerContext, run_cell, run_cells
+from synflow_bench.protocols import (
+    CellInterrupted,
+    Checkpoints,
+    WorkerContext,
+    may_batch,
+    run_cell,
+    run_cells,
+)
+from synflow_bench.records import Epoch
 from synflow_bench.suites import Cell
-from synflow_bench.training import GpuAlgorithms, describe
-
-pytestmark = pytest.mark.filterwarnings("default:.*deterministic:UserWarning")
-"""Torch warns of operations without a deterministic algorithm; if bits differ, a test fails."""
+from synflow_bench.training import GpuAlgorithms, describe, make_repeatable
 
 MakeCell = Callable[..., Cell]
 ContextOn = Callable[..., WorkerContext]
@@ -73,6 +79,12 @@ def test_two_runs_of_a_cell_are_equal_to_the_bit(
     assert (first.result, first.masks) == (second.result, second.masks)
 
 
+def test_a_device_needs_no_index(device: torch.device) -> None:
+    assert device.index is None
+    make_repeatable(device, 1)
+    assert torch.ones(3, device=device).sum().item() == 3
+
+
 def test_the_record_says_what_its_bits_depend_on(
     device: torch.device, context_on: ContextOn, make_cell: MakeCell
 ) -> None:
@@ -109,6 +121,30 @@ def test_cells_of_one_setting_get_the_records_that_they_get_alone(
         assert other.metrics is not None
         close = {"cpu": 0.0, "cuda": 0.02}[device.type]
         assert one.metrics.test_top1 == pytest.approx(other.metrics.test_top1, abs=close)
+
+
+@pytest.mark.parametrize("model", ["fc", "conv"])
+def test_stopped_cells_continue_to_the_same_bits(
+    model: str, device: torch.device, context_on: ContextOn, make_cell: MakeCell, tmp_path: Path
+) -> None:
+    cells = [make_cell("magnitude", model=model, seed=seed) for seed in range(3)]
+    cells = cells if may_batch(cells[0], context_on(device)) else cells[:1]
+    assert len(cells) == 3 or model == "conv"
+    whole = run_cells(cells, context_on(device), lambda _cell, _epoch: None)
+    checkpoints = Checkpoints.of(tmp_path)
+    stopped, continued = (replace(context_on(device), checkpoints=checkpoints) for _ in range(2))
+
+    def stop(_: Cell, epoch: Epoch) -> None:
+        if epoch.epoch == 2:
+            stopped.stop.request()
+
+    with pytest.raises(CellInterrupted):
+        run_cells(cells, stopped, stop)
+    for one, other in zip(whole, run_cells(cells, continued, lambda _cell, _epoch: None), strict=True):
+        assert other.status == "ok", other.error
+        assert (other.provenance.resumed, other.provenance.warnings) == (1, ())
+        assert (other.result, other.masks) == (one.result, one.masks)
+        assert other.provenance.engine == one.provenance.engine
 
 
 def killed_worker(device: str, plugin: Path, tmp_path: Path, make_cell: MakeCell) -> None:

@@ -10,9 +10,6 @@ from synflow_bench.host import Host
 from synflow_bench.pruning import Masks, Problem, run_pruner
 from synflow_bench.training import make_repeatable
 
-pytestmark = pytest.mark.filterwarnings("default:.*deterministic:UserWarning")
-"""Torch warns of operations without a deterministic algorithm; if bits differ, a test fails."""
-
 HOST = Host.load(report=lambda _: None)
 NAMES = sorted(entry.name for entry in HOST.pruners.entries() if entry.distribution == "synflow-bench")
 SHAPE, CLASSES, DENSITY = (1, 12, 12), 5, 1 / 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,11 +14,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from synflow_bench import Augmentation
+from synflow_bench.host import Host
 from synflow_bench.suites import Recipe
 from synflow_bench.training import LoadedData, Streams, Training, TrainingData, build_optimizer, train
-
-pytestmark = pytest.mark.filterwarnings("default:.*deterministic:UserWarning")
-"""Torch warns of operations without a deterministic algorithm; if bits differ, a test fails."""
+from synflow_bench_models.transformer import VisionTransformer
 
 MakeData = Callable[..., LoadedData]
 RECIPES = {
@@ -25,6 +25,7 @@ RECIPES = {
     "conv": Recipe(epochs=3, optimizer="momentum", lr=0.02, weight_decay=1e-4, batch_size=64),
     "clipped": Recipe(epochs=3, optimizer="rmsprop", lr=1e-3, batch_size=64, gradient_clip=1.0),
     "bf16": Recipe(epochs=3, optimizer="sgd", lr=0.05, batch_size=64, precision="bf16", channels_last=True),
+    "attention": Recipe(epochs=3, optimizer="adam", lr=2e-3, batch_size=64),
 }
 SEEDS = 3
 
@@ -33,12 +34,18 @@ def network(name: str, device: torch.device) -> nn.Module:
     torch.manual_seed(5)
     if name == "fc":
         return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 3)).to(device)
+    if name == "attention":  # to 64 patches and the class token
+        return VisionTransformer((1, 8, 8), 1, 3, width=32, blocks=1, heads=2).to(device)
     block = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.1)
     return nn.Sequential(*block, nn.Flatten(), nn.Linear(128, 3)).to(device)
 
 
 def training_of(name: str, data: LoadedData, device: torch.device, seed: int = 0) -> Training:
-    model = network(name, device)
+    return training_with(network(name, device), RECIPES[name], data, seed)
+
+
+def training_with(model: nn.Module, recipe: Recipe, data: LoadedData, seed: int = 0) -> Training:
+    device = data.train.labels.device
     draw = torch.Generator().manual_seed(6)
     masks = {
         n: (torch.rand(p.shape, generator=draw) < 0.5).to(device)
@@ -47,16 +54,36 @@ def training_of(name: str, data: LoadedData, device: torch.device, seed: int = 0
     }
     streams = Streams(torch.Generator().manual_seed(seed), torch.Generator().manual_seed(seed + 1))
     examples = TrainingData(data.train, None, data.test, data.augmentation)
-    return Training(model, masks, RECIPES[name], examples, streams, seed=seed)
+    return Training(model, masks, recipe, examples, streams, seed=seed)
+
+
+def are_equal(first: Training, second: Training) -> bool:
+    """Train both, and return True if results and networks are equal to the bit."""
+    results = train(first), train(second)
+    states = zip(*(each.model.state_dict().values() for each in (first, second)), strict=True)
+    return results[0] == results[1] and all(torch.equal(one, other) for one, other in states)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_two_trainings_are_equal_to_the_bit(name: str, device: torch.device, make_data: MakeData) -> None:
-    both = [training_of(name, make_data(device), device) for _ in range(2)]
-    first, second = (train(training) for training in both)
-    assert first == second
-    for one, other in zip(*(training.model.state_dict().values() for training in both), strict=True):
-        assert torch.equal(one, other)
+    assert are_equal(*(training_of(name, make_data(device), device) for _ in range(2)))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; this machine has none")
+@pytest.mark.parametrize("device", ["cuda"], indirect=True)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_trainings_with_attention_are_equal_to_the_bit(
+    precision: str, device: torch.device, make_data: MakeData
+) -> None:
+    recipe = Recipe(epochs=3, optimizer="adam", lr=1e-3, batch_size=64, precision=precision)
+
+    def training() -> Training:
+        torch.manual_seed(5)
+        model = Host.load().models.get("vit/tiny")((3, 32, 32), 3)
+        return training_with(model.to(device), recipe, make_data(device, (3, 32, 32)))
+
+    assert are_equal(training(), training())
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -161,3 +188,13 @@ def test_no_tensor_stays_on_the_cpu(name: str, device: torch.device, make_data: 
     ]
     steps = {"cpu"} if training.recipe.optimizer == "rmsprop" and device.type == "cpu" else {device.type}
     assert {tensor.device.type for tensor in held} == steps
+
+
+def test_warnings_of_torch_that_are_no_fault_fail_no_test() -> None:
+    """Torch gives the first two in the tests above; the last comes with the first backward pass."""
+    for text in (
+        "scatter_add_cuda does not have a deterministic implementation",
+        "Synchronization debug mode is a prototype feature and does not yet detect all operations",
+        "Attempting to run cuBLAS, but there was no current CUDA context! Attempting to set the primary one",
+    ):
+        warnings.warn(text, UserWarning, stacklevel=1)
