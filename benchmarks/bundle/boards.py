@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+ARCHIVE = "cifar10-jpeg.tar.gz"
+"""The images of the CIFAR board, where they are in the data folder."""
 
 FC_PRUNERS = (
     "balanced",
@@ -63,7 +65,7 @@ def board_of(name: str, size: str, seconds: float, lines: Sequence[Mapping[str, 
         options += ["--epochs", "1" if test else "10", "--seeds", "1" if test else "5"]
         options += compressions((2, 10) if test else (2, 10, 50, 100, 500))
         return Board(suite, tuple(options), "1 epoch" if test else "10 epochs", None if test else 180.0)
-    dataset = "cifar10-jpeg" if (data / "cifar10-jpeg.tar.gz").is_file() else "made-up-color"
+    dataset = "cifar10-jpeg" if (data / ARCHIVE).is_file() else "made-up-color"
     dataset = "made-up-few-color" if test else dataset
     recipe = 'optimizer = "momentum"\nlr = 0.1\nschedule = "cosine"\nweight_decay = 1e-4\nbatch_size = 128\n'
     recipe += "" if test else 'precision = "bf16"\nchannels_last = true\n'

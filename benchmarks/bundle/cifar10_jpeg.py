@@ -1,11 +1,14 @@
 """A plugin with `cifar10-jpeg`: the images of CIFAR-10 encoded again as JPEG, from one archive.
 
 They are not the published bytes: accuracies are close to those on `cifar10`, and not equal.
+`python cifar10_jpeg.py FROM TO` decodes the archive in a data folder once; the workers that have TO as their
+data folder need not do it.
 """
 
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
 from pathlib import Path
 
@@ -16,6 +19,8 @@ from PIL import Image
 from synflow_bench import Augmentation, Dataset, Split, Splits, hookimpl
 
 ARCHIVE = "cifar10-jpeg.tar.gz"
+DECODED = "cifar10-jpeg.pt"
+"""The decoded images and labels of both splits, which processes share in memory."""
 
 
 class Cifar10Jpeg(Dataset):
@@ -32,11 +37,13 @@ class Cifar10Jpeg(Dataset):
     augmentation = Augmentation(crop_padding=4, flip=True)
 
     def present(self, root: Path) -> bool:
-        """Return True if the archive is in the data folder."""
-        return (root / ARCHIVE).is_file()
+        """Return True if the archive or its decoded images are in the data folder."""
+        return any((root / name).is_file() for name in (ARCHIVE, DECODED))
 
     def load(self, root: Path, *, download: bool = False) -> Splits:
-        """Decode all images, in the order of their names; labels are the classes in the order of theirs."""
+        """Read the decoded images, or decode all: both in the order of names, as labels are of classes'."""
+        if (root / DECODED).is_file():
+            return Splits(*(Split(*split) for split in torch.load(root / DECODED, mmap=True)))
         found: dict[str, list[tuple[str, str, np.ndarray]]] = {"train": [], "test": []}
         with tarfile.open(root / ARCHIVE) as archive:
             for member in archive:
@@ -54,6 +61,18 @@ class Cifar10Jpeg(Dataset):
         return Split(pixels.contiguous(), torch.tensor([classes.index(label) for label, _, _ in images]))
 
 
+def decode(source: Path, target: Path) -> None:
+    """Write the decoded images of the archive in `source` to the folder `target`."""
+    splits, new = Cifar10Jpeg().load(source), target / f".{DECODED}"
+    target.mkdir(parents=True, exist_ok=True)
+    torch.save([[split.images, split.labels] for split in (splits.train, splits.test)], new)
+    new.replace(target / DECODED)
+
+
 @hookimpl
 def synflow_bench_datasets() -> dict[str, type[Dataset]]:
     return {"cifar10-jpeg": Cifar10Jpeg}
+
+
+if __name__ == "__main__":
+    decode(Path(sys.argv[1]), Path(sys.argv[2]))

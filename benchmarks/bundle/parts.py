@@ -10,48 +10,42 @@ import argparse
 import json
 import platform
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import conventional
 import torch
 import torchvision
-from conventional import accuracy_of, grasp_masks, masked_forward, snip_masks, synflow_masks, train_epoch
+from bundle.cells import ADAM, FASTEST, MOMENTUM, CellWork, cells
+from bundle.measuring import Line, Network, Report, as_in_a_worker, network, seconds, weights_of
+from conventional import grasp_masks, masked_forward, snip_masks, synflow_masks
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader
 
 from synflow_bench import prune
 from synflow_bench.compaction import compact
 from synflow_bench.errors import one_line
-from synflow_bench.execution import Resources
 from synflow_bench.graph import trace
-from synflow_bench.host import Host, PluginFile
 from synflow_bench.pruning import Masks
-from synflow_bench.records import Record
-from synflow_bench.suites import Cell, ModelSpec, PrunerSpec, Recipe, Setting
+from synflow_bench.suites import Recipe
 from synflow_bench.training import (
     Batch,
+    BatchedStep,
     LoadedData,
     Streams,
     Training,
     TrainingData,
     TrainingStep,
+    VmappedStep,
     algorithms,
     describe,
-    process_restored,
-    set_up_process,
+    most_batched,
 )
+from synflow_bench.training.batched import is_batchable
 from synflow_bench.training.graphed import graphed
-
-BENCHMARKS = Path(__file__).resolve().parents[1]
-PLUGINS = (BENCHMARKS / "made_up_data.py", BENCHMARKS / "bundle" / "cifar10_jpeg.py")
 
 WAYS: dict[str, dict[str, Any]] = {
     "fp32": {},
@@ -60,44 +54,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "compiled": {"compile": "yes"},
 }
 """Fields of a recipe that change the speed of the steps of a large network."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network and the shape of its input."""
-
-    name: str
-    shape: tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class CellWork:
-    """Cells of one epoch, and the ratio to reach.
-
-    Attributes:
-        model: The name of the network.
-        data: The name of the dataset.
-        cells: The number of cells that are timed.
-        recipe: Fields of the recipe.
-        ratio: How many times faster than the conventional cell each is meant to be, if that is said.
-    """
-
-    model: str
-    data: str
-    cells: int
-    recipe: dict[str, Any]
-    ratio: float | None = None
-
-    @property
-    def title(self) -> str:
-        """The name of the line."""
-        how = [str(self.recipe["precision"])] if "precision" in self.recipe else []
-        return ", ".join(["cell", self.model, *how, "1 epoch"])
-
-
-ADAM = {"optimizer": "adam", "lr": 1e-3, "batch_size": 64}
-MOMENTUM = {"optimizer": "momentum", "lr": 0.1, "weight_decay": 1e-4, "batch_size": 128}
-FASTEST = {"precision": "bf16", "channels_last": True}
 
 
 @dataclass(frozen=True)
@@ -113,6 +69,7 @@ class Size:
         batch: The examples per step.
         steps: The steps per timing.
         ways: The ways in which a step is taken.
+        batches: Networks whose steps are taken in a batch of them and alone, with the examples of each.
     """
 
     synflow: tuple[tuple[Network, float | None, int], ...]
@@ -123,26 +80,32 @@ class Size:
     batch: int
     steps: int
     ways: tuple[str, ...]
+    batches: tuple[tuple[Network, int], ...]
 
 
 FULL = Size(
     synflow=(
         (Network("lottery/vgg16-bn", (3, 32, 32)), 1.5, 5),
-        (Network("imagenet/vgg19", (3, 224, 224)), 4.0, 1),
+        (Network("imagenet/vgg19", (3, 224, 224)), 4.0, 3),
     ),
     network=Network("lottery/vgg16-bn", (3, 32, 32)),
     rounds=100,
     examples=100,
     cells=(
         CellWork("fc", "made-up-large", 32, ADAM, 50),
-        CellWork("conv", "made-up-large", 16, ADAM, 20),
-        CellWork("conv", "made-up-large", 16, {**ADAM, **FASTEST}),
         CellWork("lottery/resnet20", "made-up-color", 8, {**MOMENTUM, **FASTEST}, 8),
+        CellWork("conv", "made-up-large", 16, {**ADAM, **FASTEST}),
+        CellWork("conv", "made-up-large", 16, ADAM, 20),
         CellWork("lottery/resnet20", "made-up-color", 8, MOMENTUM),
     ),
     batch=128,
     steps=20,
     ways=tuple(WAYS),
+    batches=(
+        (Network("fc", (1, 28, 28)), 64),
+        (Network("conv", (1, 28, 28)), 64),
+        (Network("lottery/resnet20", (3, 32, 32)), 128),
+    ),
 )
 TEST = Size(
     synflow=((Network("fc", (1, 8, 8)), 1.5, 2), (Network("conv", (1, 12, 12)), None, 2)),
@@ -151,85 +114,15 @@ TEST = Size(
     examples=20,
     cells=(
         CellWork("fc", "made-up-small", 2, ADAM, 50),
+        CellWork("lottery/resnet20", "made-up-few-color", 1, MOMENTUM),
         CellWork("conv", "made-up-small", 1, {**ADAM, **FASTEST}),
     ),
     batch=8,
     steps=2,
     ways=("fp32", "bf16, channels last"),  # to compile takes too long
+    batches=((Network("fc", (1, 8, 8)), 8), (Network("conv", (1, 8, 8)), 8)),
 )
 SIZES = {"full": FULL, "test": TEST}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One measurement.
-
-    Attributes:
-        what: The work.
-        here: The seconds of synflow-bench; None where it failed.
-        conventional: The seconds of the baseline; None where it was not measured.
-        least_ratio: The ratio of both to reach.
-        most_seconds: The seconds to reach.
-        note: What else is to be known.
-    """
-
-    what: str
-    here: float | None
-    conventional: float | None = None
-    least_ratio: float | None = None
-    most_seconds: float | None = None
-    note: str = ""
-
-    @property
-    def reached(self) -> bool | None:
-        """True if the figure to reach is reached; None if there is none, or it was not measured."""
-        if self.here is None:
-            return None
-        if self.most_seconds is not None:
-            return self.here <= self.most_seconds
-        if self.least_ratio is None or self.conventional is None:
-            return None
-        return self.conventional / self.here >= self.least_ratio
-
-
-Report = Callable[[Line], None]
-
-
-def seconds(work: Callable[[], object], device: torch.device, times: int = 1, warm_ups: int = 1) -> float:
-    """Return the mean wall seconds of `times` runs, after some that warm up."""
-    for _ in range(warm_ups):
-        work()
-    _wait(device)
-    started = time.perf_counter()
-    for _ in range(times):
-        work()
-    _wait(device)
-    return (time.perf_counter() - started) / times
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-@contextmanager
-def as_in_a_worker(device: torch.device) -> Iterator[None]:
-    """Compute as a worker does in this block; the baseline computes with torch's own defaults."""
-    with process_restored():
-        set_up_process(device, 1)
-        yield
-
-
-def network(chosen: Network, device: torch.device) -> nn.Module:
-    """Build a network with weights that are always the same."""
-    torch.manual_seed(0)
-    model: nn.Module = Host.load().models.get(chosen.name)(chosen.shape, 10)
-    return model.to(device)
-
-
-def weights_of(model: nn.Module) -> list[str]:
-    """Name the matrices and kernels of a network."""
-    return [name for name, p in model.named_parameters() if p.dim() > 1]
 
 
 # Pruning
@@ -268,6 +161,7 @@ def for_synflow(
 
     def theirs() -> float:
         names = weights_of(model)
+        synflow_masks(model, names, chosen.shape, 10, 1)  # libraries set themselves up
         spent = seconds(lambda: synflow_masks(model, names, chosen.shape, 10, timed), device, warm_ups=0)
         return spent * rounds / timed
 
@@ -291,95 +185,29 @@ def _compare(
     report(replace(line, conventional=theirs()))
 
 
-# Cells
-
-
-def cells(size: Size, device: torch.device, report: Report) -> None:
-    """Time cells of one epoch in a run whose worker has started, and the same work in a plain loop."""
-    lines = []
-    for work in size.cells:
-        line = Line(work.title, None, least_ratio=work.ratio, note=f"{work.cells} cells, {work.data}")
-        try:
-            here, engines = run_cells(work, device)
-        except Exception as error:  # the other networks are still to be measured
-            report(replace(line, note=f"failed: {one_line(error)}"))
-            continue
-        lines.append((work, replace(line, here=here, note=f"{line.note}; engine {engines}")))
-        report(lines[-1][1])
-    spent: dict[str, float] = {}
-    for work, line in lines:
-        if work.model not in spent:
-            spent[work.model] = conventional_cell(work, device)
-        report(replace(line, conventional=spent[work.model]))
-
-
-def run_cells(work: CellWork, device: torch.device) -> tuple[float, str]:
-    """Return the seconds per cell, and the engines that trained them."""
-    setting = Setting(
-        dataset=work.data, model=ModelSpec(name=work.model), recipe=Recipe(epochs=1, **work.recipe)
-    )
-    pruner = PrunerSpec(name="snip", label="snip")
-    with tempfile.TemporaryDirectory() as folder:
-        place = Resources(Path(folder), str(device), 1, plugins=tuple(map(PluginFile.read, PLUGINS)))
-        executor = Host.load().executors.get("local")(place, lambda _cell, _epoch: None)
-
-        def run(seeds: range) -> list[Record]:
-            for seed in seeds:
-                executor.submit(Cell(setting=setting, pruner=pruner, compression=10, seed=seed))
-            return list(executor.finished())
-
-        try:
-            records = run(range(work.cells))
-            started = time.perf_counter()
-            records += run(range(work.cells, 2 * work.cells))
-            spent = time.perf_counter() - started
-        finally:
-            executor.close()
-    if failed := [record.error.message for record in records if record.error]:
-        raise RuntimeError(f"a cell failed: {failed[0]}")
-    return spent / work.cells, ", ".join(sorted({str(record.provenance.engine) for record in records}))
-
-
-def conventional_cell(work: CellWork, device: torch.device) -> float:
-    """Return the seconds of one cell with data loaders and masks in the forward pass."""
-    dataset = Host.load(files=tuple(map(PluginFile.read, PLUGINS))).dataset(work.data, Path())
-    loaded = dataset.load(Path())
-    side = dataset.input_shape[1] if dataset.augmentation else None
-    changes = (
-        conventional.transform(dataset.mean, dataset.std, side),
-        conventional.transform(dataset.mean, dataset.std),
-    )
-    training, test = (
-        conventional.Pictures(split.images, split.labels, change)
-        for split, change in zip((loaded.train, loaded.test), changes, strict=True)
-    )
-    model = network(Network(work.model, dataset.input_shape), device)
-    names = weights_of(model)
-    batch, lr = work.recipe["batch_size"], work.recipe["lr"]
-    _wait(device)
-    started = time.perf_counter()
-    first = next(iter(DataLoader(training, batch_size=100, shuffle=True)))
-    masks = snip_masks(model, names, first[0].to(device), first[1].to(device), 10)
-    optimizer: torch.optim.Optimizer = torch.optim.Adam(model.parameters(), lr=lr)
-    if work.recipe["optimizer"] == "momentum":
-        optimizer = torch.optim.SGD(
-            model.parameters(), lr=lr, momentum=0.9, nesterov=True, weight_decay=work.recipe["weight_decay"]
-        )
-    train_epoch(model, masks, DataLoader(training, batch_size=batch, shuffle=True), optimizer)
-    accuracy_of(model, masks, DataLoader(test, batch_size=256))
-    return time.perf_counter() - started
-
-
 # Steps
 
 
 def steps(size: Size, device: torch.device, report: Report) -> None:
-    """Time training steps: pruned by `synflow`, in other precisions and memory formats, and compiled."""
-    model, shape = network(size.network, device), size.network.shape
-    batch = torch.randn(size.batch, *shape, device=device), torch.arange(size.batch, device=device) % 10
+    """Time steps in several ways, of pruned networks, and of batches; compiled ones last: they take long."""
+    compiled = [way for way in size.ways if "compile" in WAYS[way]]
+    steps_in_ways(size, [way for way in size.ways if way not in compiled], device, report)
+    pruned_steps(size, device, report)
+    batched_steps(size, device, report)
+    steps_in_ways(size, compiled, device, report)
+
+
+def noise(shape: tuple[int, ...], examples: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return inputs and labels of a batch."""
+    return torch.randn(examples, *shape, device=device), torch.arange(examples, device=device) % 10
+
+
+def steps_in_ways(size: Size, ways: Sequence[str], device: torch.device, report: Report) -> None:
+    """Time steps of a dense network in these ways of `WAYS`."""
+    model, batch = network(size.network, device), noise(size.network.shape, size.batch, device)
     dense = Masks.ones({name: p for name, p in model.named_parameters() if p.dim() > 1})
-    spent = seconds(masked_step(deepcopy(model), dense, *batch), device, size.steps)
-    for way in size.ways:
+    spent = seconds(masked_step(deepcopy(model), dense, *batch), device, size.steps) if ways else None
+    for way in ways:
         line = Line(f"training step, {size.network.name}, {way}", None, spent)
         try:
             with as_in_a_worker(device):
@@ -387,6 +215,12 @@ def steps(size: Size, device: torch.device, report: Report) -> None:
                 report(replace(line, here=seconds(step, device, size.steps, warm_ups=5)))
         except Exception as error:  # a machine without a compiler cannot compile
             report(replace(line, note=f"failed: {one_line(error)}"))
+
+
+def pruned_steps(size: Size, device: torch.device, report: Report) -> None:
+    """Time steps of networks that `synflow` has pruned."""
+    model, shape = network(size.network, device), size.network.shape
+    batch = noise(shape, size.batch, device)
     for compression in (100.0, 1000.0):
         masks = prune(model, f"synflow[rounds={size.rounds}]", compression=compression, input_shape=shape)
         line = Line(f"training step, {size.network.name}, compression {compression:g}", None)
@@ -396,6 +230,33 @@ def steps(size: Size, device: torch.device, report: Report) -> None:
         with as_in_a_worker(device):
             step = harness_step(deepcopy(model), masks, *batch)
             report(replace(line, here=seconds(step, device, size.steps, warm_ups=5)))
+
+
+def batched_steps(size: Size, device: torch.device, report: Report) -> None:
+    """Time steps of full batches of networks, per network, beside the step of one alone; both are ours."""
+    for chosen, examples in size.batches:
+        line = Line(f"step per network, {chosen.name}, in a batch of {most_batched(device.type)}", None)
+        try:
+            with as_in_a_worker(device):
+                line = batched_step(line, chosen, examples, size.steps, device)
+        except Exception as error:  # perhaps the memory is too small for one of them
+            line = replace(line, note=f"failed: {one_line(error)}")
+        report(line)
+
+
+def batched_step(line: Line, chosen: Network, examples: int, times: int, device: torch.device) -> Line:
+    """Return the line with the times of both steps."""
+    model, count = network(chosen, device), most_batched(device.type)
+    masks = prune(model, "magnitude", compression=10, input_shape=chosen.shape)
+    recipe = Recipe(epochs=1, lr=1e-4, batch_size=examples)
+    one, *many = (training_of(deepcopy(model), masks, recipe, chosen.shape) for _ in range(1 + count))
+    kind = BatchedStep if is_batchable(model) else VmappedStep
+    alone, batch = graphed(TrainingStep.of(one), one), graphed(kind(many), many[0])
+    given = Batch(*noise(chosen.shape, examples, device), recipe.lr)
+    spent = seconds(lambda: alone([given]), device, times, warm_ups=5)
+    whole = seconds(lambda: batch([given] * count), device, times, warm_ups=5)
+    note = f"not conventional: both are synflow-bench's, {alone.engine} and {batch.engine}"
+    return replace(line, here=whole / count, conventional=spent, note=note)
 
 
 def masked_step(model: nn.Module, masks: Masks, inputs: Tensor, labels: Tensor) -> Callable[[], object]:
@@ -421,11 +282,16 @@ def harness_step(
     graph = trace(deepcopy(model).cpu(), torch.zeros(1, *shape))  # as the harness does, on the CPU
     small = compact(model, masks, graph, shape)
     trained, kept = (small.model, small.masks) if small else (model, masks)
-    split = _split(shape, inputs.device)
-    streams = Streams(torch.Generator(), torch.Generator())
-    training = Training(trained, kept, recipe, TrainingData(split, None, split, None), streams)
+    training = training_of(trained, kept, recipe, shape)
     step = graphed(TrainingStep.of(training), training)
     return lambda: step([Batch(inputs, labels, recipe.lr)])
+
+
+def training_of(model: nn.Module, masks: Masks, recipe: Recipe, shape: tuple[int, ...]) -> Training:
+    """Return a training of a network; no step reads its data."""
+    split = _split(shape, next(model.parameters()).device)
+    streams = Streams(torch.Generator(), torch.Generator())
+    return Training(model, masks, recipe, TrainingData(split, None, split, None), streams)
 
 
 def _split(shape: tuple[int, ...], device: torch.device) -> Any:
@@ -462,9 +328,14 @@ def environment(device: torch.device) -> dict[str, Any]:
     return found
 
 
+def cells_of(name: str, size: Size, device: torch.device, report: Report) -> None:
+    """Time the cells of a network, which is named without its family."""
+    cells([work for work in size.cells if work.model.rpartition("/")[2] == name], device, report)
+
+
 PARTS: dict[str, Callable[[Size, torch.device, Report], None]] = {
     "pruning": pruning,
-    "cells": cells,
+    **{f"cells {name}": partial(cells_of, name) for name in ("fc", "resnet20", "conv")},
     "steps": steps,
 }
 

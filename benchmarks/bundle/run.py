@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,29 +24,32 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from bundle.boards import board_of  # noqa: E402
+from bundle.boards import ARCHIVE, board_of  # noqa: E402
+from bundle.processes import MARK, end_all, run_limited  # noqa: E402
 
 BUNDLED = (ROOT / "wheels").is_dir()
 """True in a bundle, from which the packages are installed, and False in a checkout."""
 CODE = ("benchmarks", "tests/gpu")
 """What the parts run; it is copied from a bundle, because Python writes beside what it runs."""
-MARK = "SYNFLOW_BENCH_REPORT"
-"""The environment variable by which the processes of a report are known."""
 RESERVE = 10.0
 """Seconds at the end in which nothing runs but the writing of the report."""
 WRITING = 20.0
 """Seconds in which the table and the archive of a board are written."""
-GRACE = 5.0
-"""Seconds in which a part may end by itself, once its time is over."""
 SLACK = 2.0
 """The factor of the limits in the size `test`, which is for machines that do other work too."""
 FULL_MINUTES = 9.0
 """The minutes for which the limits of the parts are stated; with others they change in proportion."""
+CELLS = {"fc": 30, "resnet20": 45, "conv": 40}
+"""The networks whose cells are timed, each in a part of its own, with its limit."""
+BASELINE = (
+    "Conventional code computes in float32 with torch's defaults (convolutions in TF32, algorithms that need "
+    "not be repeatable) and decodes images one by one in its own process; ours is repeatable, without TF32."
+)
 REST = 1e6
 """More seconds than there are: the part takes what is left."""
 
@@ -63,6 +65,7 @@ class Part:
         spent: The seconds that it took.
         allowed: The seconds that it had.
         lines: What it measured.
+        file: The file that it appends its measurements to, if it does.
     """
 
     name: str
@@ -71,6 +74,17 @@ class Part:
     spent: float = 0.0
     allowed: float = 0.0
     lines: list[dict[str, Any]] = field(default_factory=list)
+    file: Path | None = None
+
+    @property
+    def runs(self) -> bool:
+        """True while it runs: it counts as cut off until it has ended."""
+        return self.state == "cut off" and not self.spent
+
+    def read(self) -> None:
+        """Read what it has measured until now."""
+        if self.file is not None:
+            self.lines = read_lines(self.file)
 
 
 @dataclass
@@ -116,8 +130,8 @@ class Report:
         """The folder of the records of both boards."""
         return self.work / "results"
 
-    def environment(self) -> dict[str, str]:
-        """Return the environment of the parts."""
+    def environment(self, lines: Path | None = None) -> dict[str, str]:
+        """Return the environment of the parts; tests append their outcomes to the file `lines`."""
         paths = [self.work / "packages"] if BUNDLED else [ROOT, ROOT / "plugins"]
         paths += [self.code / "benchmarks"]
         kept = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
@@ -126,18 +140,17 @@ class Report:
             "PYTHONPATH": os.pathsep.join([*map(str, paths), *kept]),
             "TORCHINDUCTOR_CACHE_DIR": str(self.work / "compiled"),
             "TRITON_CACHE_DIR": str(self.work / "triton"),
-            "SYNFLOW_BENCH_TEST_LINES": str(self.work / "checks.jsonl"),
+            "SYNFLOW_BENCH_TEST_LINES": str(lines or ""),
             "OMP_NUM_THREADS": "1",
             MARK: self.token,
         }
 
-    def run(self, part: Part, command: Sequence[str], lines: Path | None = None, leave: float = 0.0) -> None:
+    def run(self, part: Part, command: Sequence[str], leave: float = 0.0) -> None:
         """Run a part within its limit, and read what it has measured, even if it was cut off.
 
         Args:
             part: The part, which gets its state.
             command: What it runs.
-            lines: The file that it appends its measurements to.
             leave: Seconds to leave for what comes after it.
         """
         share = self.given.minutes / FULL_MINUTES * (SLACK if self.given.size == "test" else 1)
@@ -146,21 +159,22 @@ class Report:
         if part.allowed < 1:
             return
         print(f"{part.name}: at most {part.allowed:.0f} s ...", end=" ", flush=True)
-        started = time.monotonic()
-        with (self.output / "log.txt").open("a", encoding="utf-8") as log:
-            print(f"\n==== {part.name}: {' '.join(command)}\n", file=log, flush=True)
-            code = run_limited(command, self.environment(), part.allowed, log, self.token)
-        part.spent = time.monotonic() - started
+        started, part.state, code = time.monotonic(), "cut off", None
+        try:
+            with (self.output / "log.txt").open("a", encoding="utf-8") as log:
+                print(f"\n==== {part.name}: {' '.join(command)}\n", file=log, flush=True)
+                code = run_limited(command, self.environment(part.file), part.allowed, log, self.token)
+        finally:
+            part.spent = time.monotonic() - started
+            part.read()
         part.state = {None: "cut off", 0: "done"}.get(code, "failed")
-        if lines is not None:
-            part.lines = read_lines(lines)
         print(f"{part.state} after {part.spent:.0f} s", flush=True)
         self.write()
 
     def write(self) -> None:
         """Write the results so far, each file whole or not at all."""
         for name, text in (("report.json", self.as_json()), ("report.md", self.as_markdown())):
-            new = self.output / f".{name}.new"
+            new = self.output / f".{name}.{threading.get_ident()}"  # the timer writes at the end, too
             new.write_text(text, encoding="utf-8")
             new.replace(self.output / name)
 
@@ -180,8 +194,8 @@ class Report:
         problems = [self.fault] if self.fault else []
         problems += [f"check failed: {test}" for test in self.checks["failed"]]
         for part in self.parts:
-            if part.name == "checks" and part.state in ("cut off", "not started"):
-                problems.append(f"the checks were {part.state}: some are missing")
+            if part.name.startswith("checks") and part.state in ("cut off", "not started"):
+                problems.append(f"the {part.name} were {part.state}: some are missing")
             elif part.state == "failed":
                 problems.append(f"part {part.name!r} ended with an error; see log.txt")
         if not self.checks["passed"] and not problems:
@@ -227,6 +241,8 @@ class Report:
             "| --- | --- | --- | --- |",
             *(f"| {p.name} | {p.state} | {p.spent:.0f} | {p.allowed:.0f} |" for p in self.parts),
             "",
+            BASELINE,
+            "",
             "| work | conventional | here | ratio | to reach | reached | notes |",
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
@@ -256,48 +272,6 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def run_limited(
-    command: Sequence[str], environment: Mapping[str, str], seconds: float, log: TextIO | int, token: str
-) -> int | None:
-    """Run a command for some seconds at most.
-
-    Returns:
-        Its exit code; None if it was killed, with all processes that it has started.
-    """
-    process = subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-    code: int | None = None
-    try:
-        with suppress(subprocess.TimeoutExpired):
-            code = process.wait(max(0.0, seconds - GRACE))
-        if process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(GRACE)
-    finally:
-        end_all(token, process.pid)
-        process.wait()
-    return code
-
-
-def end_all(token: str, group: int | None = None) -> None:
-    """Kill a group of processes, and those that have left it: their environment has the token."""
-    if group is not None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"{MARK}={token}".encode() in (folder / "environ").read_bytes():
-                os.kill(int(folder.name), signal.SIGKILL)
-
-
 # The parts
 
 
@@ -319,9 +293,9 @@ def make(report: Report) -> None:
     options = ["--device", given.device, "--size", given.size]
 
     def measure(name: str, seconds: float) -> Part:
-        part, lines = Part(name, seconds), work / f"{name}.jsonl"
+        part = Part(name, seconds, file=work / f"{name}.jsonl")
         parts = report.code / "benchmarks" / "bundle" / "parts.py"
-        report.run(part, [python, str(parts), name, *options, "--lines", str(lines)], lines)
+        report.run(part, [python, str(parts), name, *options, "--lines", str(part.file)])
         return part
 
     machine = measure("environment", 120)
@@ -329,13 +303,26 @@ def make(report: Report) -> None:
         report.fault = f"torch cannot compute on device {given.device!r} here; see log.txt"
         return
     report.machine = machine.lines.pop()
-    tests = report.code / "tests" / "gpu"
-    report.run(Part("checks", 110), check_command(tests, work, given.device), work / "checks.jsonl")
+    for name, seconds in (("training", 40), ("cells", 40), ("masks", 60)):
+        part = Part(f"checks of {name}", seconds, file=work / f"checks of {name}.jsonl")
+        tests = report.code / "tests" / "gpu" / f"test_{name}.py"
+        report.run(part, check_command(tests, work, given.device))
     measure("pruning", 60)
-    cells = measure("cells", 90)
-    run_board(report, Part("fc board", 190), cells)
-    measure("steps", 30)
-    run_board(report, Part("CIFAR board", REST), cells)
+    lines = [line for name, seconds in CELLS.items() for line in measure(f"cells {name}", seconds).lines]
+    run_board(report, Part("fc board", 190), ROOT / "data", lines)
+    measure("steps", 40)
+    run_board(report, Part("CIFAR board", REST), decoded(report), lines)
+
+
+def decoded(report: Report) -> Path:
+    """Decode the images of the CIFAR board once, not in every worker; return the data folder with them."""
+    data = ROOT / "data"
+    if report.given.size == "test" or not (data / ARCHIVE).is_file():
+        return data
+    part, target = Part("CIFAR images", 40), report.work / "data"
+    file = report.code / "benchmarks" / "bundle" / "cifar10_jpeg.py"
+    report.run(part, [sys.executable, str(file), str(data), str(target)], leave=WRITING)
+    return target if part.state == "done" else data
 
 
 def install_command(target: Path) -> list[str]:
@@ -349,19 +336,19 @@ def install_command(target: Path) -> list[str]:
 
 
 def check_command(tests: Path, work: Path, device: str) -> list[str]:
-    """Return the command that runs the tests in a folder that are for this device."""
+    """Return the command that runs the tests in a file that are for this device."""
     settings = work / "pytest.ini"
     settings.write_text("[pytest]\nmarkers =\n    gpu\n    slow\n", encoding="utf-8")
     chosen = "gpu" if device.startswith("cuda") else "not gpu"
-    options = ["-c", str(settings), "--rootdir", str(tests), "--confcutdir", str(tests)]
+    options = ["-c", str(settings), "--rootdir", str(tests.parent), "--confcutdir", str(tests.parent)]
     options += ["-p", "no:cacheprovider", "--import-mode=importlib", "-q", "-rs", "-m", chosen]
     return [sys.executable, "-m", "pytest", *options, str(tests)]
 
 
-def run_board(report: Report, part: Part, cells: Part) -> None:
+def run_board(report: Report, part: Part, data: Path, cells: Sequence[Mapping[str, Any]]) -> None:
     """Run a board as far as its time reaches, and write its table and its records beside the report."""
     name = part.name.replace(" ", "-")
-    board, results = board_of(part.name, report.given.size, report.left, cells.lines), report.results / name
+    board, results = board_of(part.name, report.given.size, report.left, cells), report.results / name
     suite = report.work / f"{name}.toml"
     suite.write_text(board.suite, encoding="utf-8")
     harness = [sys.executable, "-m", "synflow_bench"]
@@ -370,7 +357,7 @@ def run_board(report: Report, part: Part, cells: Part) -> None:
         for file in ("made_up_data.py", "bundle/cifar10_jpeg.py")
         for word in ("--plugin", str(report.code / "benchmarks" / file))
     ]
-    given = ["--device", report.given.device, "--data", str(ROOT / "data"), "--results", str(results)]
+    given = ["--device", report.given.device, "--data", str(data), "--results", str(results)]
     command = [*harness, "run", "--suite", str(suite), *given, *plugins, *board.options, "--json"]
     report.run(part, command, leave=WRITING)
     if part.state == "not started":
@@ -453,6 +440,10 @@ def _end_at_the_latest(report: Report, exit_now: Callable[[int], object] = os._e
     """End everything when the time is over, whatever this process is doing then."""
 
     def end() -> None:
+        with suppress(Exception):
+            for part in (part for part in report.parts if part.runs):
+                part.read()
+                report.write()
         end_all(report.token)
         exit_now(report.exit_code)
 

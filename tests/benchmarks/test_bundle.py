@@ -11,13 +11,16 @@ import sys
 import tarfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from bundle import boards, build, parts, run
-from bundle.cifar10_jpeg import Cifar10Jpeg
-from bundle.parts import SIZES, TEST, Line
+from bundle import boards, build, cells, parts, processes, run
+from bundle.cells import CellWork
+from bundle.cifar10_jpeg import ARCHIVE, Cifar10Jpeg, decode
+from bundle.measuring import Line
+from bundle.parts import SIZES, TEST
 from bundle.run import Part, Report
 from conventional import grasp_masks, snip_masks
 from packaging.requirements import Requirement
@@ -65,13 +68,83 @@ def test_the_formulas_keep_what_the_harness_keeps(name: str, formula: object) ->
 # Measurements
 
 
-@pytest.mark.parametrize("name", ["pruning", "steps"])
-def test_a_part_measures_both_ways_on_the_device_that_is_named(name: str) -> None:
+@pytest.mark.parametrize(("name", "count"), [("pruning", 4), ("steps", 6)])
+def test_a_part_measures_both_ways_on_the_device_that_is_named(name: str, count: int) -> None:
     lines: list[Line] = []
     parts.PARTS[name](TEST, CPU, lines.append)
     last = {line.what: line for line in lines}.values()
-    assert len(last) == 4
+    assert len(last) == count
     assert all((line.here or 0) > 0 and (line.conventional or 0) > 0 for line in last)
+
+
+def test_compiled_steps_come_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To compile may take all the time of the part."""
+    monkeypatch.setattr(parts, "seconds", lambda *_, **__: 1.0)
+    monkeypatch.setattr(parts, "harness_step", lambda *_, **__: None)
+    monkeypatch.setattr(parts, "batched_step", lambda line, *_: line)
+    lines: list[Line] = []
+    size = replace(TEST, ways=("compiled", "fp32"))
+    parts.PARTS["steps"](size, CPU, lines.append)
+    assert [line.what.rpartition(", ")[2] for line in lines] == [
+        "fp32",
+        "compression 100",
+        "compression 1000",
+        *("in a batch of 8" for _ in TEST.batches),
+        "compiled",
+    ]
+
+
+def test_a_network_and_its_batch_take_steps_of_the_engines_that_a_training_has() -> None:
+    lines: list[Line] = []
+    parts.batched_steps(TEST, CPU, lines.append)
+    assert [line.note.rpartition("'s, ")[2] for line in lines] == ["eager and stacked", "eager and vmapped"]
+
+
+def test_the_baseline_of_a_network_follows_its_first_cells_and_is_timed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    def run_cells(work: CellWork, _: torch.device) -> tuple[float, str]:
+        done.append(work.title)
+        return 1.0, ""
+
+    def conventional_cell(work: CellWork, _: torch.device, data_workers: int = 0) -> float:
+        done.append(f"{work.model} with {data_workers}")
+        return 10.0 + data_workers
+
+    monkeypatch.setattr(cells, "usable_cores", lambda: 8)
+    monkeypatch.setattr(cells, "run_cells", run_cells)
+    monkeypatch.setattr(cells, "conventional_cell", conventional_cell)
+    lines: list[Line] = []
+    parts.PARTS["cells conv"](SIZES["full"], CPU, lines.append)
+    first, second = "cell, conv, bf16, 1 epoch", "cell, conv, 1 epoch"
+    assert done == [first, "conv with 0", "conv with 4", second]
+    assert {line.what: line.conventional for line in lines} == {
+        first: 10.0,
+        f"{first}, baseline with 4 data workers": 14.0,
+        second: 10.0,
+        f"{second}, baseline with 4 data workers": 14.0,
+    }
+
+
+@pytest.mark.slow
+def test_a_batch_of_cells_is_timed_whole() -> None:
+    """On a GPU a batch always has the same size: fewer cells would take as long."""
+    (work,) = (work for work in TEST.cells if work.model == "fc")
+    assert work.cells < 8
+    _, note = cells.run_cells(work, CPU)
+    assert note == "8 cells, made-up-small; engine stacked"
+
+
+def test_cells_and_their_baseline_train_on_all_examples() -> None:
+    assert {work.recipe["validation_fraction"] for size in SIZES.values() for work in size.cells} == {0.0}
+
+
+def test_all_networks_have_a_part_of_the_report() -> None:
+    for size in SIZES.values():
+        assert {work.model.rpartition("/")[2] for work in size.cells} == set(run.CELLS)
+    assert {f"cells {name}" for name in run.CELLS} <= set(parts.PARTS)
 
 
 def test_without_a_cuda_device_a_part_says_so(
@@ -116,8 +189,8 @@ def test_a_part_that_is_done_has_its_lines(report: Report) -> None:
     code = (
         f'open({str(lines)!r}, \'w\').write(\'{{"what": "a", "here": 1}}\\n{{"what": "a", "here": 2}}\\n{{\')'
     )
-    part = Part("quick", 100)
-    report.run(part, python(code), lines)
+    part = Part("quick", 100, file=lines)
+    report.run(part, python(code))
     assert (part.state, part.lines) == ("done", [{"what": "a", "here": 2}])
     assert json.loads((report.output / "report.json").read_text("utf-8"))["parts"][0]["state"] == "done"
 
@@ -139,7 +212,7 @@ def test_a_part_is_killed_at_its_end_with_all_that_it_started(
     report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its child has a session of its own, and both ignore SIGTERM."""
-    monkeypatch.setattr(run, "GRACE", 0.5)
+    monkeypatch.setattr(processes, "GRACE", 0.5)
     pids = report.work / "pids"
     code = (
         "import os, signal, subprocess, sys, time\n"
@@ -160,6 +233,46 @@ def test_a_part_is_killed_at_its_end_with_all_that_it_started(
         time.sleep(0.02)
 
 
+def test_a_process_that_cannot_be_killed_does_not_hold_up_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hangs:
+        """A process in a driver, which no signal reaches."""
+
+        pid, returncode = 2**22 + 1, None  # above the largest process id
+
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def wait(self, timeout: float) -> int:
+            raise subprocess.TimeoutExpired("driver", timeout)
+
+    monkeypatch.setattr(subprocess, "Popen", Hangs)
+    assert processes.run_limited(["driver"], {}, 1, subprocess.DEVNULL, "none") is None
+
+
+def test_a_part_that_runs_at_the_end_is_in_the_report(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[int] = []
+
+    def hang(*_: object) -> None:
+        part.file.write_text('{"what": "a", "here": 1}\n')
+        report.ends_at = time.monotonic()
+        run._end_at_the_latest(report, ended.append)
+        deadline = time.monotonic() + 30
+        while not ended:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    part = Part("hangs", 100, file=report.work / "lines")
+    monkeypatch.setattr(run, "run_limited", hang)
+    with pytest.raises(KeyboardInterrupt):
+        report.run(part, python("pass"))
+    (found,) = json.loads((report.output / "report.json").read_text("utf-8"))["parts"]
+    assert ended == [1]
+    assert (found["state"], found["lines"]) == ("cut off", [{"what": "a", "here": 1}])
+
+
 def test_no_part_begins_when_the_time_is_over(report: Report) -> None:
     report.ends_at = time.monotonic() + run.RESERVE
     part = Part("late", 100)
@@ -176,8 +289,8 @@ def test_limits_change_with_the_minutes(report: Report) -> None:
 
 @pytest.mark.parametrize("state", ["cut off", "not started"])
 def test_checks_that_are_missing_are_a_problem(report: Report, state: str) -> None:
-    report.parts.append(Part("checks", 100, state, lines=[{"test": "t", "outcome": "passed"}]))
-    assert report.problems == [f"the checks were {state}: some are missing"]
+    report.parts.append(Part("checks of masks", 100, state, lines=[{"test": "t", "outcome": "passed"}]))
+    assert report.problems == [f"the checks of masks were {state}: some are missing"]
 
 
 def test_a_cut_off_measurement_is_named_and_no_problem(report: Report) -> None:
@@ -246,6 +359,13 @@ def test_images_of_an_archive_are_in_the_order_of_their_names(tmp_path: Path) ->
     dataset = Cifar10Jpeg()
     assert dataset.present(tmp_path)
     splits = dataset.load(tmp_path)
+    decode(tmp_path, tmp_path / "decoded")
+    decoded = dataset.load(tmp_path / "decoded")
+    assert dataset.present(tmp_path / "decoded")
+    assert boards.ARCHIVE == ARCHIVE
+    for one, other in ((splits.train, decoded.train), (splits.test, decoded.test)):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.labels, other.labels)
     assert (splits.train.labels.tolist(), splits.test.labels.tolist()) == ([0, 1, 1], [0, 1])
     assert splits.train.images.shape == (3, 3, 32, 32)
     assert splits.train.images[0, 0].float().mean() < splits.train.images[1, 0].float().mean()
@@ -322,7 +442,16 @@ def test_the_bundle_runs_on_a_bare_machine(
     found = json.loads((output / "report.json").read_text("utf-8"))
     assert (code, found["problems"]) == (0, [])
     assert {part["name"]: part["state"] for part in found["parts"]} == dict.fromkeys(
-        ["installation", "environment", "checks", "pruning", "cells", "fc board", "steps", "CIFAR board"],
+        [
+            "installation",
+            "environment",
+            *(f"checks of {name}" for name in ("training", "cells", "masks")),
+            "pruning",
+            *(f"cells {name}" for name in run.CELLS),
+            "fc board",
+            "steps",
+            "CIFAR board",
+        ],
         "done",
     )
     assert len(found["checks"]["passed"]) > 30
