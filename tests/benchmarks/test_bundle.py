@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -278,6 +278,36 @@ def test_no_part_begins_when_the_time_is_over(report: Report) -> None:
     part = Part("late", 100)
     report.run(part, python("raise SystemExit(3)"))
     assert (part.state, part.spent) == ("not started", 0.0)
+
+
+@pytest.mark.parametrize("size", ["full", "test"])
+def test_the_images_of_the_board_are_decoded_once_before_it(
+    size: str, report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: dict[str, Sequence[str]] = {}
+
+    def run_part(self: Report, part: Part, command: Sequence[str], leave: float = 0.0) -> None:
+        self.parts.append(part)
+        commands[part.name] = command
+        part.state, part.spent = "done", 1.0
+        part.lines = [{"device": "a device"}] if part.name == "environment" else []
+
+    monkeypatch.setattr(Report, "run", run_part)
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ARCHIVE).touch()
+    report.given.size = size
+    run.make(report)
+    names = [*commands]
+    assert names[-2:] == (["CIFAR images", "CIFAR board"] if size == "full" else ["steps", "CIFAR board"])
+    assert names.index("fc board") > max(names.index(f"cells {name}") for name in run.CELLS)
+    places = {
+        name: command[list(command).index("--data") + 1]
+        for name, command in commands.items()
+        if "board" in name
+    }
+    decoded = report.work / "data" if size == "full" else tmp_path / "data"
+    assert places == {"fc board": str(tmp_path / "data"), "CIFAR board": str(decoded)}
 
 
 def test_limits_change_with_the_minutes(report: Report) -> None:
