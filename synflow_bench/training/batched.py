@@ -79,7 +79,8 @@ class BatchedStep:
     def restore(self, states: Sequence[Mapping[str, Tensor]]) -> None:
         """Continue from what `states` has returned for each network, in whatever batches they were."""
         self._kept.reload()
-        rows = {name: torch.stack([state[name] for state in states]) for name in states[0]}
+        device = self._kept.values.device  # a checkpoint is read to the CPU
+        rows = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
         rows = {
             name: pad(tensor, (0, 0, 0, self._fillers)) if tensor.dim() == 2 else tensor
             for name, tensor in rows.items()
@@ -288,8 +289,12 @@ class BatchedParameters:
                 parameter.data, parameter.grad = parameter.detach().contiguous().clone(), None
 
 
+MOST_KEPT = {"cuda": 0.0}
 _MOST_KEPT = 0.5
-"""The largest share of kept parameters at which updating only these saves time."""
+"""The largest share of kept parameters at which only they are updated, on a kind of device and on all others.
+
+It saves time on a CPU. On a GPU, writing them back in a fixed order sorts their indices in every step.
+"""
 
 
 class KeptParameters:
@@ -342,7 +347,7 @@ class KeptParameters:
 def _kept_places(masks: Tensor) -> Tensor | None:
     """Return the indices of the kept parameters, padded to whole vectors; None where too many are kept."""
     places = masks.view(-1).nonzero().squeeze(1)
-    if len(places) > _MOST_KEPT * masks.numel():
+    if len(places) > MOST_KEPT.get(masks.device.type, _MOST_KEPT) * masks.numel():
         return None
     filling = -len(places) % _ALIGNMENT
     return torch.cat([places, places.new_full((filling,), masks.shape[1] - 1)])

@@ -29,7 +29,14 @@ from synflow_bench.training import (
     train,
     train_batch,
 )
-from synflow_bench.training.batched import LEAST, MOST_PARAMETERS, is_batchable, is_exact
+from synflow_bench.training.batched import (
+    LEAST,
+    MOST_KEPT,
+    MOST_PARAMETERS,
+    KeptParameters,
+    is_batchable,
+    is_exact,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -292,6 +299,37 @@ def test_a_filled_batch_continues_from_the_states_of_its_networks(
     after.restore(states)
     assert all(torch.equal(a, b) for a, b in zip(whole([batch] * 4), after([batch] * 4), strict=True))
     assert equal(state(first), state(second))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.optimizer)
+def test_updating_all_parameters_gives_what_updating_the_kept_ones_gives(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where removed weights are updated too, by zero."""
+    kept, whole = ([training(seed, recipe) for seed in range(3)] for _ in range(2))
+    expected = train_batch(kept)
+    monkeypatch.setitem(MOST_KEPT, "cpu", 0.0)
+    assert train_batch(whole) == expected
+    assert equal(state(whole), state(kept))
+
+
+def test_a_batch_on_another_device_continues_from_states_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU cannot select from a tensor on the CPU."""
+    batch = Batch(torch.randn(16, 1, 4, 4), torch.arange(16) % 7, 1e-2)
+    before, after = (BatchedStep([training(0, RECIPES[2])]) for _ in range(2))
+    before([batch])
+    for name, tensor in vars(after._kept).items():
+        if isinstance(tensor, Tensor):
+            setattr(after._kept, name, tensor.to("meta"))
+    collect, given = KeptParameters.collect, []
+
+    def spy(kept: KeptParameters, rows: Tensor) -> Tensor:
+        given.append(rows.device.type)
+        return collect(kept, rows)
+
+    monkeypatch.setattr(KeptParameters, "collect", spy)
+    after.restore(before.states())
+    assert given == ["meta"] * 3
 
 
 def test_large_networks_are_trained_alone_where_they_occupy_the_device(
