@@ -193,7 +193,8 @@ class Recovery:
         threads = record.provenance.threads
         with process_restored():
             set_up_process(device, threads)
-            context = WorkerContext(self.host, self.data_root, device, threads)
+            alone = record.provenance.engine in {"graphed", "shrunk"}
+            context = WorkerContext(self.host, self.data_root, device, threads, alone=alone)
             try:
                 yield context
             finally:

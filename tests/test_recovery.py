@@ -98,6 +98,17 @@ def test_masks_made_again_are_the_kept_and_recorded_ones(
     assert masks == kept.masks(record) == kept.masks(record.key[:6], again=True)
 
 
+@pytest.mark.parametrize(("engine", "alone"), [("graphed", True), ("stacked", False)])
+def test_a_cell_is_trained_again_by_the_step_of_its_record(
+    kept: sfb.Results, tmp_path: Path, engine: Any, alone: bool
+) -> None:
+    record = of(kept, "snip")
+    made = record.provenance.model_copy(update={"engine": engine})
+    again = Recovery(Host.load(), Store(tmp_path), tmp_path)
+    with again._context(record.model_copy(update={"provenance": made})) as context:
+        assert context.alone is alone
+
+
 def test_weights_made_again_are_the_kept_ones_and_removed_ones_are_zero(
     kept: sfb.Results, plain: sfb.Results
 ) -> None:

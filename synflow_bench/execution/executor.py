@@ -16,6 +16,7 @@ import torch
 from synflow_bench.errors import HandledError, UsageError
 from synflow_bench.execution.claims import CellClaims, SharedCells, shared_cells
 from synflow_bench.execution.containment import contained
+from synflow_bench.execution.gpus import trains_alone
 from synflow_bench.execution.origin import FIRST_PARTY_ORIGIN, origin_of
 from synflow_bench.execution.plan import Plan
 from synflow_bench.host import Host, PluginClass, PluginFile
@@ -350,4 +351,5 @@ def make_context(
         checkpoints=resources.checkpoints,
         on_outcome=KeepFiles.of(resources.results, resources.keep),
         stop=stop or StopRequest(),
+        alone=trains_alone(resources.options, device),
     )

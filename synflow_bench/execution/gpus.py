@@ -94,4 +94,11 @@ class GpuSharing:
     def most_batched(self, device: str, workers: int) -> int:
         """Return the most cells in one batch of one of so many workers on a device."""
         most = most_batched(torch.device(device).type)
-        return max(1, min(most, self.cells // workers)) if self.cells else most
+        if self.cells < most:  # a batch would be filled up
+            return 1 if self.cells else most
+        return max(1, min(most, self.cells // workers))
+
+
+def trains_alone(options: Mapping[str, str], device: str) -> bool:
+    """Return True if the user allows fewer cells on a GPU than a batch has, which is never a smaller one."""
+    return 0 < int(options.get(CELLS_PER_GPU, "0")) < most_batched(torch.device(device).type)

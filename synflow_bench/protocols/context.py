@@ -63,6 +63,7 @@ class WorkerContext:
         checkpoints: The checkpoints of running cells; None if they are not saved.
         stop: A request that this process stops.
         on_outcome: Called with the record and the outcome of every cell that succeeds.
+        alone: True if every cell is trained alone by the ordinary step, also where it could be in a batch.
     """
 
     host: Host
@@ -77,6 +78,7 @@ class WorkerContext:
     checkpoints: Checkpoints | None = None
     stop: StopRequest = field(default_factory=StopRequest)
     on_outcome: OnOutcome | None = None
+    alone: bool = False
 
     def data(self, name: str) -> LoadedData:
         """Return the dataset `name` on the device; it is read at first use.
@@ -108,7 +110,9 @@ class WorkerContext:
 
     def with_data(self, name: str, data: LoadedData) -> WorkerContext:
         """Return a context in which `data` is the dataset `name`, and which saves no checkpoints."""
-        return WorkerContext(self.host, self.data_root, self.device, self.threads, {name: data})
+        return WorkerContext(
+            self.host, self.data_root, self.device, self.threads, {name: data}, alone=self.alone
+        )
 
     def close(self) -> None:
         """Release the datasets; their data workers end with them."""
@@ -373,6 +377,7 @@ def training_of(
     epochs: int | None = None,
     first_step: int = 0,
     rewind: RewindPoint | None = None,
+    alone: bool = False,
 ) -> Training:
     """Make a training by the cell's recipe; every training of a cell has the same order of data.
 
@@ -382,6 +387,7 @@ def training_of(
         epochs: The epochs; by default those of the recipe.
         first_step: The optimizer step to start from.
         rewind: A state of the network to save during the training, unless it is saved already.
+        alone: As in `WorkerContext`.
     """
     recipe = cell.setting.recipe
     if epochs is not None:
@@ -396,6 +402,7 @@ def training_of(
         first_step=first_step,
         rewind=rewind,
         seed=seed_of(cell, "augment"),
+        alone=alone,
     )
 
 
@@ -408,6 +415,6 @@ def train_compacted(
         compacted = compact(network.model, masks, network.graph, training.examples.train.shape)
     if compacted is None:
         return (yield training)
-    trained = yield replace(training, model=compacted.model, masks=compacted.masks)
+    trained = yield replace(training, model=compacted.model, masks=compacted.masks, alone=True)
     compacted.expand()
     return replace(trained, engine="shrunk")

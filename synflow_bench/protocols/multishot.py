@@ -50,6 +50,7 @@ def multishot(cell: Cell, context: WorkerContext, on_epoch: OnEpoch, journal: Jo
         on_epoch,
         first_step=first_step,
         rewind=ready.rewind,
+        alone=context.alone,
     )
     return outcome_of(cell, ready, trained, (*ready.levels, _level(len(ready.levels), trained, ready.masks)))
 
@@ -84,6 +85,7 @@ def prune_in_levels(cell: Cell, context: WorkerContext, journal: Journal) -> Pru
             epochs=pre_epochs,
             first_step=first_step,
             rewind=rewind,
+            alone=context.alone,
         )
         trained = yield training
         spans.append(span_of(network, pruned.masks, training))

@@ -12,6 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -34,7 +35,15 @@ from synflow_bench.protocols.record import failed_record, plugins_of, provenance
 from synflow_bench.protocols.singleshot import prune_once, singleshot
 from synflow_bench.records import Epoch, Provenance, Record, key_of
 from synflow_bench.suites import Cell
-from synflow_bench.training import OnEpoch, Snapshot, Trained, Training, can_batch, train_batch
+from synflow_bench.training import (
+    OnEpoch,
+    Snapshot,
+    Trained,
+    Training,
+    can_batch,
+    is_filled_up,
+    train_batch,
+)
 
 PROTOCOLS: dict[str, Callable[[Cell, WorkerContext, OnEpoch, Journal], ProtocolSteps]] = {
     "singleshot": singleshot,
@@ -66,7 +75,7 @@ def run_cells(cells: Sequence[Cell], context: WorkerContext, on_epoch: OnCellEpo
     """Run `cells` in one batch; each gets the same record as when it runs alone.
 
     A cell with a usable checkpoint continues from it, and gets the same record. Where training the batch
-    fails, its cells are run one by one.
+    fails, its cells are run one by one; where it finds no memory on a GPU, by the ordinary step.
 
     Args:
         cells: One cell, or several of one setting for which `may_batch` holds.
@@ -128,7 +137,8 @@ def may_batch(cell: Cell, context: WorkerContext) -> bool:
     if setting not in context.batchable:
         try:
             examples, network = examples_of(cell, context), network_of(cell, context, "init")
-            context.batchable[setting] = can_batch(training_of(cell, network, {}, examples))
+            training = training_of(cell, network, {}, examples, alone=context.alone)
+            context.batchable[setting] = can_batch(training)
         except torch.OutOfMemoryError:  # there may be room another time
             return False
         except Exception:  # the cell's own run will report it
@@ -139,13 +149,20 @@ def may_batch(cell: Cell, context: WorkerContext) -> bool:
 def _after_error(
     runs: Sequence[RunningCell], error: BaseException, on_epoch: OnCellEpoch
 ) -> list[RunningCell]:
-    """Run the cells of a batch one by one; return the only cell if it begins anew."""
+    """Run the cells of a batch one by one; return the only cell if it begins anew.
+
+    Without memory for a batch that is filled up, which would be as large for one cell, they run again by the
+    ordinary step.
+    """
+    context = runs[0].context
     if isinstance(error, torch.OutOfMemoryError):
         traceback.clear_frames(error.__traceback__)  # they hold the tensors of the batch
-    if len(runs) == 1:
+        if is_filled_up(runs[0].training):
+            context = replace(context, alone=True)
+    if len(runs) == 1 and context is runs[0].context:
         return [run for run in runs if run.fail(error)]
     for run in runs:
-        run.record = run_cell(run.cell, run.context, partial(on_epoch, run.cell))
+        run.record = run_cell(run.cell, context, partial(on_epoch, run.cell))
     return []
 
 

@@ -37,7 +37,7 @@ def singleshot(cell: Cell, context: WorkerContext, on_epoch: OnEpoch, journal: J
         HandledError: The dataset, the network or the pruner cannot be used.
     """
     ready = yield from prune_once(cell, context, journal)
-    training = training_of(cell, ready.network, ready.masks, ready.examples, on_epoch)
+    training = training_of(cell, ready.network, ready.masks, ready.examples, on_epoch, alone=context.alone)
     training = replace(training, recipe=cell.setting.protocol.last_recipe(training.recipe))
     pruner = pruner_in_training(cell, context)
     if pruner is None:
@@ -66,7 +66,7 @@ def prune_once(cell: Cell, context: WorkerContext, journal: Journal) -> PruningS
     dense = dense_masks(cell, network)
     spans = []
     for epochs in cell.setting.protocol.trainings(cell.setting.recipe.epochs)[:-1]:
-        training = training_of(cell, network, {}, examples, epochs=epochs)
+        training = training_of(cell, network, {}, examples, epochs=epochs, alone=context.alone)
         yield training
         spans.append(span_of(network, dense, training))
     prune = partial(prune_network, cell, network, dense, density, examples.train, context)

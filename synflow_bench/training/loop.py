@@ -83,6 +83,7 @@ class Training:
         seed: The seed of layers that draw random numbers, such as dropout.
         resume: The state to continue from, of an equal training that was interrupted.
         changes: The masks if they change in the training; they begin as `masks`.
+        alone: True if the ordinary step is taken, also where such networks are trained in batches.
     """
 
     model: nn.Module
@@ -96,6 +97,7 @@ class Training:
     seed: int = 0
     resume: Snapshot | None = None
     changes: MaskChanges | None = None
+    alone: bool = False
 
     @property
     def seen(self) -> int:
@@ -199,9 +201,14 @@ def is_batched(training: Training) -> bool:
     return _batched_step(training) is not None
 
 
+def is_filled_up(training: Training) -> bool:
+    """Return True if a training uses a batched step that takes as much memory alone as in a batch."""
+    return next(training.model.parameters()).device.type in LEAST and is_batched(training)
+
+
 def can_batch(training: Training) -> bool:
     """Return True if `most_batched` such trainings, or fewer, give the same bits in one batch as alone."""
-    step = _batched_step(training)
+    step = _tried_step(training)
     if step is None or not training.examples.train.resident or torch.get_num_threads() > 1:
         return False
     most = most_batched(next(training.model.parameters()).device.type)
@@ -209,10 +216,20 @@ def can_batch(training: Training) -> bool:
 
 
 def _batched_step(training: Training) -> type[BatchedStep | VmappedStep] | None:
-    """Return the step that trains networks like this one in batches, even if there is only one; or None."""
+    """Return the step that trains networks like this one in batches, even if there is only one; or None.
+
+    It is None also where the trial of that step finds no memory.
+    """
+    try:
+        return _tried_step(training)
+    except torch.OutOfMemoryError:
+        return None
+
+
+def _tried_step(training: Training) -> type[BatchedStep | VmappedStep] | None:
     model, recipe = training.model, training.recipe
     kind = next(model.parameters()).device.type
-    if training.changes is not None or recipe.precision != "fp32" or recipe.compile != "no":
+    if training.alone or training.changes is not None or recipe.precision != "fp32" or recipe.compile != "no":
         return None
     if kind in {"cpu", "cuda"} and is_batchable(model):
         return BatchedStep

@@ -14,7 +14,7 @@ import torch
 from synflow_bench.errors import UsageError
 from synflow_bench.execution import LocalExecutor, Resources, make_context, worker
 from synflow_bench.execution import gpus as sharing
-from synflow_bench.execution.gpus import CONTEXT, GpuSharing, MemoryUsed
+from synflow_bench.execution.gpus import CONTEXT, GpuSharing, MemoryUsed, trains_alone
 from synflow_bench.execution.slot import WorkerSlot
 from synflow_bench.host import PluginFile
 from synflow_bench.records import Record
@@ -71,9 +71,29 @@ def test_another_worker_needs_room_for_what_one_has_used(many_cores: None) -> No
 
 
 def test_the_cells_of_a_gpu_are_divided_among_its_workers(many_cores: None) -> None:
-    assert [on(1, cells_per_gpu="16").most_batched("cuda:0", workers) for workers in (1, 2, 4)] == [16, 8, 4]
+    assert [on(1, cells_per_gpu="64").most_batched("cuda:0", workers) for workers in (1, 2, 4)] == [
+        32,
+        32,
+        16,
+    ]
+    assert [on(1, cells_per_gpu="16").most_batched("cuda:0", workers) for workers in (1, 2)] == [1, 1]
     assert on(1, cells_per_gpu="2").most_batched("cuda:0", 4) == 1
     assert on(1).most_batched("cuda:0", 1) == 32
+
+
+@pytest.mark.parametrize(
+    ("options", "device", "alone"),
+    [
+        ({}, "cuda:0", False),
+        ({"cells_per_gpu": "31"}, "cuda:0", True),
+        ({"cells_per_gpu": "32"}, "cuda:0", False),
+        ({}, "cpu", False),
+    ],
+)
+def test_a_worker_that_may_have_no_whole_batch_trains_cells_alone(
+    options: dict[str, str], device: str, alone: bool
+) -> None:
+    assert trains_alone(options, device) is alone
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from synflow_bench.protocols import PROTOCOLS, WorkerContext, may_batch, protoco
 from synflow_bench.pruning import Problem, Pruner
 from synflow_bench.records import Epoch
 from synflow_bench.suites import Cell, Multishot
+from synflow_bench.training import BatchedStep, TrainingStep
+from synflow_bench.training.batched import LEAST
 
 MakeCell = Callable[..., Cell]
 
@@ -168,6 +171,52 @@ def test_where_training_a_batch_fails_each_cell_is_run_by_itself(
     cells = [make_cell(seed=seed) for seed in range(3)]
     assert [record.status for record in run_cells(cells, context, lambda *_: None)] == ["ok"] * 3
     assert sizes == [3, 1, 1, 1]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_without_memory_for_a_filled_batch_cells_are_trained_by_the_ordinary_step(
+    context: WorkerContext, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """On a GPU a batch of one cell is as large as one of 32."""
+    monkeypatch.setitem(LEAST, "cpu", 4)
+    tried = []
+
+    def full(step: BatchedStep, _: object) -> object:
+        tried.append(step)
+        raise torch.OutOfMemoryError("no memory is left")
+
+    monkeypatch.setattr(BatchedStep, "__call__", full)
+    cells = [make_cell(seed=seed) for seed in range(count)]
+    records = run_cells(cells, context, lambda *_: None)
+    assert [(record.status, record.provenance.engine) for record in records] == [("ok", "eager")] * count
+    assert len(tried) == 1
+    alone = replace(context, alone=True)
+    assert [record.result for record in records] == [run_cell(cell, alone).result for cell in cells]
+
+
+def test_a_cell_without_memory_for_the_ordinary_step_fails(
+    context: WorkerContext, make_cell: MakeCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LEAST, "cpu", 4)
+    tried = []
+
+    def full(step: BatchedStep | TrainingStep, _: object) -> object:
+        tried.append(type(step))
+        raise torch.OutOfMemoryError("no memory is left")
+
+    for step in (BatchedStep, TrainingStep):
+        monkeypatch.setattr(step, "__call__", full)
+    record = run_cell(make_cell(), context)
+    assert record.error is not None
+    assert record.error.kind == "OutOfMemoryError"
+    assert tried == [BatchedStep, TrainingStep]
+
+
+def test_cells_that_are_trained_alone_are_in_no_batch(context: WorkerContext, make_cell: MakeCell) -> None:
+    alone = replace(context, alone=True, batchable={})
+    assert not may_batch(make_cell(), alone)
+    levels = make_cell(protocol=Multishot(levels=1))
+    assert [run_cell(cell, alone).provenance.engine for cell in (make_cell(), levels)] == ["eager"] * 2
 
 
 def test_every_epoch_is_reported_with_its_cell(context: WorkerContext, make_cell: MakeCell) -> None:

@@ -20,6 +20,7 @@ from synflow_bench.training import (
     TrainingData,
     TrainingStep,
     can_batch,
+    loop,
     train,
     train_batch,
     vmapped,
@@ -167,10 +168,11 @@ def test_memory_that_is_missing_is_no_answer_on_whether_networks_are_trained_tog
             is_vmapped_alike(conv(SHAPE, 4), (BATCH, *SHAPE), 2)
 
 
-def test_a_trial_without_memory_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_memory(*_: object) -> list[Tensor]:
-        raise torch.OutOfMemoryError("today")
+def no_memory(*_: object) -> list[Tensor]:
+    raise torch.OutOfMemoryError("today")
 
+
+def test_a_trial_without_memory_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(VmappedNetwork, "__call__", no_memory)
     for _ in range(2):
         with pytest.raises(torch.OutOfMemoryError):
@@ -196,6 +198,9 @@ def test_a_device_that_batches_convolutions_is_named_in_the_engine(monkeypatch: 
     monkeypatch.setitem(LEAST, "cpu", 4)
     if not can_batch(once[1]):
         pytest.skip("convolutions in groups round differently by place on this processor")
+    with monkeypatch.context() as patched:
+        patched.setattr(loop, "is_vmapped_alike", no_memory)
+        assert train(once[1]).engine == "eager"
     found = train_batch(at_once)
     assert {each.engine for each in found} == {"vmapped"}
     assert found == [train(each) for each in alone]
