@@ -223,7 +223,9 @@ class _Flow:
             PrecisionError: The flow cancels, and float32 is not enough.
         """
         shares = flow_shares(problem, self.level, self.plain)
-        cancels = [name for name, share in shares.items() if _cancels(share)]
+        least = torch.stack([share.min() for share in shares.values()]).tolist()  # read at once
+        pairs = zip(shares.items(), least, strict=True)
+        cancels = [name for (name, share), low in pairs if not low >= 0 and _cancels(share)]
         if cancels and problem.dtype is not torch.float64:
             raise PrecisionError(f"the flow through layer {cancels[0]!r} cancels")
         if problem.round == 1 and (cancels or self._is_diminished(problem, shares)):
@@ -261,8 +263,6 @@ class _Flow:
 
 
 def _cancels(share: Tensor) -> bool:
-    if bool(share.min() >= 0):
-        return False
     return float(share.sum()) < (1 - CANCELLED) * float(share.abs().sum())
 
 

@@ -30,11 +30,22 @@ def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor])
         raise ScoreError(f"no scores for layer {name!r}")
     for name in scores.keys() - parameters.keys():
         raise ScoreError(f"scores for {name!r}, which is not prunable here")
-    extremes = {name: _extremes(name, scores[name], parameter) for name, parameter in parameters.items()}
-    return {name: low for name, (low, high) in extremes.items() if low == high}
+    extremes: list[Tensor] = []
+    for name, parameter in parameters.items():
+        _check_form(name, scores[name], parameter)
+        extremes += torch.aminmax(flattened(scores[name], order_of(scores[name])))
+    found = torch.cat([value.view(1).to(extremes[0].device) for value in extremes]).tolist()  # read at once
+    only = {}
+    for (name, parameter), low, high in zip(parameters.items(), found[::2], found[1::2], strict=True):
+        if not (abs(low) < float("inf") and abs(high) < float("inf")):
+            error = ScoreError if parameter.dtype is torch.float64 else PrecisionError
+            raise error(f"scores of layer {name!r} are not finite")
+        if low == high:
+            only[name] = low
+    return only
 
 
-def _extremes(name: str, scores: Tensor, parameter: Tensor) -> tuple[float, float]:
+def _check_form(name: str, scores: Tensor, parameter: Tensor) -> None:
     if scores.shape != parameter.shape:
         raise ScoreError(
             f"scores of layer {name!r} have shape {tuple(scores.shape)}, not {tuple(parameter.shape)}"
@@ -45,11 +56,6 @@ def _extremes(name: str, scores: Tensor, parameter: Tensor) -> tuple[float, floa
         raise ScoreError(
             f"scores of layer {name!r} are on {scores.device}, its weights on {parameter.device}"
         )
-    low, high = (float(value) for value in torch.aminmax(flattened(scores, order_of(scores))))
-    if not (abs(low) < float("inf") and abs(high) < float("inf")):
-        error = ScoreError if parameter.dtype is torch.float64 else PrecisionError
-        raise error(f"scores of layer {name!r} are not finite")
-    return low, high
 
 
 def check_underflow(scores: Mapping[str, Tensor], selection: Selection) -> None:

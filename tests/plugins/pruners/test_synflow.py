@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from itertools import pairwise, product
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import synflow_bench as sfb
 from synflow_bench.pruning import Masks, Problem, run_pruner
@@ -258,3 +260,23 @@ def test_a_hundred_rounds_on_masked_squares(pose: Pose) -> None:
 
 def test_defaults_of_the_squared_flow_are_those_of_synflow() -> None:
     assert (SynFlowL2().rounds, SynFlowL2().schedule, SynFlowL2.needs_data) == (100, "exponential", False)
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers for which a program would wait for a GPU, one at a time."""
+
+    count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += function.overloadpacket.__name__ == "_local_scalar_dense"
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_round_waits_for_the_device_as_often_whatever_the_number_of_layers(pose: Pose) -> None:
+    def reads(layers: int, rounds: int) -> int:
+        model = nn.Sequential(nn.Flatten(), *[nn.Linear(16, 16) for _ in range(layers)])
+        with Reads() as counted:
+            run_pruner(SynFlow(rounds=rounds), pose(model, (1, 4, 4)), 0.5)
+        return counted.count
+
+    assert reads(2, 6) - reads(2, 3) == reads(8, 6) - reads(8, 3)
