@@ -300,7 +300,8 @@ class MaskedWeights:
         partial = {name: mask for name, mask in masks.items() if not bool(mask.all())}
         self._names = list(partial)
         self._weights: list[Tensor] = [self._parameters[name] for name in partial]
-        self._masks = [mask.to(self._parameters[name]) for name, mask in partial.items()]
+        # In the memory layout of the gradients, so that all are multiplied at once on a GPU.
+        self._masks = [torch.empty_like(self._parameters[name]).copy_(mask) for name, mask in partial.items()]
         self.mask_weights()
 
     @torch.no_grad()

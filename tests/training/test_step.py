@@ -160,6 +160,13 @@ def test_masking_the_weights_alone_would_not_equal_it(network: nn.Module, masks:
     assert not torch.allclose(network[1].weight, expected["1.weight"], rtol=1e-3)  # type: ignore[index]
 
 
+def test_masks_lie_in_memory_as_their_weights() -> None:
+    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    masked = MaskedWeights(model, {"weight": torch.rand(4, 3, 3, 3) < 0.5})
+    assert masked._masks[0].stride() == model.weight.stride() != torch.empty(4, 3, 3, 3).stride()
+    assert not masked._masks[0].requires_grad
+
+
 @pytest.mark.parametrize("fields", RECIPES, ids=lambda f: f"{f['optimizer']}-{f['gradient_clip']}")
 def test_removed_weights_are_exactly_zero_after_every_step(
     network: nn.Module, masks: dict[str, Tensor], fields: dict[str, Any]
