@@ -211,8 +211,12 @@ class Normalization:
 BLOCK = 2048
 """Examples that are augmented at once, for many batches; the random draws depend on it."""
 
+NORMALIZED = {"cuda": BLOCK}
 _NORMALIZED = 256
-"""Examples that are normalized at once; each training in a batch holds that many in float32."""
+"""Examples that are normalized at once, on a kind of device and on all others.
+
+Each training in a batch holds that many in float32; fewer of them take more launches.
+"""
 
 
 @dataclass(frozen=True)
@@ -278,12 +282,15 @@ class ResidentSplit:
     def _batches(
         self, size: int, order: Tensor, change: Augmentation | None, generator: torch.Generator
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        gathered = _NORMALIZED if change is None else BLOCK
-        part = max(1, _NORMALIZED // size) * size
+        normalized = NORMALIZED.get(self.labels.device.type, _NORMALIZED)
+        gathered = normalized if change is None else BLOCK
+        part = max(1, normalized // size) * size
         for block in torch.split(to_device(order, self.labels.device), max(1, gathered // size) * size):
             images, labels = self._at(block), self.labels[block]
             if change is not None:
                 images = augment(images, change, generator)
+                if images.device.type != "cpu":  # whose records keep their bits
+                    images = images.contiguous()
             for some, of_some in zip(torch.split(images, part), torch.split(labels, part), strict=True):
                 inputs = torch.split(self.normalize(some), size)
                 batches = zip(inputs, torch.split(of_some, size), strict=True)

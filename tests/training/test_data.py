@@ -24,7 +24,7 @@ from synflow_bench.training import (
     is_tokens,
     random_examples,
 )
-from synflow_bench.training.data import BLOCK, augment
+from synflow_bench.training.data import BLOCK, NORMALIZED, augment
 
 MakeSplit = Callable[..., ResidentSplit]
 CPU = torch.device("cpu")
@@ -215,6 +215,32 @@ class Words(Dataset):
     def split(self, count: int) -> Split:
         tokens = torch.arange(count * 4).view(count, 4) % 3
         return Split(tokens, torch.zeros(count, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("change", [None, Augmentation(1, flip=True)])
+def test_how_many_are_normalized_at_once_changes_nothing(
+    make_split: MakeSplit, change: Augmentation | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split, order = make_split(700, 0), torch.randperm(700)
+
+    def batches() -> list[torch.Tensor]:
+        draw = torch.Generator().manual_seed(1)
+        return [inputs for inputs, _ in split.shuffled(16, order, change, draw)]
+
+    few = batches()
+    monkeypatch.setitem(NORMALIZED, "cpu", BLOCK)
+    assert all(torch.equal(a, b) for a, b in zip(few, batches(), strict=True))
+
+
+@pytest.mark.parametrize(("device", "contiguous"), [("cpu", False), ("meta", True)])
+def test_other_devices_than_a_cpu_get_augmented_images_with_channels_first(
+    make_split: MakeSplit, device: str, contiguous: bool
+) -> None:
+    split = make_split(40, 0, channels=3)
+    normalization = Normalization(*(getattr(split.normalize, name).to(device) for name in ("scale", "shift")))
+    moved = ResidentSplit(split.stored.to(device), split.labels.to(device), normalization)
+    batches = moved.shuffled(16, torch.arange(40), Augmentation(1, flip=True), torch.Generator())
+    assert {inputs.is_contiguous() for inputs, _ in batches} == {contiguous}
 
 
 def test_tokens_are_neither_normalized_nor_augmented() -> None:
