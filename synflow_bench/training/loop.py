@@ -15,7 +15,7 @@ from synflow_bench.data import Augmentation
 from synflow_bench.records import Engine, Epoch
 from synflow_bench.suites import Recipe
 from synflow_bench.training import vmapped
-from synflow_bench.training.batched import LEAST, BatchedStep, is_batchable, is_exact
+from synflow_bench.training.batched import LEAST, BatchedStep, Trial, is_batchable, is_exact
 from synflow_bench.training.data import LoadedSplit
 from synflow_bench.training.graphed import graphed
 from synflow_bench.training.mask_changes import MaskChanges
@@ -36,7 +36,7 @@ from synflow_bench.training.step import (
     learning_rate,
     state_names,
 )
-from synflow_bench.training.vmapped import VmappedStep, is_vmappable, is_vmapped_alike
+from synflow_bench.training.vmapped import VmappedStep, is_small, is_vmappable, is_vmapped_alike
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -211,8 +211,8 @@ def can_batch(training: Training) -> bool:
     step = _tried_step(training)
     if step is None or not training.examples.train.resident or torch.get_num_threads() > 1:
         return False
-    most = most_batched(next(training.model.parameters()).device.type)
-    return step is VmappedStep or all(is_exact(training.model, each, most) for each in _batches_of(training))
+    kind = next(training.model.parameters()).device.type
+    return step is VmappedStep or kind in LEAST or _passes(is_exact, training)
 
 
 def _batched_step(training: Training) -> type[BatchedStep | VmappedStep] | None:
@@ -232,11 +232,16 @@ def _tried_step(training: Training) -> type[BatchedStep | VmappedStep] | None:
     if training.alone or training.changes is not None or recipe.precision != "fp32" or recipe.compile != "no":
         return None
     if kind in {"cpu", "cuda"} and is_batchable(model):
-        return BatchedStep
+        return BatchedStep if kind not in LEAST or _passes(is_exact, training) else None
     if kind not in vmapped.DEVICES or recipe.channels_last or not is_vmappable(model):
         return None
-    most = most_batched(kind)
-    return VmappedStep if all(is_vmapped_alike(model, each, most) for each in _batches_of(training)) else None
+    small = _passes(is_small, training)
+    return VmappedStep if small and _passes(is_vmapped_alike, training) else None
+
+
+def _passes(trial: Trial, training: Training) -> bool:
+    most = most_batched(next(training.model.parameters()).device.type)
+    return all(trial(training.model, each, most) for each in _batches_of(training))
 
 
 def _batches_of(training: Training) -> set[tuple[int, ...]]:
@@ -260,9 +265,9 @@ def _drive(trainings: Sequence[Training], step: Step, keeper: SnapshotKeeper | N
         step.restore([snapshot.part("optimizer") for snapshot in snapshots])
     states = [LoopState.of(training) for training in trainings]
     loops = [_loop(*each) for each in zip(trainings, step.masked, states, strict=True)]
-    losses: Sequence[Tensor | None] = [None] * len(loops)
+    sums = [state.loss for state in states]
     while True:
-        results = [_advance(each, loss) for each, loss in zip(loops, losses, strict=True)]
+        results = [_advance(each) for each in loops]
         batches = [result for result in results if isinstance(result, Batch)]
         if not batches:
             return [replace(each, engine=step.engine) for each in results if isinstance(each, Trained)]
@@ -273,16 +278,16 @@ def _drive(trainings: Sequence[Training], step: Step, keeper: SnapshotKeeper | N
             seconds = (time.perf_counter() - started) / len(trainings)
             each = zip(trainings, states, step.states(), strict=True)
             keeper.keep([(t, s.snapshot(t, o, seconds + _seconds_before(t))) for t, s, o in each])
-        losses = step(batches)
+        torch._foreach_add_(sums, list(step(batches)), alpha=len(batches[0].labels))
 
 
-_Loop = Generator[Batch, Tensor, Trained]
-"""The loop of one training: it yields the batch of each step and receives its loss."""
+_Loop = Generator[Batch, None, Trained]
+"""The loop of one training: it yields the batch of each step, whose loss is then in the state."""
 
 
-def _advance(loop: _Loop, loss: Tensor | None) -> Batch | Trained:
+def _advance(loop: _Loop) -> Batch | Trained:
     try:
-        return next(loop) if loss is None else loop.send(loss)
+        return next(loop)
     except StopIteration as end:
         trained: Trained = end.value
         return trained
@@ -337,7 +342,7 @@ def _skip_epochs(training: Training) -> int:
     return done
 
 
-def _epoch(training: Training, state: LoopState) -> Generator[Batch, Tensor, None]:
+def _epoch(training: Training, state: LoopState) -> Generator[Batch, None, None]:
     """Train what is left of the epoch; the sum of losses is not finite if it diverged."""
     recipe, examples, streams = training.recipe, training.examples.train, training.streams
     training.model.train()
@@ -354,8 +359,7 @@ def _epoch(training: Training, state: LoopState) -> Generator[Batch, Tensor, Non
         batches = training.rewind.watch(training.model, batches, next_step)
     for index, (inputs, labels) in enumerate(batches, start=next_step):
         lr = learning_rate(recipe, index, steps)
-        loss = yield Batch(inputs, labels, lr, index)
-        state.loss.add_(loss, alpha=len(labels))
+        yield Batch(inputs, labels, lr, index)
         state.batches, state.seen, state.lr = state.batches + 1, state.seen + len(labels), lr
 
 

@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
-from torch.nn.functional import cross_entropy
 
-from synflow_bench.training.batched import LEAST, MOST_PARAMETERS
+from synflow_bench.training.batched import LEAST, MOST_PARAMETERS, backward, tried_once
 from synflow_bench.training.step import (
     Batch,
     MaskedWeights,
@@ -59,17 +56,13 @@ class VmappedStep:
         for parameter in parameters.values():
             parameter.grad = None
         logits = self._network([batch.inputs for batch in batches])
-        losses = [
-            cross_entropy(row, batch.labels, label_smoothing=self._recipe.label_smoothing)
-            for row, batch in zip(logits, batches, strict=True)
-        ]
-        torch.autograd.backward(losses)
+        losses = backward(logits, batches, self._recipe.label_smoothing)
         for name, mask in self._masks.items():
             _gradient(parameters[name]).mul_(mask)
         if self._recipe.gradient_clip is not None:
             _clip([_gradient(parameter) for parameter in parameters.values()], self._recipe.gradient_clip)
         self._optimizer.step()
-        return [loss.detach() for loss in losses]
+        return losses
 
     def states(self) -> Sequence[dict[str, Tensor]]:
         """Return the state of the optimizer for every network, with the names of `TrainingStep`."""
@@ -128,11 +121,11 @@ class VmappedNetwork:
 
         self._call = vmap(call)
 
-    def __call__(self, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Return the logits of every network for its inputs (N, C, H, W), in training mode."""
+    def __call__(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Return the logits (G, N, classes) for inputs (N, C, H, W) of every network, in training mode."""
         batch = self.fill(inputs)
         logits: Tensor = self._call(dict(self.parameters), self._buffers, batch)
-        return logits.unbind()[: len(inputs)]
+        return logits
 
     def fill(self, rows: Sequence[Tensor]) -> Tensor:
         """Stack a tensor per network, with copies of the first for the networks that fill the batch."""
@@ -194,40 +187,46 @@ def is_vmappable(model: nn.Module) -> bool:
     )
 
 
+MOST_MACS = {"cuda": 10**9}
+"""The multiply-accumulates of the largest batch of one network that is vmapped, by the kind of device.
+
+One with more occupies a GPU. This is an estimate: no measurement has been made yet.
+"""
+
+
+@tried_once
+def is_small(model: nn.Module, inputs: Sequence[int], networks: int) -> bool:  # noqa: ARG001 - as all trials
+    """Return True if a forward pass of one network on `inputs` has at most `MOST_MACS`."""
+    most = MOST_MACS.get(next(model.parameters()).device.type)
+    if most is None:
+        return True
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.no_grad(), FlopCounterMode(display=False) as counted:
+        deepcopy(model).to("meta")(torch.empty(*inputs, device="meta"))
+    return counted.get_total_flops() <= 2 * most
+
+
 def _is_plain_norm(module: nn.Module) -> bool:
     return type(module) is nn.BatchNorm2d and module.track_running_stats and module.momentum is not None
 
 
+@tried_once
 def is_vmapped_alike(model: nn.Module, inputs: Sequence[int], networks: int) -> bool:
     """Return True if networks like `model` get the same bits in one batch as in batches of one.
 
     They must also get the gradients of the network itself, except for rounding. Libraries promise neither, so
-    both are tried with random inputs, once for networks that are described in the same way.
+    both are tried with random inputs.
 
     Args:
         model: A network for which `is_vmappable` holds; it is not changed.
         inputs: The shape of a training batch.
         networks: The number of networks in the batch.
     """
-    device = str(next(model.parameters()).device)
-    return _is_alike(_Trial(repr(model), tuple(inputs), networks, device, model))
-
-
-@dataclass(frozen=True)
-class _Trial:
-    description: str
-    inputs: tuple[int, ...]
-    networks: int
-    device: str
-    model: nn.Module = field(compare=False)
-
-
-@lru_cache(maxsize=8)
-def _is_alike(trial: _Trial) -> bool:
-    generator, networks = torch.Generator().manual_seed(0), trial.networks
-    models = [deepcopy(trial.model).train() for _ in range(networks)]
-    batches = list(torch.randn(networks, *trial.inputs, generator=generator).to(trial.device))
-    plain, *alone = (deepcopy(trial.model).train() for _ in range(3))
+    generator, device = torch.Generator().manual_seed(0), next(model.parameters()).device
+    models = [deepcopy(model).train() for _ in range(networks)]
+    batches = list(torch.randn(networks, *inputs, generator=generator).to(device))
+    plain, *alone = (deepcopy(model).train() for _ in range(3))
     try:
         together = _gradients(models, batches)
         for row, one in zip((0, networks - 1), alone, strict=True):
@@ -245,5 +244,5 @@ def _is_alike(trial: _Trial) -> bool:
 
 def _gradients(models: Sequence[nn.Module], batches: Sequence[Tensor]) -> list[list[Tensor]]:
     network = VmappedNetwork(models)
-    torch.autograd.backward([logits.square().sum() for logits in network(batches)])
+    network(batches)[: len(models)].square().sum().backward()  # type: ignore[no-untyped-call]
     return [[_gradient(p)[row] for p in network.parameters.values()] for row in range(len(models))]

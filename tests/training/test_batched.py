@@ -25,6 +25,7 @@ from synflow_bench.training import (
     Training,
     TrainingData,
     TrainingStep,
+    batched,
     can_batch,
     train,
     train_batch,
@@ -34,6 +35,7 @@ from synflow_bench.training.batched import (
     MOST_KEPT,
     MOST_PARAMETERS,
     KeptParameters,
+    backward,
     is_batchable,
     is_exact,
 )
@@ -330,6 +332,59 @@ def test_a_batch_on_another_device_continues_from_states_on_the_cpu(monkeypatch:
     monkeypatch.setattr(KeptParameters, "collect", spy)
     after.restore(before.states())
     assert given == ["meta"] * 3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_losses_at_once_are_those_of_each_network(smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU; the last two networks fill up the batch."""
+    first, second = (torch.randn(5, 11, 7, generator=generator(0)).requires_grad_() for _ in range(2))
+    given = [Batch(torch.empty(0), (torch.arange(11) + row) % 7, 0.1) for row in range(3)]
+    expected = backward(first, given, smoothing)
+    monkeypatch.setattr(batched, "AT_ONCE", frozenset({"cpu"}))
+    found = backward(second, given, smoothing)
+    torch.testing.assert_close(torch.stack(list(found)), torch.stack(list(expected)))
+    torch.testing.assert_close(second.grad, first.grad)
+    assert second.grad is not None
+    assert not second.grad[3:].any()
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.optimizer)
+def test_with_losses_at_once_other_networks_change_nothing(
+    recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LEAST, "cpu", 5)
+    monkeypatch.setattr(batched, "AT_ONCE", frozenset({"cpu"}))
+    alone, at_once, same = both_ways(recipe, range(3))
+    assert at_once == alone
+    assert {each.engine for each in at_once} == {"stacked"}
+    assert same
+
+
+def test_a_network_that_is_not_exact_in_filled_batches_takes_the_ordinary_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(LEAST, "cpu", 4)
+    monkeypatch.setattr("synflow_bench.training.loop.is_exact", lambda *_: False)
+    each = training(0, RECIPES[0])
+    assert not can_batch(each)
+    assert train(each).engine == "eager"
+
+
+def test_a_filled_batch_is_tried_once_with_its_first_and_last_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+    gradients = batched._gradients
+
+    def spy(models: list[nn.Module], inputs: Tensor) -> Tensor:
+        made.append(len(models))
+        return gradients(models, inputs)
+
+    monkeypatch.setattr(batched, "_gradients", spy)
+    monkeypatch.setitem(LEAST, "cpu", 8)
+    for _ in range(2):
+        is_exact(network(0, hidden=19), (16, 1, 4, 4), 8)
+    assert made == [1, 1, 8]
 
 
 def test_large_networks_are_trained_alone_where_they_occupy_the_device(

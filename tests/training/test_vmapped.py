@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
@@ -26,7 +28,13 @@ from synflow_bench.training import (
     vmapped,
 )
 from synflow_bench.training.batched import LEAST
-from synflow_bench.training.vmapped import VmappedNetwork, VmappedStep, is_vmappable, is_vmapped_alike
+from synflow_bench.training.vmapped import (
+    VmappedNetwork,
+    VmappedStep,
+    is_small,
+    is_vmappable,
+    is_vmapped_alike,
+)
 from synflow_bench_models.resnet import LotteryResNet
 from synflow_bench_models.small import conv, fc
 
@@ -177,6 +185,24 @@ def test_a_trial_without_memory_is_no_answer(monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(2):
         with pytest.raises(torch.OutOfMemoryError):
             is_vmapped_alike(conv(SHAPE, 4), (2, *SHAPE), 2)
+
+
+def test_a_trial_keeps_no_network() -> None:
+    model = conv(SHAPE, 3)
+    is_vmapped_alike(model, (2, *SHAPE), 2)
+    kept = weakref.ref(model)
+    del model
+    gc.collect()
+    assert kept() is None
+
+
+def test_networks_that_occupy_the_device_are_not_batched(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4 * 36, 5))
+    macs = 6 * (4 * 36 * 27 + 5 * 4 * 36)
+    assert is_small(model, (6, *SHAPE), 3)
+    for most, size in ((macs, 6), (macs, 7)):
+        monkeypatch.setitem(vmapped.MOST_MACS, "cpu", most)
+        assert is_small(model.train(), (size, *SHAPE), 4) is (size == 6)
 
 
 def split(count: int) -> ResidentSplit:
