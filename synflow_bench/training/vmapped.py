@@ -204,7 +204,7 @@ def is_small(model: nn.Module, inputs: Sequence[int], networks: int) -> bool:  #
 
     with torch.no_grad(), FlopCounterMode(display=False) as counted:
         deepcopy(model).to("meta")(torch.empty(*inputs, device="meta"))
-    return counted.get_total_flops() <= 2 * most
+    return bool(counted.get_total_flops() <= 2 * most)
 
 
 def _is_plain_norm(module: nn.Module) -> bool:
