@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -103,6 +103,9 @@ class Masks(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._masks)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), left_out=self.left_out), (dict(self),)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Masks) and self.sha256 == other.sha256
@@ -211,7 +214,8 @@ class Masks(Mapping[str, Tensor]):
             A handle with `release()`, which is also a context manager that releases at its end.
 
         Raises:
-            UsageError: The network has no parameter of this name and shape.
+            UsageError: The network has no parameter of this name and shape, or is a ScriptModule. Later, a
+                step of an optimizer raises it if a layer has lost its parameter, for example to weight norm.
 
         Example:
             >>> import torch
@@ -226,6 +230,10 @@ class Masks(Mapping[str, Tensor]):
             >>> model.weight[0, 1].item()
             0.0
         """
+        if not isinstance(model, nn.Module):
+            raise UsageError(
+                f"masks hold a network, not {_called(model)}; apply_ takes parameters by name too"
+            )
         allow_removed_units(model)
         return Hold(model, {name: (p, self[name]) for name, p in self.parameters_of(model).items()})
 
@@ -233,14 +241,15 @@ class Masks(Mapping[str, Tensor]):
         """Return the parameters of `model` that the masks cover, by the names of the masks.
 
         Raises:
-            UsageError: The network has no parameter of this name and shape.
+            UsageError: It has no parameter of this name and shape, or is neither a network nor a mapping.
         """
-        called = type(model).__name__ if isinstance(model, nn.Module) else "the mapping"
-        tensors = (
-            dict(model.named_parameters(remove_duplicate=False))
-            if isinstance(model, nn.Module)
-            else dict(model)
-        )
+        tensors: dict[str, Tensor]
+        if isinstance(model, nn.Module):
+            called, tensors = type(model).__name__, dict(model.named_parameters(remove_duplicate=False))
+        elif isinstance(model, Mapping):
+            called, tensors = "the mapping", dict(model)
+        else:
+            raise UsageError(f"masks fit a network or parameters by name, not {_called(model)}")
         bare = {bare_name(name): tensor for name, tensor in tensors.items()}
         found = {}
         for name, mask in self.items():
@@ -252,6 +261,8 @@ class Masks(Mapping[str, Tensor]):
                     tensors,
                     "these are masks of another network",
                 )
+            if not isinstance(parameter, Tensor):
+                raise UsageError(f"parameter {name!r} in {called} is {_called(parameter)}, not a tensor")
             if parameter.shape != mask.shape:
                 shape, expected = tuple(mask.shape), tuple(parameter.shape)
                 raise UsageError(
@@ -260,3 +271,7 @@ class Masks(Mapping[str, Tensor]):
                 )
             found[name] = parameter
         return found
+
+
+def _called(value: object) -> str:
+    return "None" if value is None else f"an object of type {type(value).__name__!r}"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import inspect
+import io
+import pickle
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -286,6 +289,152 @@ def test_a_loaded_checkpoint_is_masked(net: nn.Sequential) -> None:
     with masks.hold(net):
         net.load_state_dict(dense)
         assert_held(net, masks)
+
+
+def test_a_loaded_part_is_masked(net: nn.Sequential) -> None:
+    masks, dense = half(net), copy.deepcopy(net[0].state_dict())
+    with masks.hold(net):
+        net[0].load_state_dict(dense)
+        assert_held(net, masks)
+
+
+def overwrite_by_conversion(net: nn.Sequential) -> None:
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        net.double().float()
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(False)
+
+
+def replace_a_layer(net: nn.Sequential) -> None:
+    net[0] = nn.Linear(6, 8, bias=False)
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        lambda net: net.load_state_dict(
+            {n: torch.ones_like(p) for n, p in net.state_dict().items()}, assign=True
+        ),
+        overwrite_by_conversion,
+        replace_a_layer,
+    ],
+)
+def test_parameters_that_take_the_places_of_others_are_held(
+    net: nn.Sequential, replace: Callable[[nn.Sequential], Any]
+) -> None:
+    masks = half(net)
+    with masks.hold(net):
+        old = net[0].weight
+        replace(net)
+        assert net[0].weight is not old
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+        trained(net, optimizer, steps=1)
+        assert_held(net, masks)
+        optimizer.zero_grad()
+        net(torch.randn(4, 6)).sum().backward()
+        assert_held(net, masks)
+
+
+def test_tied_weights_that_loading_unties_are_all_held() -> None:
+    tied = nn.Sequential(nn.Linear(6, 6, bias=False), nn.Linear(6, 6, bias=False))
+    tied[1].weight = tied[0].weight
+    masks = Masks({"0.weight": torch.eye(6, dtype=torch.bool)})
+    dense = {name: torch.ones(6, 6) for name in tied.state_dict()}
+    with masks.hold(tied):
+        tied[1].load_state_dict({"weight": torch.ones(6, 6)})
+        assert_held(tied, masks)
+        tied.load_state_dict(dense, assign=True)
+        for layer in tied:
+            assert torch.equal(layer.weight.detach(), torch.eye(6))
+
+
+def test_a_layer_that_loses_its_parameter_is_an_error_when_it_is_trained(net: nn.Sequential) -> None:
+    masks, other = half(net), copy.deepcopy(net)
+    with masks.hold(net):
+        nn.utils.parametrizations.weight_norm(net[0])
+        trained(other, torch.optim.SGD(other.parameters(), lr=0.1))
+        with pytest.raises(UsageError, match=r"'0\.weight' of shape \(8, 6\)"):
+            trained(net, torch.optim.SGD(net.parameters(), lr=0.1))
+    trained(net, torch.optim.SGD(net.parameters(), lr=0.1))
+
+
+def test_a_layer_that_is_gone_holds_up_nothing(net: nn.Sequential) -> None:
+    masks = half(net)
+    with masks.hold(net):
+        del net[2]
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        optimizer.zero_grad()
+        net(torch.randn(4, 6)).sum().backward()
+        optimizer.step()
+        assert not net[0].weight.detach()[~masks["0.weight"]].any()
+
+
+def test_a_weight_that_is_trained_only_later_has_masked_gradients(net: nn.Sequential) -> None:
+    masks = half(net)
+    net[0].weight.requires_grad_(False)
+    with masks.hold(net):
+        assert not net[0].weight.requires_grad
+        net(torch.randn(4, 6)).sum().backward()
+        assert net[0].weight.grad is None
+        net[0].weight.requires_grad_(True)
+        net(torch.randn(4, 6)).sum().backward()
+        assert net[0].weight.grad.any()
+        assert_held(net, masks)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, torch.optim.swa_utils.AveragedModel, lambda net: pickle.loads(pickle.dumps(net))],  # noqa: S301
+)
+def test_a_copy_is_a_network_of_its_own(net: nn.Sequential, copied: Callable[[nn.Module], nn.Module]) -> None:
+    masks, dense = half(net), copy.deepcopy(net.state_dict())
+    handle = masks.hold(net)
+    other = copied(net)
+    getattr(other, "module", other).load_state_dict(dense)
+    assert all(p.detach().all() for p in other.parameters())
+    assert_held(net, masks)
+    handle.release()
+    net.load_state_dict(dense)
+    getattr(other, "module", other).load_state_dict(dense)
+    assert all(p.detach().all() for p in net.parameters())
+    assert "released" in repr(handle)
+
+
+def test_a_held_network_can_be_saved_whole(net: nn.Sequential) -> None:
+    masks, content = half(net), io.BytesIO()
+    with masks.hold(net):
+        torch.save(net, content)
+    content.seek(0)
+    saved = torch.load(content, weights_only=False)
+    assert_held(saved, masks)
+    assert torch.equal(saved[0].weight, net[0].weight)
+
+
+def test_a_network_that_torch_scripts_is_held_through_the_one_it_was_made_from(net: nn.Sequential) -> None:
+    masks = half(net)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its scripts deprecated
+        scripted = torch.jit.script(net)
+    with pytest.raises(UsageError, match="ScriptModule"):
+        masks.hold(scripted)
+    with masks.hold(net):
+        trained(scripted, torch.optim.SGD(scripted.parameters(), lr=0.1, momentum=0.9))
+        assert_held(net, masks)
+
+
+def test_a_network_of_inference_mode_is_held() -> None:
+    with torch.inference_mode():
+        layer = nn.Linear(6, 8)
+    masks = Masks({"weight": torch.eye(8, 6, dtype=torch.bool)})
+    with masks.hold(layer):
+        assert_held(layer, masks)
+
+
+@pytest.mark.parametrize("other", [None, dict(nn.Linear(2, 2).named_parameters())], ids=["None", "dict"])
+def test_only_networks_are_held(other: Any) -> None:
+    with pytest.raises(UsageError, match=r"None|'dict'"):
+        Masks({"weight": torch.eye(2).bool()}).hold(other)
 
 
 def test_other_networks_train_as_before(net: nn.Sequential) -> None:

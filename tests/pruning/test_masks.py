@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,6 +180,27 @@ def test_masks_of_another_network_are_one_line() -> None:
         masks.apply_(nn.Linear(2, 2))
     with pytest.raises(UsageError, match=r"\(2, 2\), its parameter in Sequential \(3, 3\)"):
         masks.apply_(nn.Sequential(nn.Linear(3, 3)))
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda masks: pickle.loads(pickle.dumps(masks))],  # noqa: S301
+)
+def test_masks_can_be_copied_and_pickled(copied: Callable[[Masks], Masks]) -> None:
+    masks = Masks(dict(some()), left_out=["table"])
+    assert masks.kept == some().kept  # which is remembered
+    other = copied(masks)
+    assert other == masks
+    assert (other.left_out, other.layer_kept) == (("table",), masks.layer_kept)
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [(None, "None"), ([torch.zeros(2, 2)], "'list'"), ({"0.weight": np.zeros((2, 2))}, "'ndarray'")],
+)
+def test_masks_of_what_is_no_network_are_one_line(other: Any, named: str) -> None:
+    with pytest.raises(UsageError, match=named):
+        Masks({"0.weight": torch.eye(2).bool()}).apply_(other)
 
 
 @pytest.mark.parametrize("norm", [weight_norm, lambda layer: quiet(torch.nn.utils.weight_norm, layer)])
