@@ -193,7 +193,8 @@ class ImageFolder(Dataset):
         return {name: getattr(self, name) for name in ("size", "channels", "test", "split")}
 
     def _measured(self, root: Path) -> Facts:
-        folder = Path(os.path.abspath(Path(self.path).expanduser()))  # noqa: PTH100  links stay as they are
+        # Links stay as they are, and an unknown user is no error of Python.
+        folder = Path(os.path.abspath(os.path.expanduser(self.path)))  # noqa: PTH100, PTH111
         if not folder.is_dir():
             found = "is no folder; unpack it, and name the folder" if folder.exists() else "is not there"
             raise DataMissingError(f"{folder} {found}; {EXAMPLE} needs {LAYOUT}")

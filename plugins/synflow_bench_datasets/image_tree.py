@@ -122,16 +122,21 @@ def divide(files: list[ImageFile], share: float, seed: int) -> tuple[list[ImageF
     """
     if files[0].part:
         return [f for f in files if f.part == "train"], [f for f in files if f.part == "test"]
-    places: dict[str, list[str]] = {}
+    classes: dict[str, list[ImageFile]] = {}
     for each in files:
-        places.setdefault(each.label, []).append(each.name)
+        classes.setdefault(each.label, []).append(each)
     testing: set[str] = set()
-    for label, names in places.items():
-        if len(names) < 2:
+    for label, images in classes.items():
+        if len(images) < 2:
             raise DataError(f"class {label!r} has one image; training and testing need one each")
-        drawn = sorted(names, key=lambda name: blake2b(f"{seed}/{name}".encode()).digest())
-        testing |= {*drawn[: min(len(names) - 1, max(1, round(share * len(names))))]}
-    return [f for f in files if f.name not in testing], [f for f in files if f.name in testing]
+        drawn = sorted(images, key=lambda image: _draw(seed, image.name))
+        testing |= {image.path for image in drawn[: min(len(images) - 1, max(1, round(share * len(images))))]}
+    return [f for f in files if f.path not in testing], [f for f in files if f.path in testing]
+
+
+def _draw(seed: int, name: str) -> bytes:
+    """Return the hash of a seed and a name, which may have bytes that are not UTF-8."""
+    return blake2b(f"{seed}/{name}".encode(errors="surrogatepass")).digest()
 
 
 def listing_of(files: Iterable[ImageFile]) -> str:

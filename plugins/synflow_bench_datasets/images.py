@@ -60,11 +60,12 @@ def files_below(folder: Path) -> Iterator[tuple[str, list[str]]]:
         InvalidFileError: A folder cannot be read.
     """
     failed: list[OSError] = []
-    found, seen = [], set()
+    inside = (Path(os.path.realpath(folder)), Path(os.path.realpath(folder.parent)) / folder.name)
+    found, seen = [], {str(parent) for place in inside for parent in place.parents}
     for place, folders, names in os.walk(folder, followlinks=True, onerror=failed.append):
         if failed:
             break
-        if (real := os.path.realpath(place)) in seen:  # a link to a folder that contains it
+        if (real := os.path.realpath(place)) in seen:  # a link to a folder that contains the link
             folders.clear()
             continue
         seen.add(real)
@@ -145,7 +146,9 @@ def open_rgb(path: Path | str) -> Image:
 
 
 GRAY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-"""The modes of Pillow without color; all but the first four have 16 bits."""
+"""The modes of Pillow without color; after the first four those of 16 bits, or of 32 in the case of `I`."""
+_WITH_16_BITS = ("PNG", "PPM")
+"""The formats whose images of mode `I` have 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def decode(content: bytes, path: str, shape: tuple[int, int, int]) -> Any:
         try:
             image.load()
             turned = ImageOps.exif_transpose(image) or image
-            if turned.mode == "F":
+            if turned.mode == "F" or (turned.mode == "I" and image.format not in _WITH_16_BITS):
                 turned = _without_range(path)
             if turned.mode in GRAY_MODES[4:]:
                 wide = np.asarray(turned).astype(np.int64)
@@ -233,7 +236,7 @@ def _check_size(image: Image, path: str) -> None:
 
 
 def _without_range(path: str) -> Image:
-    raise DataError(f"{path} has floating-point pixels, whose range is unknown; convert it to 8 or 16 bits")
+    raise DataError(f"{path} has pixels of 32 bits, whose range is unknown; convert it to 8 or 16 bits")
 
 
 def _damaged(path: str, error: Exception) -> DataError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -97,7 +98,7 @@ class Text(Dataset):
 
     def present(self, root: Path) -> bool:
         """Return True if the file is where it is named, or its copy in the data folder."""
-        return (Path(self.path).expanduser() if self.path else self._place(root)).is_file()
+        return (self._named if self.path else self._place(root)).is_file()
 
     def load(self, root: Path, *, download: bool = False) -> Splits:  # noqa: ARG002  it is on this machine
         """Divide the text; `download` has no effect.
@@ -113,16 +114,19 @@ class Text(Dataset):
         """Say that a file must be named."""
         return f"name a text file: text[path=FILE]; its copy is kept below {root / 'text'}"
 
+    @property
+    def _named(self) -> Path:
+        return Path(os.path.expanduser(self.path))  # noqa: PTH111  Path raises for an unknown user
+
     def _copy(self, root: Path) -> bytes:
-        path = Path(self.path).expanduser()
+        path = self._named
         try:
             content = path.read_bytes()
         except FileNotFoundError as error:
             raise DataMissingError(f"{path} is not there; give the path of a text file") from error
-        except OSError as error:
-            raise DataError(
-                f"{path} cannot be read: {error.strerror}; give the path of a text file"
-            ) from error
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DataError(f"{path} cannot be read: {reason}; give the path of a text file") from error
         found = _fingerprint(content)
         if self.fingerprint not in ("", found):
             raise DataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -209,6 +210,7 @@ FORMATS: dict[str, Callable[[Path, Any], Any]] = {
     "h": lambda path, pixels: Image.fromarray(pixels).save(path, "PNG"),
     "i.png": lambda path, pixels: Image.fromarray(pixels.astype(np.uint16) * 257).save(path),
     "j.png": lambda path, pixels: Image.fromarray(pixels).convert("LA").save(path),
+    "l.pgm": lambda path, pixels: path.write_bytes(b"P5 8 8 65535 " + (pixels.astype(">u2") * 257).tobytes()),
     "k.png": lambda path, pixels: Image.fromarray(pixels).convert("RGBA").save(path),
 }
 
@@ -224,6 +226,16 @@ def test_every_format_of_gray_images_gives_the_same_pixels(name: str, flat: Path
     splits = dataset.load(root)
     found = splits.train.images[splits.train.labels == 1][0, 0].numpy()
     assert np.abs(found.astype(int) - pixels).max() <= 1
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_pixels_of_32_bits_are_refused_since_their_range_is_unknown(
+    flat: Path, root: Path, kind: type[Any]
+) -> None:
+    path = flat / "bee" / "wide.tiff"
+    Image.fromarray(noise(7, 8, 8).astype(kind)).save(path)
+    with pytest.raises(DataError, match=r"wide\.tiff has pixels of 32 bits"):
+        resolve(flat, root)
 
 
 def test_one_color_image_makes_the_folder_one_of_color(flat: Path, root: Path) -> None:
@@ -281,6 +293,39 @@ def test_links_are_followed_and_loops_end(divided: Path, root: Path, tmp_path: P
     (tmp_path / "link").symlink_to(divided)
     (divided / "train" / "ant" / "loop").symlink_to(divided / "train" / "ant")
     assert resolve(tmp_path / "link", root)[0] == text
+
+
+def test_a_link_to_a_folder_around_a_class_adds_no_image_to_it(
+    divided: Path, root: Path, tmp_path: Path
+) -> None:
+    text, _ = resolve(divided, root)
+    (divided / "train" / "ant" / "all").symlink_to(divided / "train")
+    (divided / "train" / "ant" / "more").mkdir()
+    (divided / "train" / "ant" / "more" / "above").symlink_to(tmp_path)
+    assert resolve(divided, root)[0] == text
+    (divided / "train" / "self").symlink_to(divided / "train")
+    with pytest.raises(DataError, match=r"no image in its class folder .*/self"):
+        resolve(divided, root)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems have names in Unicode only")
+def test_names_of_any_bytes_are_read(flat: Path, root: Path) -> None:
+    _, before = resolve(flat, root)
+    (flat / "bee" / "0.png").rename(flat / "bee" / os.fsdecode(b"caf\xe9.png"))
+    (flat / "cat").rename(flat / os.fsdecode(b"ch\xe2t"))
+    text, dataset = resolve(flat, root)
+    assert dataset.sizes == before.sizes
+    assert dataset.fingerprint != before.fingerprint
+    assert len(training_images(HOST.dataset(text, root), root)) == dataset.sizes[0]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take both names for one")
+def test_two_names_that_are_one_in_unicode_are_two_images(flat: Path, root: Path) -> None:
+    for name in CLASSES:
+        shutil.rmtree(flat / name)
+        for index, each in enumerate(("caf\u00e9.png", "cafe\u0301.png")):
+            save(flat / name / each, noise(index, 8, 8))
+    assert resolve(flat, root)[1].sizes == (3, 3)
 
 
 @pytest.mark.parametrize(

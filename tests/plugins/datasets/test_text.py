@@ -114,6 +114,13 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
             Text(str(path)).resolve(tmp_path / "data")
 
 
+@pytest.mark.parametrize("path", ["a\0b", "~nobody-of-this-name/a.txt"])
+def test_a_path_that_no_system_has_is_one_line(tmp_path: Path, path: str) -> None:
+    assert not Text(path).present(tmp_path)
+    with pytest.raises(DataError, match="give the path of a text file"):
+        Text(path).resolve(tmp_path / "data")
+
+
 def test_a_copy_that_has_changed_or_gone_is_not_used(tmp_path: Path) -> None:
     text = Text(saved(tmp_path, VERSE)).resolve(tmp_path / "data")
     (copy,) = tmp_path.glob("data/text/*")
