@@ -10,10 +10,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
 from synflow_bench import Problem
+from synflow_bench.graph import call_with
 from synflow_bench.pruning import Examples, Inputs, map_examples
 
 Mode = Literal["train", "eval"]
@@ -79,7 +79,7 @@ def logits_of(
 ) -> Tensor:
     """Return the logits, perhaps with other weights; the statistics of batch norm stay as they are."""
     buffers = {name: buffer.clone() for name, buffer in problem.model.named_buffers()}
-    logits: Tensor = functional_call(problem.model, {**weights, **buffers}, (inputs,))
+    logits: Tensor = call_with(problem.model, {**weights, **buffers}, inputs)
     return logits
 
 

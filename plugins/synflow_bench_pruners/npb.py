@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call
 
 from synflow_bench import Masks, NotDefinedError, Problem, Pruner
 from synflow_bench.errors import UsageError
+from synflow_bench.graph import call_with
 from synflow_bench.pruning import is_bias, kept_count, round_shares
 from synflow_bench_pruners.helpers import made_up_inputs
 from synflow_bench_pruners.layer_densities import Erk, draw, even_shares
@@ -82,7 +82,7 @@ class Npb(Pruner):
         device = problem.device
         balancing = _Balancing(self, problem, numbers)
         with torch.no_grad(), made_up_inputs(problem.in_double(), torch.ones_like) as inputs, balancing:
-            functional_call(problem.model, balancing.ones, (inputs,))
+            call_with(problem.model, balancing.ones, inputs)
         return Masks({**draw(problem, numbers), **balancing.masks}).to(device)
 
     def balance(self, allowed: Tensor, paths: Tensor, number: int, generator: torch.Generator) -> Tensor:

@@ -10,11 +10,11 @@ from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from synflow_bench import Problem, Pruner
 from synflow_bench.errors import UsageError
+from synflow_bench.graph import call_with
 from synflow_bench.pruning import Inputs, map_examples, size_of
 from synflow_bench_pruners.helpers import channels_last, filled_embeddings, unchanged
 
@@ -161,7 +161,7 @@ def sensitivities(problem: Problem, draw: Draw) -> tuple[Tensor, ...]:
     def outputs(state: Mapping[str, Tensor]) -> Tensor:
         noise.begin_pass()
         inputs = map_examples(Tensor.clone, draw.inputs)  # a network may write into its input
-        found: Tensor = functional_call(model, dict(state), (inputs,))
+        found: Tensor = call_with(model, state, inputs)
         return found
 
     with filled_embeddings(problem, draw.inputs, noise):

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from synflow_bench import Problem, Pruner
+from synflow_bench.graph import call_with
 from synflow_bench.pruning import is_bias, map_examples
 from synflow_bench_pruners.helpers import Mode, equal_batches, in_mode, logits_of, made_up_inputs
 from synflow_bench_pruners.paths import Gated, Paths, Recorded
@@ -51,7 +51,7 @@ class Px(Pruner):
         squares = {name: p.detach().square().requires_grad_() for name, p in problem.parameters.items()}
         fixed = {name: tensor.detach().square() for name, tensor in _state(problem) if name not in squares}
         with Paths(), made_up_inputs(problem, torch.ones_like) as inputs:
-            kernel = functional_call(problem.model, {**fixed, **squares}, (inputs,))
+            kernel = call_with(problem.model, {**fixed, **squares}, inputs)
         bound = (active_paths(problem, self.mode) * kernel).sum()
         gradients = torch.autograd.grad(bound, list(squares.values()), materialize_grads=True)
         pairs = zip(squares.items(), gradients, strict=True)
@@ -68,7 +68,7 @@ def active_paths(problem: Problem, mode: Mode = "eval") -> Tensor:
         with in_mode(problem, mode), Recorded() as real:
             logits_of(problem, inputs)
         with Gated(real.gates):
-            outputs: Tensor = functional_call(problem.model, ones, (squared,))
+            outputs: Tensor = call_with(problem.model, ones, squared)
         total = total + outputs.sum(0)
     largest = total.abs().max()
     return total / largest if bool(largest > 0) else total

@@ -16,6 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_map
 
 from synflow_bench import Masks, Problem, Pruner
+from synflow_bench.graph import call_with
 from synflow_bench.pruning import PrecisionError, ResidualScale, densities, is_bias
 from synflow_bench_pruners.helpers import (
     channels_last,
@@ -98,7 +99,7 @@ class SynFlow(Pruner):
         state = dict(problem.model.named_parameters()) | dict(problem.model.named_buffers())
         absolute = {name: tensor.abs() for name, tensor in state.items()}
         with made_up_inputs(problem, torch.ones_like) as inputs:
-            outputs = torch.func.functional_call(problem.model, absolute, (inputs,))
+            outputs = call_with(problem.model, absolute, inputs)
         return float(sum_of(tree_map(Tensor.double, outputs)))
 
     def prune(self, problem: Problem, density: float) -> Masks:

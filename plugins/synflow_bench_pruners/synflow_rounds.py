@@ -10,7 +10,7 @@ from torch import Tensor
 
 from synflow_bench import Masks, Problem
 from synflow_bench.compaction import CompactNetwork, MaskedNetwork, compact
-from synflow_bench.graph import Graph, Untraceable, trace
+from synflow_bench.graph import Graph, Untraceable, call_with, trace
 from synflow_bench.pruning import kept_count
 from synflow_bench_pruners.helpers import channels_last
 from synflow_bench_pruners.replayed_flow import ReplayedFlow
@@ -140,5 +140,5 @@ def _same_flow(image: Tensor, whole: MaskedNetwork, small: MaskedNetwork, _shape
             name: parameter * masks[name] if name in masks else parameter
             for name, parameter in model.named_parameters()
         }
-        outputs.append(torch.func.functional_call(model, state, (image,)).double())
+        outputs.append(call_with(model, state, image).double())
     return bool((outputs[0] - outputs[1]).abs().max() <= 1e-4 * outputs[0].abs().max())

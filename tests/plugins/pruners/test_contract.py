@@ -101,6 +101,30 @@ def test_scores_are_taken_whole_on_the_device_of_the_network(name: str) -> None:
         assert score.shape == problem.parameters[layer].shape
 
 
+class CalledTwice(nn.Module):
+    """A layer that is used twice, under one name."""
+
+    def __init__(self, first: nn.Module, shared: nn.Module, last: nn.Module) -> None:
+        super().__init__()
+        self.first, self.shared, self.last = first, shared, last
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.shared(self.shared(self.first(x).relu()).relu()).relu()
+        logits: Tensor = self.last(hidden.flatten(1))
+        return logits
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_with_two_names_is_pruned_like_one_that_is_called_twice(
+    name: str, pruner_class: ClassOf, pose: Pose
+) -> None:
+    first, shared, last = nn.Conv2d(1, 4, 5), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(64, 3)
+    named = nn.Sequential(first, nn.ReLU(), shared, nn.ReLU(), shared, nn.ReLU(), nn.Flatten(), last)
+    pruner, models = pruner_class(name)(), (named, CalledTwice(first, shared, last))
+    by_name, by_call = (run_pruner(pruner, posed(pose, pruner, model), 1 / 2).masks for model in models)
+    assert all(torch.equal(*masks) for masks in zip(by_name.values(), by_call.values(), strict=True))
+
+
 class Block(nn.Module):
     def __init__(self) -> None:
         super().__init__()
