@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,13 +148,14 @@ def _groups(pruner: Pruner, problem: Problem, density: float) -> Groups | None:
 def differentiable_twice(model: nn.Module) -> Iterator[None]:
     """Compute with operations that have second derivatives, and in the types of the tensors.
 
-    Attention runs as matrix products, recurrent layers step by step, autocast is off, and what a reentrant
-    checkpoint would compute again is kept: it refuses gradients of chosen tensors.
+    Attention runs as matrix products, recurrent layers step by step, autocast is off, and what a checkpoint
+    would compute again is kept: a reentrant one refuses gradients of chosen tensors, and the other computes
+    again with the network's own weights where a pruner has called it with others.
     """
     recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
     with ExitStack() as stack:
         stack.enter_context(plain_attention())
-        stack.enter_context(_without_reentrant_checkpoints())
+        stack.enter_context(_without_checkpoints())
         if recurrent:
             stack.enter_context(torch.backends.cudnn.flags(enabled=False))
             stack.enter_context(_without_onednn())
@@ -165,13 +166,16 @@ def differentiable_twice(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _without_reentrant_checkpoints() -> Iterator[None]:
-    kind: Any = checkpoint.CheckpointFunction
-    kind.apply = staticmethod(lambda run, _preserve, *inputs: run(*inputs))
+def _without_checkpoints() -> Iterator[None]:
+    module: Any = checkpoint
+    hook = module._checkpoint_hook
+    module.CheckpointFunction.apply = staticmethod(lambda run, _preserve, *inputs: run(*inputs))
+    module._checkpoint_hook = lambda _frame: nullcontext()
     try:
         yield
     finally:
-        del kind.apply
+        del module.CheckpointFunction.apply
+        module._checkpoint_hook = hook
 
 
 @contextmanager

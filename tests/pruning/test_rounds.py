@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import synflow_bench as sfb
 from synflow_bench.pruning import (
@@ -305,3 +306,34 @@ def test_random_inputs_keep_the_labels_and_are_standard_normal() -> None:
     assert abs(float(drawn.mean())) < 4 / 6400**0.5
     assert abs(float(drawn.var()) - 1) < 4 * (2 / 6400) ** 0.5
     assert (inputs == 7).all()
+
+
+class Saving(nn.Module):
+    """A perceptron that computes its activations again in the backward pass."""
+
+    def __init__(self, saves: bool) -> None:
+        super().__init__()
+        self.saves = saves
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.layers = nn.Sequential(nn.Linear(6, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU())
+            self.layers.append(nn.Linear(16, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = checkpoint(self.layers, x, use_reentrant=False) if self.saves else self.layers(x)
+        return logits
+
+
+@pytest.mark.parametrize("pruner", ["ntk-sap", "prospr", "prospr[second_order=false]", "px", "grasp"])
+def test_checkpoints_change_no_mask(pruner: str) -> None:
+    data = torch.randn(12, 6, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    mine, plain = (sfb.prune(Saving(saves), pruner, compression=3, data=data) for saves in (True, False))
+    assert mine == plain
+
+
+def test_checkpoints_are_as_before_after_pruning() -> None:
+    sfb.prune(Saving(True), "synflow[rounds=2]", compression=3, input_shape=(6,))
+    net, calls = Saving(True), []
+    net.layers[0].register_forward_hook(lambda *_: calls.append(1))
+    net(torch.ones(1, 6)).sum().backward()
+    assert len(calls) == 2
