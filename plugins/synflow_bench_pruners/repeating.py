@@ -9,8 +9,10 @@ of a matrix, they take part in one matrix product with the weights.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from math import gcd
 from typing import Any, NamedTuple
 
@@ -30,12 +32,16 @@ WORTH = 1 << 23
 MANY = 1024
 """The number of different windows above which torch's own convolutions are as fast, without a matrix."""
 
+NEAR = 1e-9
+"""The relative difference of sums in float64 below which the weights that were summed may be equal."""
+
 
 class RepeatingImages(TorchFunctionMode):
     """A context in which `torch.conv2d` of one image on a CPU computes equal windows once.
 
     The gradient of equal pixels is given to the first of them: right for all that treats equal pixels alike,
-    as convolutions, pooling and functions of each pixel do, and not for the image itself.
+    as convolutions, pooling and functions of each pixel do, and not for the image itself, nor where equal
+    pixels come from different weights: see `has_equal_weights`.
 
     The result is a new tensor in the memory layout that torch would give it, and can be differentiated twice.
     Left to torch are convolutions in groups, of several images, with few products, with many different
@@ -52,6 +58,37 @@ class RepeatingImages(TorchFunctionMode):
             if convolved is not None:
                 return convolved
         return function(*args, **(kwargs or {}))
+
+
+@torch.no_grad()
+def has_equal_weights(weights: Iterable[Tensor]) -> bool:
+    """Return True if equal pixels may come from different weights: from equal ones, which are not zero.
+
+    A transposed convolution whose kernel has equal columns makes such pixels, as do the outputs of a linear
+    layer or the channels of a convolution that are laid out as an image, and layers side by side.
+
+    Args:
+        weights: The weights of layers; only those on a CPU that have two dimensions or more are looked at.
+    """
+    matrices = [weight for weight in weights if weight.dim() > 1 and weight.device.type == "cpu"]
+    twins = (a for a, b in combinations(matrices, 2) if a.shape == b.shape and torch.equal(a, b))
+    return any(bool(weight.any()) for weight in twins) or any(
+        _has_equal_slices(weight, d)
+        for weight in matrices
+        for d in range(weight.dim())
+        if d != 1 or weight.dim() > 2  # each output of a linear layer reads all of its inputs
+    )
+
+
+def _has_equal_slices(weight: Tensor, dimension: int) -> bool:
+    """Return True if two slices along a dimension are equal and not zero."""
+    others = [d for d in range(weight.dim()) if d != dimension]
+    sums, order = weight.abs().sum(others, dtype=torch.float64).sort()
+    near = (sums.diff() <= NEAR * sums[1:]) & (sums[1:] > 0)
+    return any(
+        torch.equal(weight.select(dimension, int(order[i])), weight.select(dimension, int(order[i + 1])))
+        for i in near.nonzero().flatten().tolist()
+    )
 
 
 class Axis(NamedTuple):

@@ -24,7 +24,7 @@ from synflow_bench_pruners.helpers import (
     sum_of,
     unchanged,
 )
-from synflow_bench_pruners.repeating import RepeatingImages
+from synflow_bench_pruners.repeating import RepeatingImages, has_equal_weights
 from synflow_bench_pruners.synflow_rounds import in_compacted_rounds
 
 Change = Callable[[str, Tensor], Tensor]
@@ -138,17 +138,17 @@ class SynFlowL2(SynFlow):
         return max(float(score.double().sum()) for score in scores.values())
 
 
-def flow_shares(problem: Problem, level: float = 1.0, plain: bool | None = None) -> dict[str, Tensor]:
+def flow_shares(problem: Problem, level: float = 1.0, repeating: bool | None = None) -> dict[str, Tensor]:
     """Return w dR/dw of a network of positive weights: the flow through each weight.
 
     Args:
         problem: The network.
         level: The value of the input's entries.
-        plain: True if R is computed with `PLAIN` operations only; found out if not given.
+        repeating: True if equal windows of images may be computed once; found out if not given.
     """
     weights = problem.parameters
-    total = total_flow(problem, level, repeating=plain is not False)
-    if plain is None and not _is_plain(problem, total):
+    total = total_flow(problem, level, repeating=repeating is not False)
+    if repeating is None and (not _is_plain(problem, total) or has_equal_weights(weights.values())):
         total = total_flow(problem, level, repeating=False)
     gradients = torch.autograd.grad(total, list(weights.values()), materialize_grads=True)
     pairs = zip(weights.items(), gradients, strict=True)
@@ -193,13 +193,13 @@ class _Flow:
     Attributes:
         problem: The network.
         lay_out: Gives tensors the memory layout that they have in the network.
-        plain: True if R is computed with `PLAIN` operations only.
+        repeating: True if equal windows of images may be computed once.
         level: The value of the input's entries, by which biases are scaled too.
     """
 
     problem: Problem
     lay_out: Callable[[Tensor], Tensor]
-    plain: bool
+    repeating: bool
     level: float = 1.0
 
     @classmethod
@@ -215,7 +215,8 @@ class _Flow:
             flow, plain = _flow_from_input(posed, 1.0)
         if not plain:
             posed = posed.in_double()
-        return cls(posed, lay_out, plain) if bool(flow.any()) else _unsaturated(posed, lay_out, plain)
+        repeating = plain and not has_equal_weights(posed.parameters.values())
+        return cls(posed, lay_out, repeating) if bool(flow.any()) else _unsaturated(posed, lay_out, repeating)
 
     def ranked(self, problem: Problem) -> dict[str, Tensor]:
         """Return the scores: absolute shares of the flow, and 0 where they are rounding noise.
@@ -223,7 +224,7 @@ class _Flow:
         Raises:
             PrecisionError: The flow cancels, and float32 is not enough.
         """
-        shares = flow_shares(problem, self.level, self.plain)
+        shares = flow_shares(problem, self.level, self.repeating)
         least = torch.stack([share.min() for share in shares.values()]).tolist()  # read at once
         pairs = zip(shares.items(), least, strict=True)
         cancels = [name for (name, share), low in pairs if not low >= 0 and _cancels(share)]
@@ -255,7 +256,7 @@ class _Flow:
             for name, weight in problem.parameters.items():
                 draw = torch.rand(weight.shape, generator=generator).to(weight)
                 weight.data.copy_(weights[name] * (1 + 2 ** (4 + number) * eps * draw))
-            for name, share in flow_shares(problem, self.level, self.plain).items():
+            for name, share in flow_shares(problem, self.level, self.repeating).items():
                 if bool((share - shares[name]).norm() > 0.5 * shares[name].norm()):
                     found.add(name)
         for name, weight in problem.parameters.items():
@@ -284,7 +285,7 @@ def _flow_from_input(problem: Problem, level: float) -> tuple[Tensor, bool]:
     return torch.cat([gradient.flatten() for gradient in gradients]), plain
 
 
-def _unsaturated(problem: Problem, lay_out: Callable[[Tensor], Tensor], plain: bool) -> _Flow:
+def _unsaturated(problem: Problem, lay_out: Callable[[Tensor], Tensor], repeating: bool) -> _Flow:
     """Scale the input and all biases down until the flow is linear in them; leave them where that is nowhere.
 
     The flow of a network with ReLU in place of ReLU6 would be scaled as a whole, so that its ranking is kept.
@@ -301,8 +302,8 @@ def _unsaturated(problem: Problem, lay_out: Callable[[Tensor], Tensor], plain: b
             "activations are saturated by the ones input; the input and all biases were scaled by "
             f"{level:g}, where the activations are linear"
         )
-        return _Flow(_scaled(problem, level), lay_out, plain, level)
-    return _Flow(_scaled(problem, 1.0), lay_out, plain)
+        return _Flow(_scaled(problem, level), lay_out, repeating, level)
+    return _Flow(_scaled(problem, 1.0), lay_out, repeating)
 
 
 def _flow_at(problem: Problem, level: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from functools import reduce
 
 import pytest
@@ -20,7 +21,7 @@ from synflow_bench.pruning import run_pruner
 from synflow_bench_models.resnet import lottery_resnet20 as resnet20
 from synflow_bench_models.vgg import lottery_vgg11_bn as vgg11_bn
 from synflow_bench_pruners import repeating
-from synflow_bench_pruners.repeating import RepeatingImages
+from synflow_bench_pruners.repeating import RepeatingImages, has_equal_weights
 from synflow_bench_pruners.synflow import SynFlow, SynFlowL2
 
 Pose = Callable[..., Problem]
@@ -369,3 +370,95 @@ def test_networks_with_checkpoints_are_pruned(name: str, reentrant: bool) -> Non
 
     data = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
     assert sfb.prune(Saving(), name, compression=4, input_shape=(3, 32, 32), data=data).kept == 9696
+
+
+def signed_constants() -> nn.Module:
+    """As in signed constant initialization; at 2x2, rows of different windows are equal."""
+    layers = [nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()]
+    for layer in (layers[0], layers[2]):
+        nn.init.constant_(layer.weight, 0.1)  # type: ignore[arg-type]
+    return nn.Sequential(*layers, nn.Conv2d(16, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def upsampled() -> nn.Module:
+    """A transposed convolution that begins as nearest-neighbor upsampling, before a stride."""
+    layers = [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(8, 4, 2, stride=2)]
+    weight = layers[2].weight
+    assert isinstance(weight, Tensor)
+    weight.data.copy_(weight.data[:, :, :1, :1].expand_as(weight))
+    layers += [nn.Conv2d(4, 8, 3, padding=1, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8, 3))
+
+
+def generated() -> nn.Module:
+    """An image of equal pixels from equal rows of a linear layer."""
+    first = nn.Linear(3 * 4, 2 * 16)
+    first.weight.data.copy_(first.weight.data.view(2, 16, -1)[:, :1].expand(2, 16, -1).reshape(32, -1))
+    nn.init.zeros_(first.bias)
+    layers = nn.Conv2d(2, 8, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    return nn.Sequential(nn.Flatten(), first, nn.Unflatten(1, (2, 4, 4)), *layers, nn.Linear(8, 3))
+
+
+class Shuffled(nn.Module):
+    """Channels that are laid out as pixels; all pixels of one channel begin equal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.last = (
+            nn.Conv2d(3, 16, 1),
+            nn.Conv2d(4, 8, 3, stride=2),
+            nn.Linear(8, 3),
+        )
+        weight = self.first.weight.data
+        weight.copy_(weight.view(4, 4, 3, 1, 1)[:, :1].expand(4, 4, 3, 1, 1).reshape(16, 3, 1, 1))
+        nn.init.zeros_(self.first.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        pixels = self.first(x).view(n, 4, 2, 2, h, w).permute(0, 1, 4, 2, 5, 3).reshape(n, 4, 2 * h, 2 * w)
+        logits: Tensor = self.last(self.second(pixels).relu().mean((2, 3)))
+        return logits
+
+
+class SideBySide(nn.Module):
+    """Two copies of one layer make the halves of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 4, 1)
+        self.right, self.second, self.last = deepcopy(self.left), nn.Conv2d(4, 8, 3), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.second(torch.cat([self.left(x), self.right(x)], 3))
+        logits: Tensor = self.last(hidden.relu().mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("build", [signed_constants, upsampled, generated, Shuffled, SideBySide])
+def test_equal_pixels_of_different_weights_keep_their_gradients(
+    build: Callable[[], nn.Module], pose: Pose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build()
+    shape = (3, 2, 2) if build in (signed_constants, generated) else (3, 6, 6)
+    absolute = deepcopy(model).double()
+    for parameter in absolute.parameters():
+        parameter.data.abs_()
+    absolute(torch.ones(1, *shape, dtype=torch.float64)).sum().backward()
+    monkeypatch.setattr(repeating, "WORTH", 0)
+    problem = pose(model, shape)
+    scores = SynFlow().score(problem.transformed(SynFlow().values))
+    for name, score in scores.items():
+        weight = absolute.get_parameter(name)
+        assert weight.grad is not None
+        torch.testing.assert_close(score.double(), weight.detach() * weight.grad, rtol=1e-4, atol=1e-6)
+    expected = run_pruner(SynFlow(rounds=3), pose(model, shape), 0.5).masks
+    monkeypatch.setattr(repeating, "WORTH", 1 << 60)
+    assert expected == run_pruner(SynFlow(rounds=3), pose(model, shape), 0.5).masks
+
+
+def test_networks_of_random_weights_are_computed_once() -> None:
+    for build in (resnet20, vgg11_bn):
+        assert not has_equal_weights(build((3, 32, 32), 10).parameters())
+    assert not has_equal_weights([torch.zeros(4, 4), torch.zeros(4, 4), torch.ones(8)])
