@@ -280,18 +280,18 @@ def uses_in_call(
     module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any
 ) -> Iterator[tuple[str, int | Tensor]]:
     """Yield the weight tensors of a layer with their uses in one call."""
-    given = (*inputs, *named.values())
+    first: Any = inputs[0] if inputs else named.get("input", next(iter(named.values()), None))
     if isinstance(module, LINEAR):
         yield "weight", output.shape[:-1].numel()
     elif isinstance(module, ATTENTION):
         yield from _uses_in_attention(module, _named(("query", "key", "value"), inputs) | named)
     elif isinstance(module, RECURRENT):
-        first = given[0].data if isinstance(given[0], PackedSequence) else given[0]
+        steps = first.data if isinstance(first, PackedSequence) else first
         layer = tensors_of(module)
-        yield from ((name, first.shape[:-1].numel()) for name in (layer.weights if layer else ()))
+        yield from ((name, steps.shape[:-1].numel()) for name in (layer.weights if layer else ()))
     else:
         # A transposed convolution spreads every input position; others gather for every output position.
-        gathered = given[0] if isinstance(module, _ConvTransposeNd) else output
+        gathered = first if isinstance(module, _ConvTransposeNd) else output
         spatial = module.weight.dim() - 2  # type: ignore[operator]
         # Of shapes alone: an operation on an activation would be followed where the network is traced.
         yield "weight", torch.Size([*gathered.shape[: -spatial - 1], *gathered.shape[-spatial:]]).numel()

@@ -239,8 +239,12 @@ def test_bilinear_layers_use_every_weight_once_per_row() -> None:
 
 def test_a_layer_called_by_keyword_counts_too() -> None:
     assert macs(Applied(nn.Linear(4, 3), lambda layer, x: layer(input=x)), 4) == {"layer.weight": 12}
-    up = Applied(nn.ConvTranspose1d(2, 3, 2), lambda layer, x: layer(input=x))
-    assert macs(up, 2, 5) == {"layer.weight": 2 * 3 * 2 * 5}
+    for named in ({}, {"output_size": (6,)}):
+        up = Applied(nn.ConvTranspose1d(2, 3, 2), lambda layer, x, named=named: layer(**named, input=x))
+        assert macs(up, 2, 5) == {"layer.weight": 2 * 3 * 2 * 5}
+    state = torch.zeros(1, 1, 4), torch.zeros(1, 1, 4)
+    lstm = Applied(nn.LSTM(3, 4), lambda layer, x: layer(hx=state, input=x[0].unsqueeze(1))[0])
+    assert macs(lstm, 5, 3) == {"layer.weight_ih_l0": 5 * 4 * 12, "layer.weight_hh_l0": 5 * 4 * 16}
 
 
 def test_the_network_is_left_as_it_was_and_runs_in_eval_mode() -> None:
