@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -168,6 +169,29 @@ class NodeValues:
 
 
 @dataclass(frozen=True)
+class Mix:
+    """Nodes that share a softmax or a norm's statistics: a node that is marked marks all of its row.
+
+    Attributes:
+        nodes: The rows, (R, n) int64, with `CONSTANT` where there is no node.
+    """
+
+    nodes: Tensor
+    view: ClassVar[None] = None
+
+    def kept(self, mask: Tensor | None) -> None:
+        """Return None: no mask cuts what nodes share."""
+
+    def forward(self, reached: Tensor, kept: Tensor | None) -> None:  # noqa: ARG002 - as in the other steps
+        """Mark all nodes of the rows that have a marked one."""
+        there = self.nodes != CONSTANT
+        rows = (reached[self.nodes] & there).any(1, keepdim=True)
+        reached[self.nodes[rows & there]] = True
+
+    backward = forward
+
+
+@dataclass(frozen=True)
 class Graph:
     """The nodes of a network and the edges between them, for one shape of input.
 
@@ -176,7 +200,7 @@ class Graph:
     Attributes:
         inputs: The nodes of the network's input.
         outputs: The nodes of the network's output.
-        steps: The edges, in the order of computation.
+        moves: The edges, and what nodes share without an edge, in the order of computation.
         node_values: The parameters and buffers that belong to nodes.
         opaque: The names of parameters that are used in a way that edges do not describe: the effect of
             their masks is not known.
@@ -191,12 +215,17 @@ class Graph:
 
     inputs: Tensor
     outputs: Tensor
-    steps: tuple[LayerEdges | Edges, ...]
+    moves: tuple[LayerEdges | Edges | Mix, ...]
     node_values: tuple[NodeValues, ...]
     coupled: Tensor
     fixed: Tensor
     mixed: Tensor
     opaque: frozenset[str]
+
+    @cached_property
+    def steps(self) -> tuple[LayerEdges | Edges, ...]:
+        """The edges, in the order of computation."""
+        return tuple(move for move in self.moves if not isinstance(move, Mix))
 
     @property
     def num_nodes(self) -> int:
@@ -238,7 +267,7 @@ class GraphBuilder:
     def __init__(self) -> None:
         self.count = 0
         self.opaque: set[str] = set()
-        self._steps: list[LayerEdges | Edges] = []
+        self._moves: list[LayerEdges | Edges | Mix] = []
         self._node_values: list[NodeValues] = []
         self._coupled: list[tuple[Tensor, Tensor]] = []
         self._fixed: list[Tensor] = []
@@ -259,12 +288,13 @@ class GraphBuilder:
         first, second = both[:, (both != CONSTANT).all(0)]
         self._coupled.append((first, second))
 
-    def mix(self, ids: Tensor) -> None:
-        """Note that these nodes share a sum or statistics, so that each can change all."""
+    def mix(self, ids: Tensor, dimensions: Iterable[int]) -> None:
+        """Note that nodes share a sum or statistics along `dimensions`, so that each can change all."""
         members = nodes_in(ids)
         self.couple(members, members[-1:])
         if members.numel() > 1:
             self._mixed.append(members)
+            self._moves.append(Mix(torch.unique(_rows(ids, dimensions), dim=0)))
 
     def join(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the nodes that two activations feed element by element.
@@ -282,10 +312,9 @@ class GraphBuilder:
 
     def merge(self, ids: Tensor, dimensions: Iterable[int]) -> Tensor:
         """Return one node in place of all along `dimensions`, which all of them feed."""
-        over = sorted(d % ids.ndim for d in dimensions)
+        over = [d % ids.ndim for d in dimensions]
         shape = [1 if d in over else size for d, size in enumerate(ids.shape)]
-        rest = [d for d in range(ids.ndim) if d not in over]
-        rows = ids.permute(*rest, *over).reshape(torch.Size(shape).numel(), -1)
+        rows = _rows(ids, over)
         if rows.shape[1] == 1:
             return ids
         different, where = torch.unique(rows, dim=0, return_inverse=True)
@@ -309,7 +338,7 @@ class GraphBuilder:
     ) -> None:
         """Add an edge from every source to its target, channel by channel."""
         if sources.numel():
-            self._steps.append(Edges(sources, targets, scale, entries))
+            self._moves.append(Edges(sources, targets, scale, entries))
             self.couple(sources, targets)
 
     def add_layer(
@@ -317,7 +346,7 @@ class GraphBuilder:
     ) -> Tensor:
         """Add nodes that are weighted sums of `inputs`, group by group; return them, (outputs,)."""
         targets = self.add_nodes(outputs)
-        self._steps.append(LayerEdges(inputs, targets, weight, groups, active))
+        self._moves.append(LayerEdges(inputs, targets, weight, groups, active))
         if groups > 1:
             for sources, sums in zip(inputs.chunk(groups), targets.chunk(groups), strict=True):
                 members = torch.cat([sources, sums])
@@ -329,7 +358,7 @@ class GraphBuilder:
         return Graph(
             inputs=nodes_in(inputs),
             outputs=nodes_in(outputs),
-            steps=tuple(self._steps),
+            moves=tuple(self._moves),
             node_values=tuple(self._node_values),
             coupled=_components(self.count, self._coupled),
             fixed=self._marked([*self._fixed, nodes_in(inputs), nodes_in(outputs)]),
@@ -372,6 +401,13 @@ def nodes_in(ids: Tensor) -> Tensor:
     """Return the nodes among `ids`, each once, in order."""
     nodes: Tensor = torch.unique(ids[ids != CONSTANT])
     return nodes
+
+
+def _rows(ids: Tensor, dimensions: Iterable[int]) -> Tensor:
+    """Return `ids` as rows, (R, n): those along `dimensions` of each place along the others."""
+    over = sorted(d % ids.ndim for d in dimensions)
+    rest = [d for d in range(ids.ndim) if d not in over]
+    return ids.permute(*rest, *over).reshape(prod(ids.shape[d] for d in rest), -1)
 
 
 def collapse(ids: Tensor) -> Tensor:

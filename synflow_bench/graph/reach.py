@@ -35,6 +35,7 @@ def reachable(graph: Graph, masks: Mapping[str, Tensor]) -> Reachability:
     Values do not matter: a weight that is zero is an edge, and nothing can overflow or cancel. But padding is
     no input: a weight that meets only padding wherever its kernel stands is no edge. Biases, shifts
     and running statistics are no edges: a node that has only those is constant, and constants feed nothing.
+    A softmax and a norm's statistics join all nodes that share them.
 
     Args:
         graph: The graph of the network.
@@ -90,16 +91,16 @@ def _propagate(graph: Graph, masks: Mapping[str, Tensor]) -> tuple[Tensor, Tenso
         view.name: view.laid_out(masks[view.name].cpu()) for view in graph.views if view.name in masks
     }
     kept = [
-        step.kept(
-            step.view.of(laid_out[step.view.name]) if step.view and step.view.name in laid_out else None
+        move.kept(
+            move.view.of(laid_out[move.view.name]) if move.view and move.view.name in laid_out else None
         )
-        for step in graph.steps
+        for move in graph.moves
     ]
     from_input, to_output = torch.zeros(2, graph.num_nodes + 1, dtype=torch.bool)
     from_input[graph.inputs] = True
-    for step, edges in zip(graph.steps, kept, strict=True):
-        step.forward(from_input, edges)
+    for move, edges in zip(graph.moves, kept, strict=True):
+        move.forward(from_input, edges)
     to_output[graph.outputs] = True
-    for step, edges in zip(reversed(graph.steps), reversed(kept), strict=True):
-        step.backward(to_output, edges)
+    for move, edges in zip(reversed(graph.moves), reversed(kept), strict=True):
+        move.backward(to_output, edges)
     return from_input, to_output

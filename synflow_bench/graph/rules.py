@@ -300,16 +300,16 @@ def batch_norm(call: Call) -> Tensor:
 def group_norm(call: Call) -> Tensor:
     """Follow group norm of (N, C, ...): the channels of a group share their statistics and stay together."""
     ids = call.ids(call["input"])
-    channels = _along_channels(call, ids, call["input"].shape[1])
-    for members in channels.chunk(call["group"]):
-        call.graph.mix(members)
+    channels = ids.expand(-1, call["input"].shape[1], *[-1] * (ids.ndim - 2))
+    for members in channels.chunk(call["group"], 1):
+        call.graph.mix(members, range(ids.ndim))
     return _normalized(call, ids, partial(_as_channels, dimensions=ids.ndim))
 
 
 def layer_norm(call: Call) -> Tensor:
     """Follow layer norm or RMS norm over the last dimensions, whose nodes all stay together."""
     ids = call.ids(call["input"])
-    call.graph.mix(ids)
+    call.graph.mix(ids, range(-len(call["normalized_shape"]), 0))
     return _normalized(call, ids, lambda values: values)
 
 
@@ -388,7 +388,7 @@ def reduction(call: Call) -> Tensor:
 def softmax(call: Call) -> Tensor:
     """Keep every node; those that share the sum stay or go together."""
     ids = call.ids(call["self"])
-    call.graph.mix(ids)
+    call.graph.mix(ids, [call["dim"]])
     return ids
 
 

@@ -164,11 +164,64 @@ def test_tied_weights_count_under_their_first_name(effective: Effective) -> None
 
 
 @pytest.mark.parametrize(
-    "norm", [nn.GroupNorm(1, 2), nn.GroupNorm(2, 2), nn.InstanceNorm2d(2), nn.LayerNorm([2, 3, 3])], ids=str
+    ("norm", "shared"),
+    [
+        (nn.GroupNorm(1, 2), 1),
+        (nn.GroupNorm(1, 2, affine=False), 1),
+        (nn.GroupNorm(2, 2), 0),
+        (nn.InstanceNorm2d(2), 0),
+        (nn.LayerNorm([2, 3, 3]), 1),
+        (nn.Softmax(1), 1),
+        (nn.Softmax(2), 0),
+    ],
+    ids=str,
 )
-def test_shared_statistics_are_no_path(effective: Effective, norm: nn.Module) -> None:
+def test_what_channels_share_joins_them(effective: Effective, norm: nn.Module, shared: int) -> None:
     net = nn.Sequential(conv(1, 2), norm, conv(2, 1))
-    assert effective(net, (1, 3, 3), **{"2__weight": [0, 1]})["0.weight"] == [0, 1]
+    assert effective(net, (1, 3, 3), **{"2__weight": [0, 1]})["0.weight"] == [shared, 1]
+    assert effective(net, (1, 3, 3), **{"0__weight": [1, 0]})["2.weight"] == [1, shared]
+
+
+def encoder(*, norm_first: bool = False) -> nn.Module:
+    return nn.TransformerEncoderLayer(8, 2, 8, 0.0, batch_first=True, bias=False, norm_first=norm_first)
+
+
+def test_heads_of_attention_share_no_softmax() -> None:
+    torch.manual_seed(0)
+    model = encoder()
+    graph = trace(model, torch.zeros(1, 5, 8))
+    assert isinstance(graph, Graph), graph
+    masks = {
+        name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters() if p.dim() > 1
+    }
+    masks["self_attn.out_proj.weight"][:, 4:] = False  # the second head
+    found = effective_masks(graph, masks)["self_attn.in_proj_weight"]
+    assert found.view(3, 2, 4, 8).flatten(2).any(2).tolist() == [[True, False]] * 3
+
+
+def test_weights_that_are_not_effective_act_through_no_norm() -> None:
+    """On networks with shared statistics, removing all weights that do not count changes nothing."""
+    torch.manual_seed(0)
+    convs = conv(3, 6), nn.GroupNorm(2, 6, affine=False), nn.ReLU(), conv(6, 2), nn.Flatten()
+    nets = [
+        (nn.Sequential(*convs, nn.Linear(32, 2)), (3, 4, 4)),
+        *((encoder(norm_first=norm_first), (5, 8)) for norm_first in (False, True)),
+    ]
+    for net, shape in nets:
+        net.double().eval()
+        x = torch.randn(2, *shape, dtype=torch.float64)
+        weights = {name: p for name, p in net.named_parameters() if p.dim() > 1}
+        state = {name: p.detach().clone() for name, p in weights.items()}
+        for _ in range(8):
+            masks = {name: torch.rand(p.shape) < 0.25 for name, p in weights.items()}
+            graph = trace(net, x[:1])
+            assert isinstance(graph, Graph), graph
+            outputs = []
+            for kept in (masks, effective_masks(graph, masks)):
+                for name, p in weights.items():
+                    p.data.copy_(state[name] * kept[name])
+                outputs.append(net(x).detach())
+            torch.testing.assert_close(*outputs, rtol=1e-9, atol=1e-9)
 
 
 def test_squeeze_and_excitation_feeds_every_channel_that_it_scales(effective: Effective) -> None:
