@@ -36,7 +36,7 @@ def _scores(weights: Tensor) -> Tensor:
     largest_first, order = weights.reshape(-1).abs().sort(descending=True, stable=True)
     # Relative to the largest, no square that matters underflows.
     ratios = largest_first.double() / largest_first[0]
-    squares = torch.where(largest_first[0] > 0, ratios, torch.ones_like(ratios)).square_()
+    squares = torch.where(largest_first[0] == 0, torch.ones_like(ratios), ratios).square_()
     scores = torch.empty_like(squares)
     scores[order] = squares / squares.cumsum(0)
     return scores.view(weights.shape)

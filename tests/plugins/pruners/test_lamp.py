@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from synflow_bench import Problem
+from synflow_bench.errors import ScoreError
 from synflow_bench.pruning import run_pruner
 from synflow_bench.suites import PruningOptions
 from synflow_bench_models.resnet import lottery_resnet20 as resnet20
@@ -63,6 +64,14 @@ def test_a_tensor_of_zeros_scores_like_one_of_equal_weights(pose: Pose) -> None:
     nn.init.zeros_(net.bias)
     scores = Lamp().score(pose(net, (2,), options=PruningOptions(prune_bias=True)))["bias"]
     assert scores.tolist() == pytest.approx([1, 1 / 2, 1 / 3])
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_an_error(value: float, pose: Pose) -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    nn.init.constant_(net[0].weight[1], value)
+    with pytest.raises(ScoreError, match="not finite"):
+        run_pruner(Lamp(), pose(net, (2,)), 0.5)
 
 
 @pytest.mark.parametrize("options", [{}, {"prune_bias": True, "prune_batchnorm": True}], ids=str)
