@@ -16,6 +16,7 @@ from synflow_bench import Masks, NotDefinedError, Problem, Pruner
 from synflow_bench.errors import UsageError
 from synflow_bench.graph import call_with
 from synflow_bench.pruning import is_bias, kept_count, round_shares
+from synflow_bench.pruning.causes import listed
 from synflow_bench_pruners.helpers import made_up_inputs
 from synflow_bench_pruners.layer_densities import Erk, draw, even_shares
 from synflow_bench_pruners.paths import Paths
@@ -38,13 +39,13 @@ class Npb(Pruner):
 
     The official code gives each layer to a solver of integer programs, 16 or 32 outputs at a time. The
     objective grows by less with each further weight of an input, so that the best masks are found exactly and
-    fast by taking the largest gains first, over whole layers; where several masks are best, one is drawn.
-    An input without a path does not count as reached; the official code removes weights without a path in a
-    last step and fills kernels in their place, and here nothing follows. Biases and normalization make and
-    weigh no paths; neither do pools, whose windows the official code counts. Tensors that are not weights of
-    linear layers or convolutions are random at their density. The code's largest B counts all inputs where
-    fewer weights than one full input are kept, which weighs B less there; here it is the largest. The
-    defaults are those of the authors' command for `lottery/resnet20`; for ResNet-18 it has
+    fast by taking the largest gains first, over whole layers; where several masks are best, one is drawn. An
+    input without a path does not count as reached; the official code removes weights without a path in a last
+    step and fills kernels in their place, and here nothing follows. Biases and normalization make and weigh
+    no paths; neither do pools, whose windows the official code counts. Tensors that are not weights of linear
+    layers or convolutions are random at their density, and a warning names the matrices. The code's largest B
+    counts all inputs where fewer weights than one full input are kept, which weighs B less there; here it is
+    the largest. The defaults are those of the authors' command for `lottery/resnet20`; for ResNet-18 it has
     `npb[beta=2,per_kernel=6]`.
 
     Args:
@@ -83,6 +84,12 @@ class Npb(Pruner):
         balancing = _Balancing(self, problem, numbers)
         with torch.no_grad(), made_up_inputs(problem.in_double(), torch.ones_like) as inputs, balancing:
             call_with(problem.model, balancing.ones, inputs)
+        matrices = [name for name, weight in problem.parameters.items() if weight.dim() > 1]
+        if unmet := [name for name in matrices if name not in balancing.masks]:
+            problem.warn(
+                f"npb draws the mask of {listed(unmet)} at random: it follows the linear layers and "
+                "convolutions of torch, and none of them has these weights"
+            )
         return Masks({**draw(problem, numbers), **balancing.masks}).to(device)
 
     def balance(self, allowed: Tensor, paths: Tensor, number: int, generator: torch.Generator) -> Tensor:

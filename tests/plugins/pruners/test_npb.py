@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from synflow_bench.errors import NotDefinedError
 from synflow_bench.pruning import Problem, run_pruner
+from synflow_bench.suites import PruningOptions
 from synflow_bench_pruners.layer_densities import Erk
 from synflow_bench_pruners.npb import Npb
 
@@ -127,3 +128,19 @@ def test_is_not_defined_where_the_number_of_paths_has_no_end(pose: Pose) -> None
     model = nn.Sequential(*(nn.Linear(30, 30) for _ in range(230)), nn.Linear(30, 3))
     with pytest.raises(NotDefinedError, match="too many"):
         run_pruner(Npb(), pose(model, (30,)), 0.9)
+
+
+class Multiplied(nn.Linear):
+    """A linear layer in other words."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.t() + self.bias
+
+
+def test_matrices_that_it_does_not_follow_are_named(pose: Pose) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), Multiplied(8, 8), nn.Linear(8, 3))
+    biases = PruningOptions(prune_bias=True)
+    (warning,) = run_pruner(Npb(), pose(model, (6,), options=biases), 0.5).warnings
+    assert "of layer '2.weight' at random" in warning
+    model[2] = nn.Linear(8, 8)
+    assert not run_pruner(Npb(), pose(model, (6,), options=biases), 0.5).warnings
