@@ -12,7 +12,15 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from torch.nn.utils.rnn import PackedSequence
 
 from synflow_bench.graph import Graph, Untraceable, effective_masks, in_mode, plain_attention, reachable
-from synflow_bench.pruning.prunable import ATTENTION, LINEAR, RECURRENT, left_out, original_names, tensors_of
+from synflow_bench.pruning.prunable import (
+    ATTENTION,
+    LINEAR,
+    RECURRENT,
+    keeps_zeros,
+    left_out,
+    original_names,
+    tensors_of,
+)
 from synflow_bench.records import Layer
 
 Uses = Mapping[str, int | Tensor]
@@ -245,24 +253,9 @@ class _Names:
     def _find(self, path: str, module: nn.Module, tensor: str) -> str:
         own = f"{path}.{tensor}" if path else tensor
         originals = [self._all[name] for name in original_names(path, module, tensor)]
-        if own in self._all or (len(originals) == 1 and _keeps_zeros(module, tensor, originals[0])):
+        if own in self._all or (len(originals) == 1 and keeps_zeros(module, tensor)):
             return self._first[id(self._all[own] if own in self._all else originals[0])]
         return own
-
-
-def _keeps_zeros(module: nn.Module, tensor: str, original: Tensor) -> bool:
-    """Return True if entries that are zero in the original are zero in the tensor computed from it."""
-    if original.shape != getattr(module, tensor).shape:
-        return False
-    if not hasattr(module, "parametrizations"):
-        return True  # torch's older weight norm, spectral norm and pruning
-    before = original.clone()
-    removed = torch.rand(original.shape, generator=torch.Generator().manual_seed(0)).to(original.device) < 0.5
-    try:
-        original.masked_fill_(removed, 0)
-        return not bool(getattr(module, tensor)[removed].any())
-    finally:
-        original.copy_(before)
 
 
 def _counter(uses: dict[str, int | Tensor], names: _Names, path: str) -> Any:

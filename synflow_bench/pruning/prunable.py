@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -189,6 +190,38 @@ def _originals(parametrization: ParametrizationList) -> list[str]:
         alike = [name for name, p in found.items() if p.shape == shape]
         return alike or [name for name, p in found.items() if p.dim() > 1]
     return list(found)
+
+
+@torch.no_grad()
+def keeps_zeros(module: nn.Module, name: str) -> bool:
+    """Return True if entries that are zero in the original of a tensor are zero in the tensor itself.
+
+    They are not where an orthogonal or symmetric matrix is computed from all entries, nor where no original
+    has the shape of the tensor.
+    """
+    if not is_parametrized(module, name):
+        return True  # torch's older weight norm, spectral norm and pruning
+    parametrization = deepcopy(getattr(module.parametrizations, name)).eval()
+    originals = [parametrization._parameters[each] for each in _originals(parametrization)]
+    original = next((p for p in originals if p is not None and p.shape == getattr(module, name).shape), None)
+    if original is None:
+        return False
+    removed = torch.rand(original.shape, generator=torch.Generator().manual_seed(0)).to(original.device) < 0.5
+    original.masked_fill_(removed, 0)
+    return not bool(parametrization()[removed].any())
+
+
+def dense_behind_masks(model: nn.Module, pruned: Container[str]) -> list[str]:
+    """Name the pruned tensors from which weights of their shape are computed that keep no zeros."""
+    return [
+        name
+        for path, module in model.named_modules()
+        for tensor in (module.parametrizations if is_parametrized(module) else ())
+        for name in original_names(path, module, tensor)
+        if name in pruned
+        and model.get_parameter(name).shape == getattr(module, tensor).shape
+        and not keeps_zeros(module, tensor)
+    ]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from synflow_bench.pruning.causes import listed
 from synflow_bench.pruning.groups import Groups
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Examples, Problem
+from synflow_bench.pruning.prunable import dense_behind_masks
 from synflow_bench.pruning.pruner import Pruner
 from synflow_bench.pruning.score_checks import UnrankedError
 from synflow_bench.pruning.selection import kept_count
@@ -123,6 +124,11 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
     if chance:
         problem.warn(
             f"{chance} of {masks.kept} weights are kept by index, because their scores are all equal"
+        )
+    if dense := dense_behind_masks(problem.model, masks):
+        problem.warn(
+            f"the mask of {listed(dense)} leaves no zeros in the weights that a parametrization computes "
+            "from it; remove the parametrization before, or name the layer in skip="
         )
     return Pruned(masks, str(problem.dtype).removeprefix("torch."), problem.warnings)
 

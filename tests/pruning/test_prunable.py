@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 
@@ -256,6 +257,27 @@ def test_a_weight_that_is_computed_is_pruned_through_what_is_trained(
 ) -> None:
     assert names(layer) == expected
     assert left_out(layer, expected) == out
+
+
+@pytest.mark.parametrize(
+    ("layer", "dense"),
+    [
+        (parametrizations.orthogonal(nn.Linear(4, 4)), True),
+        (parametrized(Symmetric()), True),
+        (parametrizations.weight_norm(nn.Linear(4, 4)), False),
+        (parametrizations.spectral_norm(nn.Linear(4, 4)), False),
+        (parametrized(LowRank()), False),
+    ],
+    ids=["orthogonal", "symmetric", "weight norm", "spectral norm", "low rank"],
+)
+def test_a_warning_names_masks_that_leave_computed_weights_dense(layer: nn.Module, dense: bool) -> None:
+    net = nn.Sequential(layer, nn.ReLU(), nn.Linear(4, 3))
+    state = copy.deepcopy(net.state_dict())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sfb.prune(net, "magnitude", compression=2)
+    assert any("leaves no zeros" in str(warning.message) for warning in caught) == dense
+    assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
 
 
 def test_weight_norm_of_recurrent_layers_and_attention() -> None:
