@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_leaves
 
 from synflow_bench.errors import one_line
+from synflow_bench.pruning.prunable import CONVOLUTION, LINEAR
 
 if TYPE_CHECKING:
     from synflow_bench.pruning.problem import Problem
@@ -194,6 +195,8 @@ def _ends(call: _Call, flows: Mapping[int, Tensor | None]) -> bool:
         return False
     if not bool(ahead.any()):
         return bool(behind.any())
+    if isinstance(call.module, (*LINEAR, *CONVOLUTION)):
+        return False  # its input is small beside its bias
     flow_in, flow_out = (
         float(tensor.detach().double().norm() * gradient.double().norm())
         for tensor, gradient in ((call.before, ahead), (call.after, behind))
@@ -202,8 +205,10 @@ def _ends(call: _Call, flows: Mapping[int, Tensor | None]) -> bool:
 
 
 def _normalizes(module: nn.Module) -> bool:
-    kind = type(module).__name__.lower()
-    return not isinstance(module, _BatchNorm) and any(word in kind for word in ("norm", "softmax"))
+    """Return True for a softmax or a norm of what it receives, as a batch norm without running statistics."""
+    if isinstance(module, _BatchNorm) and module.running_mean is not None:
+        return False
+    return any(word in type(module).__name__.lower() for word in ("norm", "softmax"))
 
 
 def _few(titles: Sequence[str]) -> str:

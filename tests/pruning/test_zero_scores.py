@@ -112,3 +112,13 @@ def test_zeros_are_kept_only_where_nothing_else_is_left() -> None:
     assert masks.layer_kept["stem.weight"] == 48
     assert masks.layer_kept["head.weight"] == 24
     assert any("15 of 87 weights are kept by index" in str(warning.message) for warning in caught)
+
+
+def test_batch_norm_without_running_statistics_is_no_saturation() -> None:
+    norm = nn.BatchNorm1d(8, track_running_stats=False)
+    nn.init.constant_(norm.bias, 0.5)
+    layers = nn.Unflatten(1, (1, 6)), nn.Conv1d(1, 8, 1), norm, nn.AdaptiveAvgPool1d(1), nn.Flatten()
+    masks, warned = prune(seeded(lambda: nn.Sequential(*layers, nn.Linear(8, 3))), "synflow")
+    assert masks.layer_kept["1.weight"] == 0
+    assert "'2' (BatchNorm1d), whose outputs have a constant sum" in warned
+    assert "saturated" not in warned
