@@ -107,7 +107,7 @@ def drawn_keys(problem: Problem, scores: Mapping[str, Tensor]) -> Mapping[str, T
     """
     wide = {name: score.detach().double() for name, score in scores.items()}
     finite = all(bool(score.isfinite().all()) for score in wide.values())
-    some = {name for name, score in wide.items() if bool((score > 0).any())}
+    some = [name for name, score in wide.items() if bool((score > 0).any())]  # in the order of the network
     if not finite or not some:
         return scores
     keys = {name: wide[name].log() - (-_uniform(problem, wide[name]).log()).log() for name in some}

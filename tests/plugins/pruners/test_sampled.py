@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import permutations
 
@@ -94,3 +95,14 @@ def test_a_pruner_that_changes_its_masks_in_training_is_refused(of: str) -> None
 def test_an_unknown_pruner_is_named() -> None:
     with pytest.raises(UnknownNameError, match="snap"):
         Sampled(of="snap")
+
+
+def test_draws_do_not_depend_on_the_names_of_layers(pose: Pose) -> None:
+    """Nor on the process, in which a set of names has an order of its own."""
+    layers = [nn.Linear(6, 6) for _ in range(6)]
+    masks = []
+    for names in ("abcdef", "uvwxyz", "fedcba"):
+        model = nn.Sequential(OrderedDict(zip(names, layers, strict=True)))
+        found = run_pruner(Sampled(of="magnitude"), pose(model, (6,), num_classes=6), 0.4).masks
+        masks.append(torch.stack(list(found.values())))
+    assert all(torch.equal(each, masks[0]) for each in masks)
