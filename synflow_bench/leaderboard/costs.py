@@ -139,8 +139,7 @@ class Winner:
 def winners(board: Board) -> list[Winner]:
     """Return the best row of every budget that some row needs, over the seeds that most rows share."""
     column = _column(board)
-    seeds = sorted(column.seeds) or _one_seed(column)
-    values = {label: own for label, own in column.values.items() if seeds and own.keys() >= {*seeds}}
+    seeds, values = _with_common_seeds(column)
     means = {label: mean([own[seed] for seed in seeds]) for label, own in values.items()}
     guessing = {row.label for row in board.rows if board.is_at_chance(row)}
     budgets = row_budgets(board)
@@ -164,6 +163,12 @@ def winners(board: Board) -> list[Winner]:
             )
         )
     return found
+
+
+def _with_common_seeds(column: ComparedColumn) -> tuple[list[int], dict[str, Mapping[int, float]]]:
+    """Return the seeds that most rows share, and the rows that have them all."""
+    seeds = sorted(column.seeds) or _one_seed(column)
+    return seeds, {label: own for label, own in column.values.items() if seeds and own.keys() >= {*seeds}}
 
 
 def _one_seed(column: ComparedColumn) -> list[int]:
@@ -208,6 +213,9 @@ def budget_sentence(board: Board) -> Iterator[str]:
             has = ""
     if last and found[-1].budget != last.budget:
         parts.append(f"no row that costs up to {found[-1].budget} is better")
+    column = _column(board)
+    if left := column.values.keys() - _with_common_seeds(column)[1].keys():
+        parts.append(f"not compared, with other seeds or fewer: {', '.join(sorted(left))}")
     yield "; ".join(parts)
 
 

@@ -133,6 +133,7 @@ def test_with_one_seed_rows_are_compared_at_the_seed_of_most_rows(make_record: M
     records = [make_record(row, 10, seed=seed, top1=0.7, cost=0.5) for row, seed in seeds.items()]
     (board,) = build_boards(records)
     assert {winners(board)[0].label, winners(board)[0].second} == {"snip", "synflow"}
+    assert sentence(board).endswith("; not compared, with other seeds or fewer: random")
     (board,) = build_boards(records[1:])
     assert sentence(board) == "", "no two rows share a seed"
 
