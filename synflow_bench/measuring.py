@@ -31,6 +31,7 @@ from synflow_bench.leaderboard.formatting import compression, compressions
 from synflow_bench.leaderboard.measured import Place, with_measurements
 from synflow_bench.leaderboard.statistics import mean
 from synflow_bench.protocols import build_network, plugins_of, provenance_of
+from synflow_bench.pruning import in_eval_mode
 from synflow_bench.records import Record, Result, read_record
 from synflow_bench.recovery import Recovery, check_repeatable
 from synflow_bench.suites import Setting, canonical
@@ -234,7 +235,7 @@ def _built(recovery: Recovery, setting: Setting) -> Whole:
     dataset = recovery.host.dataset(setting.dataset, recovery.data_root)
     factory = recovery.host.models.get(setting.model.name)
     size = dataset.input_shape, dataset.num_classes
-    model = build_network(factory, setting.model, *size, 0, torch.device("cpu")).model.eval()
+    model = in_eval_mode(build_network(factory, setting.model, *size, 0, torch.device("cpu")).model)
     inputs = stand_in(dataset.input_shape, max(BATCHES))
     runs: dict[str, Run] = {"torch": partial(run_network, model)}
     problem = None

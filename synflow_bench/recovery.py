@@ -29,7 +29,7 @@ from synflow_bench.protocols import (
     run_cell,
     weights_of,
 )
-from synflow_bench.pruning import Masks, TrainingPruner
+from synflow_bench.pruning import Masks, TrainingPruner, in_eval_mode
 from synflow_bench.records import Record, Store, content_digest, read_kept
 from synflow_bench.records.mask_files import unpack_masks
 from synflow_bench.suites import seed_of
@@ -138,7 +138,7 @@ class Recovery:
                 f"the weights of record {record.key} do not fit model {setting.model.name!r}: "
                 f"{one_line(error, with_type=False)}"
             ) from error
-        return model.eval(), found
+        return in_eval_mode(model), found
 
     def _changes_in_training(self, record: Record) -> bool:
         """Return True if the masks of a record are those at the end of its training.

@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from synflow_bench.errors import one_line
 from synflow_bench.exporting.formats import ExportError
+from synflow_bench.pruning import in_eval_mode
 
 
 def fold_batch_norm(model: nn.Module) -> nn.Module:
@@ -22,12 +23,12 @@ def fold_batch_norm(model: nn.Module) -> nn.Module:
     from torch.fx.experimental.optimization import fuse
 
     try:
-        _check_calls(symbolic_trace(model.eval()))
+        _check_calls(symbolic_trace(in_eval_mode(model)))
         folded: nn.Module = fuse(model, no_trace=False)
     except Exception as error:  # code of a network may be anything
         reason = one_line(error, with_type=not isinstance(error, ExportError), first_line=True)
         raise ExportError(f"cannot fold batch norm: {reason}; export without folding") from error
-    return folded.eval()
+    return in_eval_mode(folded)
 
 
 def _check_calls(traced: GraphModule) -> None:

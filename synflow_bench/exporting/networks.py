@@ -28,7 +28,14 @@ from synflow_bench.exporting.latency import Latency, measure_latencies, one_thre
 from synflow_bench.exporting.state_dict import write_state_dict
 from synflow_bench.files import replacement
 from synflow_bench.graph import Graph, Untraceable, reachable, trace, unwrapped
-from synflow_bench.pruning import Masks, allow_removed_units, check_network, copy_network, gradients_enabled
+from synflow_bench.pruning import (
+    Masks,
+    allow_removed_units,
+    check_network,
+    copy_network,
+    gradients_enabled,
+    in_eval_mode,
+)
 from synflow_bench.training import is_tokens
 
 BATCHES = (1, 64)
@@ -164,7 +171,7 @@ def with_masks(model: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _on_cpu(model: nn.Module) -> nn.Module:
-    return copy_network(model).cpu().float().eval()
+    return in_eval_mode(copy_network(model).cpu().float())
 
 
 def smaller(
@@ -190,7 +197,7 @@ def smaller(
             "without its dead units the network fails or computes something else: its code, or a layer such "
             "as an instance norm without parameters, relies on its own sizes",
         )
-    small = found.model.eval()
+    small = in_eval_mode(found.model)
     bound = _dead(trace(small, inputs[:1]), found.masks)
     if not bound:
         return small, found.share, None

@@ -20,7 +20,13 @@ from synflow_bench.errors import RecordError, UsageError, one_line
 from synflow_bench.exporting.folding import fold_batch_norm
 from synflow_bench.exporting.formats import ExportError, Run, one_line_errors, run_network
 from synflow_bench.graph import unwrapped
-from synflow_bench.pruning import check_network, copy_network, gradients_enabled, loadable_state
+from synflow_bench.pruning import (
+    check_network,
+    copy_network,
+    gradients_enabled,
+    in_eval_mode,
+    loadable_state,
+)
 from synflow_bench.records.mask_files import file_facts, is_packed, metadata_of
 
 _FOLDED = "folded"
@@ -101,7 +107,7 @@ def load_compact(path: str | Path, model: nn.Module) -> nn.Module:
     """
     check_network(model)
     tensors, folded = _read(Path(path))
-    copy = copy_network(unwrapped(model)[0]).eval()
+    copy = in_eval_mode(copy_network(unwrapped(model)[0]))
     small = fold_batch_norm(copy) if folded else copy
     _check_names(tensors, small, path)
     if _put(tensors, small):

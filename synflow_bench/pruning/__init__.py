@@ -16,6 +16,7 @@ from synflow_bench.pruning.interface import (
     check_network,
     copy_network,
     gradients_enabled,
+    in_eval_mode,
     map_examples,
     size_of,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "first_values",
     "gradients_enabled",
     "groups_of",
+    "in_eval_mode",
     "is_bias",
     "keep_largest",
     "kept_count",

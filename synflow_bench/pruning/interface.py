@@ -178,6 +178,21 @@ def check_network(model: Any, *, lazy: bool = False) -> None:
             raise ModelError(f"{name!r} of a lazy layer has no values yet; run the network once first")
 
 
+def in_eval_mode(model: nn.Module) -> nn.Module:
+    """Put a network in eval mode and return it; its own `train` or `eval` may return nothing.
+
+    Raises:
+        ModelError: It refuses.
+    """
+    try:
+        model.eval()
+    except Exception as error:
+        raise ModelError(
+            f"{type(model).__name__} cannot be put in eval mode: {one_line(error, first_line=True)}"
+        ) from error
+    return model
+
+
 def copy_network(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.Module:
     """Return a copy of a network, also of one that holds what Python cannot copy.
 

@@ -17,7 +17,15 @@ from synflow_bench.graph import Graph, Untraceable, trace
 from synflow_bench.pruning.causes import cause_of_failure, causes_of_zeros, listed
 from synflow_bench.pruning.granularity import groups_of
 from synflow_bench.pruning.groups import Groups, ScoreGroups
-from synflow_bench.pruning.interface import HALF, Inputs, copy_network, map_examples, to_network, widened
+from synflow_bench.pruning.interface import (
+    HALF,
+    Inputs,
+    copy_network,
+    in_eval_mode,
+    map_examples,
+    to_network,
+    widened,
+)
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.prunable import drop_pruned, is_bias, prunable_parameters, zero_biases
 from synflow_bench.pruning.score_checks import (
@@ -118,7 +126,7 @@ class Problem:
         Raises:
             ModelError: The network has nothing to prune under these options.
         """
-        copy = copy_network(model).eval()
+        copy = in_eval_mode(copy_network(model))
         drop_pruned(copy)
         allow_removed_units(copy)
         parameters = prunable_parameters(copy, options)
@@ -287,7 +295,7 @@ class Problem:
             for name in self._rest:
                 tensors[name].copy_(self._rest[name])
         self.model.zero_grad(set_to_none=True)
-        self.model.eval()
+        in_eval_mode(self.model)
         return replace(self, masks=masks, density=density, round=round)
 
     def narrowed(self, masks: Masks, *, density: float, round: int) -> Problem:

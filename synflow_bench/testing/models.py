@@ -97,7 +97,8 @@ def logits(subject: ModelSubject) -> None:
 
 def _require_logits(network: nn.Module, examples: Tensor, classes: int) -> None:
     for training in (True, False):
-        answer = network.train(training)(examples)
+        network.train(training)
+        answer = network(examples)
         if not isinstance(answer, Tensor) or tuple(answer.shape) != (len(examples), classes):
             found = tuple(answer.shape) if isinstance(answer, Tensor) else f"a {type(answer).__name__}"
             raise Broken(f"for {len(examples)} examples and {classes} classes it returns {found}")
@@ -160,7 +161,8 @@ def prunable(subject: ModelSubject) -> None:
 
 def gradients(subject: ModelSubject) -> None:
     """Every trained parameter gets a finite gradient, and every weight one that is not zero."""
-    network = subject.build().train()
+    network = subject.build()
+    network.train()
     loss = nn.functional.cross_entropy(network(subject.inputs()), torch.arange(EXAMPLES) % CLASSES)
     loss.backward()  # type: ignore[no-untyped-call]
     weights = prunable_parameters(network, PruningOptions())
@@ -177,7 +179,8 @@ def gradients(subject: ModelSubject) -> None:
 
 def repeatable(subject: ModelSubject) -> None:
     """Two forward passes in eval mode give equal logits and change nothing."""
-    network, examples = subject.build().eval(), subject.inputs()
+    network, examples = subject.build(), subject.inputs()
+    network.eval()
     before, randomness = NetworkState.of(network), state.random_states()
     with torch.no_grad():
         first, second = network(examples), network(examples)
@@ -192,7 +195,8 @@ def repeatable(subject: ModelSubject) -> None:
 
 def copies(subject: ModelSubject) -> None:
     """The network can be copied: every pruner works on a copy."""
-    network = subject.build().eval()
+    network = subject.build()
+    network.eval()
     try:
         copy = deepcopy(network)
     except Exception as error:

@@ -113,7 +113,7 @@ class VmappedNetwork:
             name: self._stack([model.get_buffer(name) for model in models])
             for name, _ in models[0].named_buffers()
         }
-        base = deepcopy(models[0]).train().to("meta")
+        base = _training_copy(models[0]).to("meta")
 
         def call(parameters: dict[str, Tensor], buffers: dict[str, Tensor], inputs: Tensor) -> Tensor:
             logits: Tensor = functional_call(base, (parameters, buffers), (inputs,))
@@ -224,9 +224,9 @@ def is_vmapped_alike(model: nn.Module, inputs: Sequence[int], networks: int) -> 
         networks: The number of networks in the batch.
     """
     generator, device = torch.Generator().manual_seed(0), next(model.parameters()).device
-    models = [deepcopy(model).train() for _ in range(networks)]
+    models = [_training_copy(model) for _ in range(networks)]
     batches = list(torch.randn(networks, *inputs, generator=generator).to(device))
-    plain, *alone = (deepcopy(model).train() for _ in range(3))
+    plain, *alone = (_training_copy(model) for _ in range(3))
     try:
         together = _gradients(models, batches)
         for row, one in zip((0, networks - 1), alone, strict=True):
@@ -240,6 +240,12 @@ def is_vmapped_alike(model: nn.Module, inputs: Sequence[int], networks: int) -> 
     own = torch.cat([_gradient(parameter).flatten() for parameter in plain.parameters()])
     distance = own - torch.cat([gradient.flatten() for gradient in together[0]])
     return bool(distance.norm() <= ACCURACY * own.norm())
+
+
+def _training_copy(model: nn.Module) -> nn.Module:
+    copy = deepcopy(model)
+    copy.train()  # a method of its own may return nothing
+    return copy
 
 
 def _gradients(models: Sequence[nn.Module], batches: Sequence[Tensor]) -> list[list[Tensor]]:
