@@ -12,6 +12,7 @@ from synflow_bench import Masks, Problem
 from synflow_bench.compaction import CompactNetwork, MaskedNetwork, compact
 from synflow_bench.graph import Graph, Untraceable, call_with, trace
 from synflow_bench.pruning import kept_count
+from synflow_bench.pruning.network_state import convert
 from synflow_bench_pruners.helpers import channels_last
 from synflow_bench_pruners.replayed_flow import ReplayedFlow
 
@@ -83,7 +84,7 @@ class _Rounds:
             masks = kept
             if len(wanted) - round >= ROUNDS and self._is_worth_a_search(k, masks.size):
                 masks = self._compacted(masks, at_least=wanted[round])
-        whole.model.to(self._problem.dtype)
+        convert(whole.model, whole.device, self._problem.dtype)
         for part in reversed(self._parts):
             masks = Masks(part.expand_masks(masks))
         return masks

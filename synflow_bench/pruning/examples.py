@@ -47,12 +47,20 @@ def read_examples(data: Any, inputs: int = 1) -> tuple[Inputs, Tensor]:
     except (RuntimeError, ValueError) as error:
         reason = one_line(error, with_type=False, first_line=True)
         raise UsageError(f"batches of data cannot be joined: {reason}; pad them to one shape") from error
-    size = size_of(whole)
-    if not size:
+    if not labels.dim():
+        raise UsageError("data has one label without a dimension; pass labels (N,)")
+    if not size_of(whole):
         raise UsageError(f"data has no example; {FORMS}")
     counts = {len(leaf) for leaf in tree_leaves(whole) if isinstance(leaf, Tensor) and leaf.dim()}
+    if len(counts) > 1:
+        raise UsageError(
+            f"inputs of data have {' and '.join(map(str, sorted(counts)))} entries; every input needs one "
+            "per example, and what all examples share, such as a mask, belongs into the network"
+        )
     if counts != {len(labels)}:
-        raise UsageError(f"data has {size} inputs and {len(labels)} labels; pass one label for each input")
+        raise UsageError(
+            f"data has {counts.pop()} inputs and {len(labels)} labels; pass one label for each input"
+        )
     return whole, labels
 
 
@@ -153,7 +161,7 @@ def _is_pair(inputs: Any, labels: Any) -> bool:
     """Return True for inputs and labels, False for two batches."""
     if isinstance(inputs, tuple | list):
         return isinstance(labels, Tensor | np.ndarray) and all(
-            isinstance(p, Tensor | np.ndarray) for p in inputs
+            isinstance(part, Tensor | np.ndarray | Mapping) or _has_tensors(part) for part in inputs
         )
     return isinstance(inputs, Tensor | np.ndarray | Mapping) and not isinstance(labels, Mapping)
 
@@ -185,16 +193,29 @@ def _batch(batch: Any, inputs: int) -> tuple[Inputs, Tensor]:
             "for a network of several inputs"
         )
     given, labels = batch
-    if isinstance(given, Mapping):
-        return {str(name): _tensor(value) for name, value in given.items()}, _tensor(labels)
-    if isinstance(given, tuple | list) and any(isinstance(part, Tensor | np.ndarray) for part in given):
-        return tuple(_tensor(part) for part in given), _tensor(labels)
-    return _tensor(given), _tensor(labels)
+    inputs_given = _nested(given)
+    return tuple(inputs_given) if isinstance(inputs_given, list) else inputs_given, _tensor(labels)
+
+
+def _nested(value: Any) -> Inputs:
+    """Return tensors in the dictionaries, tuples and lists of `value`."""
+    if isinstance(value, Mapping):
+        return {str(name): _nested(part) for name, part in value.items()}
+    if _has_tensors(value):
+        return [_nested(part) for part in value] if isinstance(value, list) else tuple(map(_nested, value))
+    return _tensor(value)
+
+
+def _has_tensors(value: Any) -> bool:
+    """Return True for a tuple or a list of several inputs, False for one of numbers."""
+    return isinstance(value, tuple | list) and any(
+        isinstance(part, Tensor | np.ndarray | Mapping) or _has_tensors(part) for part in value
+    )
 
 
 def _tensor(value: Any) -> Tensor:
     if isinstance(value, Tensor):
-        return value.detach()
+        return value.detach() if value.layout is torch.strided else value.detach().to_dense()
     try:
         return torch.as_tensor(np.asarray(value) if not isinstance(value, np.ndarray) else value)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -228,4 +249,4 @@ def as_inputs(given: Any) -> Inputs:
 
 
 def _leaf(value: Any) -> Any:
-    return _tensor(value) if isinstance(value, Tensor | np.ndarray | list) else value
+    return _nested(value) if isinstance(value, Tensor | np.ndarray | list | Mapping) else value

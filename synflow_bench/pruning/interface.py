@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
 from functools import partial
+from threading import RLock
 from typing import Any, TypeVar
 
 import torch
@@ -23,7 +24,10 @@ Inputs = Tensor | Any
 Outputs = str | int | Callable[[Any], Tensor]
 """The logits among the outputs of a network: a name, an index, or a function of the outputs."""
 
-HALF = frozenset({torch.float16, torch.bfloat16})
+HALF = frozenset(
+    {torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e4m3fnuz}
+    | {torch.float8_e5m2, torch.float8_e5m2fnuz}
+)
 """The types of weights whose scores are taken in float32."""
 
 T = TypeVar("T")
@@ -46,20 +50,28 @@ def map_examples(change: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:
     return mapped
 
 
+def is_floating(leaf: object) -> bool:
+    """Return True for a tensor of floating-point numbers."""
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
+
+
+def cast(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return a tensor on a device: real numbers in `dtype`, complex ones of its precision, others as is."""
+    if tensor.is_complex():
+        return tensor.to(device, dtype.to_complex())
+    return tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
+
+
 def to_network(inputs: Inputs, device: torch.device, dtype: torch.dtype) -> Inputs:
-    """Move tensors to a device, floating-point ones to a type too."""
-
-    def moved(leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor):
-            return leaf
-        return leaf.to(device, dtype) if leaf.is_floating_point() else leaf.to(device)
-
-    mapped: Inputs = tree_map(moved, inputs)
+    """Move tensors to a device and a type, as `cast` does."""
+    mapped: Inputs = tree_map(
+        lambda leaf: cast(leaf, device, dtype) if isinstance(leaf, Tensor) else leaf, inputs
+    )
     return mapped
 
 
 def widened(inputs: T) -> T:
-    """Return inputs of any structure with float32 in place of float16 and bfloat16."""
+    """Return inputs of any structure with float32 in place of shorter floating-point types."""
     wide: T = tree_map(
         lambda leaf: leaf.float() if isinstance(leaf, Tensor) and leaf.dtype in HALF else leaf, inputs
     )
@@ -69,6 +81,8 @@ def widened(inputs: T) -> T:
 def connect(model: nn.Module, outputs: Outputs | None = None) -> nn.Module:
     """Make `model` take a tuple or a dictionary of inputs as its one argument, and return logits alone.
 
+    A dictionary is passed by name, or as it is to a network of one argument that has none of the names.
+
     A network that returns several things in training mode only, such as auxiliary logits, returns the first
     of them.
 
@@ -76,33 +90,47 @@ def connect(model: nn.Module, outputs: Outputs | None = None) -> nn.Module:
         model: The network, which is changed: hooks are added.
         outputs: The logits among its outputs.
     """
-    model.register_forward_pre_hook(partial(_unpack, _accepted_names(model)), with_kwargs=True)
+    names, needed = _arguments(model)
+    model.register_forward_pre_hook(partial(_unpack, names, needed == 1), with_kwargs=True)
     model.register_forward_hook(partial(_logits_of, outputs))
     return model
 
 
-def _accepted_names(model: nn.Module) -> frozenset[str] | None:
-    """Return the names of the arguments of `forward`, or None where it takes any."""
+def _arguments(model: nn.Module) -> tuple[frozenset[str] | None, int]:
+    """Return the names of the arguments of `forward`, None where it takes any, and how many are needed."""
     while isinstance(model, Wrapper):
         model = model.wrapped
     try:
         parameters = inspect.signature(model.forward).parameters.values()
     except (TypeError, ValueError):
-        return None
+        return None, 0
     if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        return None
-    return frozenset(parameter.name for parameter in parameters)
+        return None, 0
+    needed = sum(
+        parameter.default is parameter.empty and parameter.kind in _BY_POSITION for parameter in parameters
+    )
+    return frozenset(parameter.name for parameter in parameters), needed
+
+
+_BY_POSITION = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
 
 
 def _unpack(
-    names: frozenset[str] | None, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    names: frozenset[str] | None,
+    takes_one: bool,
+    _module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     if len(args) != 1 or kwargs:
         return None
     (inputs,) = args
     if isinstance(inputs, dict):
-        if len(inputs) == 1 and names is not None and not inputs.keys() <= names:
-            return tuple(inputs.values()), {}
+        if names is not None and not inputs.keys() <= names:
+            if len(inputs) == 1:
+                return tuple(inputs.values()), {}
+            if takes_one:
+                return (inputs,), {}
         return (), inputs
     return (inputs, {}) if isinstance(inputs, tuple) else None
 
@@ -147,10 +175,17 @@ def describe(found: Any) -> str:
     return "nothing" if found is None else f"a {type(found).__name__}"
 
 
+_ONE_THREAD = RLock()
+
+
 @contextmanager
 def gradients_enabled() -> Iterator[None]:
-    """Compute outside inference mode, with gradients, and without compiling a compiled network."""
+    """Compute outside inference mode, with gradients, and without compiling a compiled network.
+
+    One thread at a time does so: others wait, because switches and generators of torch are of the process.
+    """
     with ExitStack() as stack:
+        stack.enter_context(_ONE_THREAD)
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         if "torch._dynamo" in sys.modules:  # to load the compiler takes seconds
@@ -218,8 +253,15 @@ def copy_network(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.
     try:
         copied: nn.Module = deepcopy(model, dict(copies))
     except Exception:  # an attribute of any kind may refuse to be copied, with any error
-        copied = _copy_parts(model, copies)
-    return copied
+        return _copy_parts(model, copies)
+    # A module may give itself as its copy, as one that several networks share.
+    return _copy_parts(model, copies) if _parts(model).keys() & _parts(copied).keys() else copied
+
+
+def _parts(model: nn.Module) -> dict[int, str]:
+    """Return the names of modules, parameters and buffers by id."""
+    found = (*model.named_modules(), *model.named_parameters(), *model.named_buffers())
+    return {id(part): name for name, part in found}
 
 
 WRAPPED = ("_orig_mod", "module")
@@ -258,7 +300,7 @@ def _copy_parts(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
     modules: dict[str, nn.Module] = dict(model.named_modules())
     for name, module in modules.items():
         try:
-            memo[id(module)] = type(module).__new__(type(module))
+            memo[id(module)] = object.__new__(type(module))  # not by a method of its own
             for tensor in (*module._parameters.values(), *module._buffers.values()):
                 if tensor is not None and id(tensor) not in memo:
                     memo[id(tensor)] = deepcopy(tensor) if tensor.is_leaf else tensor.detach().clone()
@@ -276,4 +318,9 @@ def _copy_parts(model: nn.Module, memo: dict[int, Any]) -> nn.Module:
             except Exception:
                 attributes[name] = value
     copied: nn.Module = memo[id(model)]
+    own = _parts(model)
+    for part in own.keys() & _parts(copied).keys():
+        raise ModelError(
+            f"{own[part]!r} is the same in a copy of the network; pass a network of plain modules"
+        )
     return copied

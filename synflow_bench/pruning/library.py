@@ -15,6 +15,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from synflow_bench.errors import HandledError, ModelError, ScoreError, UsageError, one_line
+from synflow_bench.graph import unwrapped
 from synflow_bench.host import Host
 from synflow_bench.pruning.examples import as_inputs, first_example, read_examples
 from synflow_bench.pruning.in_training import TrainingPruner
@@ -23,8 +24,8 @@ from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Examples, Loss, Problem
 from synflow_bench.pruning.prunable import left_out, unexpectedly_left_out
 from synflow_bench.pruning.pruner import Pruner, resolve_pruner
-from synflow_bench.pruning.rounds import run_pruner
-from synflow_bench.pruning.trial import Trial, number_of, try_inputs, try_shape, with_examples
+from synflow_bench.pruning.rounds import kept_randomness, run_pruner
+from synflow_bench.pruning.trial import Trial, TrialCopy, number_of, try_inputs, try_shape, with_examples
 from synflow_bench.suites import (
     Biases,
     GroupScore,
@@ -56,6 +57,10 @@ def prune(
 ) -> Masks:
     """Choose which weights of a network to keep; the network itself is left as it is.
 
+    A copy of the network is scored. It shares with the network what Python cannot copy, such as an attribute
+    that holds a lock, and all that hooks or other functions reach outside of its modules: if forward passes
+    write there, what they write stays. Calls from several threads run one after another.
+
     Prunable are the weight matrices of linear, convolutional, attention and recurrent layers. A warning names
     weights of other kinds, which are left out.
 
@@ -70,7 +75,9 @@ def prune(
             or `data`, and for pruners that never run the network, such as magnitude and random.
         example_inputs: What the network takes in place of an image of `input_shape`: a tensor of any type
             (N, ...), such as token ids (N, T), or several as a tuple, or by name as a dictionary. Pruners
-            without data use the first example.
+            without data use the first example. A tensor as long as the first has an entry per example; one of
+            another length, such as a mask for all examples, is passed as it is. A network that takes one list
+            or one dictionary gets it as `(inputs,)`.
         outputs: The logits among several outputs of the network: a key, an attribute, an index, or a function
             of the outputs. `"logits"` fits networks in the style of Hugging Face.
         data: Inputs (N, ...) and labels (N,), several such batches, or a `Dataset`; all examples are used.
@@ -126,10 +133,15 @@ def prune(
         raise UsageError(f"loss is a {type(loss).__name__}; pass a function of logits and labels")
     if chosen.needs_data and data is None:
         raise UsageError(f"pruner {title} scores with data; pass data=(inputs, labels)")
-    with gradients_enabled():
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    with gradients_enabled(), kept_randomness(device):
         problem = _pose(model, loss, options, _generator(seed))
         connect(problem.model, outputs)
-        problem = _with_inputs(problem, chosen, title, _shape(input_shape), example_inputs, data, loss)
+        tried = problem
+        if not (input_shape is None and example_inputs is None and data is None):
+            tried = replace(problem, model=TrialCopy(problem.model, model))
+        problem = _with_inputs(problem, tried, chosen, title, _shape(input_shape), example_inputs, data, loss)
+        del tried  # and its copy of the network
         try:
             pruned = run_pruner(chosen, problem, density)
         except HandledError:
@@ -145,14 +157,14 @@ def prune(
 
 
 def _pose(model: nn.Module, loss: Loss, options: PruningOptions, generator: torch.Generator) -> Problem:
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        if tensor.is_complex():
-            raise ModelError(f"{name!r} is {tensor.dtype}; only real weights can be ranked")
+    if isinstance(unwrapped(model)[0], torch.jit.ScriptModule):
+        raise ModelError("the network is a script; pass the module it was made of")
     return Problem.of(model, input_shape=(), num_classes=0, generator=generator, loss=loss, options=options)
 
 
 def _with_inputs(
     problem: Problem,
+    tried: Problem,
     pruner: Pruner,
     title: str,
     shape: tuple[int, ...] | None,
@@ -161,6 +173,8 @@ def _with_inputs(
     loss: Loss,
 ) -> Problem:
     """Return the problem with the inputs and the data on which the network was tried.
+
+    The network of `problem` does not run: it might keep something for its next call.
 
     Raises:
         UsageError: Inputs, data or labels have another form.
@@ -171,13 +185,13 @@ def _with_inputs(
     examples = read_examples(data, number_of(given)) if pruner.needs_data else None
     try:
         if given is not None:
-            trial = try_inputs(problem, given, keep=True)
+            trial = try_inputs(tried, given, keep=True)
         elif shape is not None:
-            trial = try_shape(problem, shape)
+            trial = try_shape(tried, shape)
         elif examples is not None:
-            trial = try_inputs(problem, examples[0], keep=False)
+            trial = try_inputs(tried, examples[0], keep=False)
         elif data is not None and (first := first_example(data)) is not None:
-            trial = try_inputs(problem, first, keep=False)
+            trial = try_inputs(tried, first, keep=False)
     except ModelError as error:
         # A call with too few arguments and outputs that are no logits do not matter without a forward pass.
         if pruner.needs_forward or isinstance(error.__cause__, RuntimeError | ValueError | AssertionError):
@@ -197,7 +211,7 @@ def _with_inputs(
     )
     if examples is None:
         return problem
-    return with_examples(problem, try_inputs(problem, examples[0], keep=False), examples, loss)
+    return with_examples(problem, try_inputs(tried, examples[0], keep=False), examples, loss)
 
 
 def _warnings(model: nn.Module, options: PruningOptions) -> Iterator[str]:

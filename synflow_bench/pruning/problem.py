@@ -20,14 +20,23 @@ from synflow_bench.pruning.groups import Groups, ScoreGroups
 from synflow_bench.pruning.interface import (
     HALF,
     Inputs,
+    cast,
     copy_network,
     in_eval_mode,
+    is_floating,
     map_examples,
     to_network,
     widened,
 )
 from synflow_bench.pruning.masks import Masks
-from synflow_bench.pruning.prunable import drop_pruned, is_bias, prunable_parameters, zero_biases
+from synflow_bench.pruning.network_state import Attributes, convert, named_tensors
+from synflow_bench.pruning.prunable import (
+    drop_pruned,
+    is_bias,
+    prunable_parameters,
+    use_dense_gradients,
+    zero_biases,
+)
 from synflow_bench.pruning.score_checks import (
     PrecisionError,
     UnrankedError,
@@ -101,6 +110,7 @@ class Problem:
     invert: bool = False
     _rest: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     _modules: Sequence[tuple[str, nn.Module]] = field(default=(), repr=False)
+    _attributes: Attributes = field(default_factory=lambda: Attributes(()), repr=False)
     _notes: _Notes = field(default_factory=lambda: _Notes(), repr=False)
 
     @classmethod
@@ -129,16 +139,17 @@ class Problem:
         copy = in_eval_mode(copy_network(model))
         drop_pruned(copy)
         allow_removed_units(copy)
+        use_dense_gradients(copy)
         parameters = prunable_parameters(copy, options)
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         modules = list(copy.named_modules())
-        for _, tensor in _tensors(modules):
+        for tensor in (*(tensor for _, tensor in named_tensors(modules)), *Attributes(modules).tensors):
             if tensor.dtype in HALF:
                 tensor.grad, tensor.data = None, tensor.data.float()
         if options.biases == "zero":
             zero_biases(copy, parameters)
-        state = {name: tensor.detach().clone() for name, tensor in _tensors(modules)}
+        state = {name: tensor.detach().clone() for name, tensor in named_tensors(modules)}
         return cls(
             model=copy,
             parameters=parameters,
@@ -154,6 +165,7 @@ class Problem:
             invert=invert,
             _rest=state,
             _modules=modules,
+            _attributes=Attributes(modules),
         )
 
     @property
@@ -169,7 +181,7 @@ class Problem:
     @property
     def batch_size(self) -> int:
         """The number of examples in a batch of scoring data: `BATCH_SIZE`, fewer for large inputs."""
-        return max(1, min(BATCH_SIZE, BATCH_ENTRIES // prod(self.input_shape)))
+        return max(1, min(BATCH_SIZE, BATCH_ENTRIES // max(1, prod(self.input_shape))))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -202,7 +214,9 @@ class Problem:
                 f"granularity {self.options.granularity!r} follows the network; pass "
                 "input_shape=(3, 32, 32), or example_inputs= for tokens and several inputs"
             )
-        return trace(self.model, self.forward_inputs())
+        graph = trace(self.model, self.forward_inputs())
+        self._attributes.restore()
+        return graph
 
     def warn(self, text: str) -> None:
         """Add a warning for the user, unless it is there."""
@@ -282,18 +296,19 @@ class Problem:
             return wider, wider._keep(score(wider), revive, score_groups)
 
     def at(self, masks: Masks, *, density: float, round: int) -> Problem:
-        """Return the next round: weights, buffers, modes and gradients as at the start, `masks` applied.
+        """Return the next round: all of the network as at the start, also its modes, with `masks` applied.
 
         Raises:
             PluginError: The masks do not fit the parameters.
         """
-        masks, tensors = masks.check(self.parameters), dict(_tensors(self._modules))
+        masks, tensors = masks.check(self.parameters), dict(named_tensors(self._modules))
         with torch.no_grad():
             for name in self.parameters:
                 _mask(self.dense[name], masks[name], tensors[name])
                 tensors[name].requires_grad_(True)
             for name in self._rest:
                 tensors[name].copy_(self._rest[name])
+        self._attributes.restore()
         self.model.zero_grad(set_to_none=True)
         in_eval_mode(self.model)
         return replace(self, masks=masks, density=density, round=round)
@@ -309,9 +324,10 @@ class Problem:
         Raises:
             PluginError: The masks do not fit the parameters.
         """
-        masks, tensors = masks.check(self.parameters), dict(_tensors(self._modules))
+        masks, tensors = masks.check(self.parameters), dict(named_tensors(self._modules))
         for name in self.parameters:
             _mask(tensors[name], masks[name], tensors[name])
+        self._attributes.restore()
         return replace(self, masks=masks, density=density, round=round)
 
     def part(self, model: nn.Module, of: Callable[[str, Tensor], Tensor]) -> Problem:
@@ -324,7 +340,7 @@ class Problem:
         modules = list(model.named_modules())
         dense = {name: of(name, tensor) for name, tensor in self.dense.items()}
         rest = {name: of(name, tensor) for name, tensor in self._rest.items()}
-        for name, tensor in _tensors(modules):
+        for name, tensor in named_tensors(modules):
             tensor.data = torch.empty_like(dense[name] if name in dense else rest[name])
         parameters = dict(model.named_parameters())
         smaller = replace(
@@ -335,12 +351,13 @@ class Problem:
             masks=Masks({name: of(name, mask) for name, mask in self.masks.items()}),
             _rest=rest,
             _modules=modules,
+            _attributes=Attributes(modules),
             _notes=replace(self._notes, groups=[]),
         )
         return smaller.at(smaller.masks, density=self.density, round=self.round)
 
     def transformed(self, change: Callable[[str, Tensor], Tensor]) -> Problem:
-        """Return the same pruning of a network with other values, for this round and all later ones.
+        """Return the same pruning of a network with other values, for all rounds from this one on.
 
         Args:
             change: Takes the name and the dense values of a parameter or floating-point buffer, and returns
@@ -348,7 +365,7 @@ class Problem:
         """
         dense = {name: change(name, tensor) for name, tensor in self.dense.items()}
         rest = {name: change(name, t) if t.is_floating_point() else t for name, t in self._rest.items()}
-        for name, tensor in _tensors(self._modules):
+        for name, tensor in named_tensors(self._modules):
             tensor.data = torch.empty_like(dense[name] if name in dense else rest[name])
         changed = replace(self, dense=dense, _rest=rest)
         return changed.at(self.masks, density=self.density, round=self.round)
@@ -437,16 +454,21 @@ class Problem:
     def in_double(self) -> Problem:
         """Return the same pruning in float64, on the CPU where the device has no such numbers."""
         device = torch.device("cpu") if self.device.type == "mps" else self.device
-        self.model.to(device=device, dtype=torch.float64)
+        self._attributes.restore()
+        convert(self.model, device, torch.float64)
+        for tensor in self._attributes.tensors:
+            if tensor.device == device:
+                tensor.data = cast(tensor, device, torch.float64)
         examples, inputs = self.examples, self.example_inputs
         wider = replace(
             self,
             parameters={name: self.model.get_parameter(name) for name in self.parameters},
-            dense={name: _in_double(tensor, device) for name, tensor in self.dense.items()},
+            dense={name: cast(tensor, device, torch.float64) for name, tensor in self.dense.items()},
             masks=self.masks.to(device),
             examples=examples and (to_network(examples[0], device, torch.float64), examples[1].to(device)),
             example_inputs=None if inputs is None else to_network(inputs, device, torch.float64),
-            _rest={name: _in_double(tensor, device) for name, tensor in self._rest.items()},
+            _rest={name: cast(tensor, device, torch.float64) for name, tensor in self._rest.items()},
+            _attributes=Attributes(self._modules),
         )
         return wider.at(wider.masks, density=self.density, round=self.round)
 
@@ -465,15 +487,6 @@ def _part(part: slice, tensor: Tensor) -> Tensor:
     return tensor[part].clone()
 
 
-def _in_double(tensor: Tensor, device: torch.device) -> Tensor:
-    return tensor.to(device, torch.float64 if tensor.is_floating_point() else tensor.dtype)
-
-
-def is_floating(leaf: object) -> bool:
-    """Return True for a tensor of floating-point numbers."""
-    return isinstance(leaf, Tensor) and leaf.is_floating_point()
-
-
 def _is_constant(tensor: Tensor) -> bool:
     smallest, largest = torch.aminmax(tensor.detach())
     return bool(smallest == largest)
@@ -482,17 +495,3 @@ def _is_constant(tensor: Tensor) -> bool:
 def _mask(dense: Tensor, mask: Tensor, out: Tensor) -> None:
     # torch multiplies by bytes of 0 and 1 twice as fast as by booleans.
     torch.mul(dense.detach(), mask.view(torch.uint8), out=out.detach())
-
-
-def _tensors(modules: Sequence[tuple[str, nn.Module]]) -> Iterator[tuple[str, Tensor]]:
-    """Yield all parameters and buffers as they are now, each once and under its first name.
-
-    `Module.named_parameters` walks through all modules every time, which takes longer than a small network's
-    forward pass.
-    """
-    seen: set[int] = set()
-    for prefix, module in modules:
-        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-            if tensor is not None and id(tensor) not in seen:
-                seen.add(id(tensor))
-                yield f"{prefix}.{name}" if prefix else name, tensor

@@ -96,9 +96,16 @@ def prunable_parameters(
     if options.skip:
         skipped = parameters.matched(options.skip, "skip")
         wanted = {key: p for key, p in wanted.items() if key not in skipped}
+    for parameter in wanted.values() or by_kind:
+        if not parameter.is_floating_point():
+            name = parameters.first_names[id(parameter)]
+            raise ModelError(f"{called}: {name!r} is {parameter.dtype}; only real weights can be ranked")
     if not wanted:
-        by_name = "; `only` and `skip` leave nothing" if options.only or options.skip else ""
-        raise ModelError(f"{called} has nothing to prune; it needs a linear or convolutional layer{by_name}")
+        others = left_out(model, ())
+        way_out = f", or `only` with names such as {others[0]!r}" if others else ""
+        if options.only or options.skip:
+            way_out = "; `only` and `skip` leave nothing"
+        raise ModelError(f"{called} has nothing to prune; it needs a linear or convolutional layer{way_out}")
     return {parameters.first_names[key]: p for key, p in wanted.items()}
 
 
@@ -143,7 +150,7 @@ def left_out(model: nn.Module, prunable: Iterable[str]) -> tuple[str, ...]:
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, EMBEDDING)}
     return tuple(
         name
-        for name, parameter in model.named_parameters()
+        for name, parameter in nn.Module.named_parameters(model)
         if name not in names and (_is_matrix(parameter) or id(parameter) in embeddings)
     )
 
@@ -291,8 +298,9 @@ class _Parameters:
     """The parameters of a network by all of their names."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.all = dict(model.named_parameters(remove_duplicate=False))
-        self.first_names = {id(p): name for name, p in model.named_parameters()}
+        # Not by a method of the network's own, which may give other names.
+        self.all = dict(nn.Module.named_parameters(model, remove_duplicate=False))
+        self.first_names = {id(p): name for name, p in nn.Module.named_parameters(model)}
 
     def in_full(self, patterns: Sequence[str]) -> list[nn.Parameter]:
         """Return the parameters that are named in full, whatever their kind."""
@@ -359,6 +367,13 @@ def bare_name(name: str) -> str:
     while len(parts) > 1 and parts[0] == "module":
         parts = parts[1:]
     return ".".join(parts)
+
+
+def use_dense_gradients(model: nn.Module) -> None:
+    """Let embeddings have gradients that are no sparse tensors."""
+    for module in model.modules():
+        if isinstance(module, EMBEDDING):
+            module.sparse = False
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ from synflow_bench.graph import plain_attention
 from synflow_bench.pruning.causes import listed
 from synflow_bench.pruning.groups import Groups
 from synflow_bench.pruning.masks import Masks
+from synflow_bench.pruning.network_state import convert
 from synflow_bench.pruning.problem import Examples, Problem
 from synflow_bench.pruning.prunable import dense_behind_masks
 from synflow_bench.pruning.pruner import Pruner
@@ -77,7 +78,8 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
         Masks(4 of 40 kept in 1 layers, compression 10)
     """
     expected = kept_count(density, problem.masks.size)
-    before, groups = problem.masks, _groups(pruner, problem, density)
+    with kept_randomness(problem.device):
+        before, groups = problem.masks, _groups(pruner, problem, density)
     device, dtype, state = problem.device, problem.dtype, problem.generator.get_state()
 
     def prune(problem: Problem) -> Masks:
@@ -89,7 +91,7 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
         try:
             masks = prune(problem)
         except UnrankedError as error:
-            problem.model.to(device, dtype)
+            convert(problem.model, device, dtype)
             filled, names = problem.with_weights_for_zeros()
             if not names:
                 raise ScoreError(str(error)) from error
@@ -106,7 +108,7 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
                 ) from error
             if "derivative for" not in str(error):
                 raise
-            problem.model.to(device, dtype)
+            convert(problem.model, device, dtype)
             with _SecondDerivatives():
                 masks = prune(problem.transformed(lambda _, tensor: tensor))
     masks = masks.check(problem.parameters).to(device)
@@ -222,13 +224,20 @@ class _SecondDerivatives(TorchFunctionMode):
 @contextmanager
 def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
     """Seed the global random generators of torch, numpy and Python, and restore their states at the end."""
+    with kept_randomness(device):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        yield
+
+
+@contextmanager
+def kept_randomness(device: torch.device) -> Iterator[None]:
+    """Restore the states of the global random generators of torch, numpy and Python at the end."""
     devices = [device] if device.type in {"cuda", "mps"} else []
     kind = device.type if devices else "cuda"
     of_python, of_numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices, device_type=kind):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
         try:
             yield
         finally:

@@ -26,6 +26,8 @@ def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor])
         ScoreError: Scores are missing, have the wrong shape, type or device, or are not finite.
         PrecisionError: float32 scores are not finite, perhaps from overflow.
     """
+    if not isinstance(scores, Mapping):
+        raise ScoreError(f"scores are a {type(scores).__name__}; return a dictionary of tensors by name")
     for name in parameters.keys() - scores.keys():
         raise ScoreError(f"no scores for layer {name!r}")
     for name in scores.keys() - parameters.keys():
@@ -46,6 +48,8 @@ def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor])
 
 
 def _check_form(name: str, scores: Tensor, parameter: Tensor) -> None:
+    if not isinstance(scores, Tensor):
+        raise ScoreError(f"scores of layer {name!r} are a {type(scores).__name__}; they must be a tensor")
     if scores.shape != parameter.shape:
         raise ScoreError(
             f"scores of layer {name!r} have shape {tuple(scores.shape)}, not {tuple(parameter.shape)}"

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from synflow_bench.errors import HandledError, ModelError, UsageError, one_line
 from synflow_bench.pruning.examples import class_numbers, has_classes_last
-from synflow_bench.pruning.interface import Inputs, describe, map_examples
+from synflow_bench.pruning.interface import Inputs, copy_network, describe, map_examples, size_of
 from synflow_bench.pruning.problem import Examples, Loss, Problem
 from synflow_bench.pruning.prunable import EMBEDDING
+from synflow_bench.pruning.rounds import differentiable_twice
 
 FEW = 2
 """The number of examples on which network and loss are tried."""
@@ -22,6 +24,53 @@ FEW = 2
 
 class MisfitError(ModelError):
     """A network that fails on an input."""
+
+
+class TrialCopy(nn.Module):
+    """A copy of a network to be tried, in the way in which it is scored.
+
+    Args:
+        network: What is copied.
+        original: The caller's network, which the copy must not use.
+    """
+
+    def __init__(self, network: nn.Module, original: nn.Module) -> None:
+        super().__init__()
+        self.network = copy_network(network)
+        self._original = _Untouched(original)
+
+    def forward(self, inputs: Inputs) -> Any:
+        """Call the copy.
+
+        Raises:
+            ModelError: It uses parameters of the original.
+        """
+        with differentiable_twice(self.network), self._original:
+            return self.network(inputs)
+
+
+class _Untouched(TorchFunctionMode):
+    """Raises an error where parameters of a network are used."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self._parameters = list(model.named_parameters())  # which keeps them and their ids
+        self._names = {id(parameter): name for name, parameter in self._parameters}
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Compute, and look for the tensors among what a new tensor was computed from."""
+        kwargs = kwargs or {}
+        found = function(*args, **kwargs)
+        for tensor in _tensors((args, kwargs)):
+            if id(tensor) in self._names and _tensors(found):
+                raise ModelError(
+                    f"a copy of the network uses {self._names[id(tensor)]!r} of the network itself: a "
+                    "function, such as a hook or a replaced forward, refers to it from outside; make it a "
+                    "method of a module"
+                )
+        return found
 
 
 @dataclass(frozen=True)
@@ -75,19 +124,36 @@ def try_inputs(problem: Problem, inputs: Inputs, *, keep: bool) -> Trial:
     Raises:
         ModelError: It fails, or gives no logits.
     """
-    few = map_examples(lambda whole: whole[:FEW], inputs)
-    integers = any(isinstance(leaf, Tensor) and _is_integer(leaf) for leaf in tree_leaves(inputs))
     error: MisfitError | None = None
-    for convert in _conversions(problem)[: None if integers else 1]:
-        converted = convert(few)
-        plain = isinstance(converted, Tensor) and converted.is_floating_point()
-        example = None if plain and not keep else map_examples(lambda whole: whole[:1].clone(), converted)
-        try:
-            return _trial(problem, converted, convert, example)
-        except MisfitError as misfit:
-            error = error or misfit
+    for count in _counts(problem, inputs):
+        few = map_examples(lambda whole, count=count: whole[:count], inputs)  # type: ignore[misc]
+        for convert in _conversions(problem)[: None if any(map(_is_integer, _tensors(inputs))) else 1]:
+            converted = convert(few)
+            plain = isinstance(converted, Tensor) and converted.is_floating_point()
+            example = None if plain and not keep else map_examples(lambda whole: whole[:1].clone(), converted)
+            try:
+                return _trial(problem, converted, convert, example)
+            except MisfitError as misfit:
+                error = error or misfit
     assert error is not None  # noqa: S101  a conversion that fits has returned
+    size, tensors = size_of(inputs), _tensors(inputs)
+    if len(tensors) > 1 and any(size in tensor.shape[1:] for tensor in tensors):
+        raise MisfitError(
+            f"{error}; {size} is the number of examples and a size within them, and every input of that "
+            "length was cut to a few examples: pass another number if one input is for all of them"
+        ) from error.__cause__
     raise error
+
+
+def _counts(problem: Problem, inputs: Inputs) -> Iterator[int]:
+    """Yield how many examples to try: a few, and the first batch for a network of fixed size."""
+    yield FEW
+    if isinstance(inputs, Tensor) and len(inputs) > FEW:
+        yield replace(problem, input_shape=tuple(inputs.shape[1:])).batch_size
+
+
+def _tensors(inputs: Inputs) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
 
 
 def _conversions(problem: Problem) -> list[Callable[[Inputs], Inputs]]:
@@ -130,18 +196,15 @@ def _trial(
 
 
 def _logits(model: nn.Module, inputs: Inputs) -> Tensor:
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        try:
-            logits = model(map_examples(Tensor.clone, inputs))
-        except HandledError:
-            raise
-        except Exception as error:  # a network may fail in any way
-            reason = one_line(
-                error, with_type=not isinstance(error, RuntimeError | ValueError), first_line=True
-            )
-            raise MisfitError(
-                f"the network cannot take an input of {_shapes(inputs)}: {reason}{_way_out(error)}"
-            ) from error
+    try:
+        logits = model(map_examples(Tensor.clone, inputs))
+    except HandledError:
+        raise
+    except Exception as error:  # a network may fail in any way
+        reason = one_line(error, with_type=not isinstance(error, RuntimeError | ValueError), first_line=True)
+        raise MisfitError(
+            f"the network cannot take an input of {_shapes(inputs)}: {reason}{_way_out(error, inputs)}"
+        ) from error
     if not isinstance(logits, Tensor):
         raise ModelError(
             f"the network returns {describe(logits)}, not a tensor of logits; name the logits with outputs=, "
@@ -156,13 +219,12 @@ def _logits(model: nn.Module, inputs: Inputs) -> Tensor:
         raise ModelError(
             f"the network returns {describe(logits)}; logits are real numbers that have gradients"
         )
-    return logits
+    return logits.detach()
 
 
 def _shapes(inputs: Inputs) -> str:
-    leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
     named = []
-    for leaf in leaves:
+    for leaf in _tensors(inputs):
         shape = "x".join(map(str, leaf.shape[1:])) or "one number"
         named.append(
             shape if leaf.is_floating_point() else f"{shape} ({str(leaf.dtype).removeprefix('torch.')})"
@@ -170,9 +232,11 @@ def _shapes(inputs: Inputs) -> str:
     return " and ".join(named)
 
 
-def _way_out(error: Exception) -> str:
+def _way_out(error: Exception, inputs: Inputs) -> str:
     text = str(error)
     if isinstance(error, TypeError) and "positional argument" in text:
+        if isinstance(inputs, tuple) and len(inputs) > 1:
+            return "; a network that takes one list needs ([first, second],) in place of several inputs"
         return "; a network of several inputs needs example_inputs=(first, second)"
     if "indices" in text and "Long" in text:
         return "; a network of tokens needs example_inputs=ids, integers of shape (N, T)"

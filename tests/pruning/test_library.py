@@ -433,13 +433,21 @@ def test_networks_that_python_cannot_copy(net: nn.Module, data: tuple[Tensor, Te
 
 
 def test_a_module_that_cannot_be_copied_at_all_is_named(net: nn.Module) -> None:
-    class Shared(nn.Linear):
+    class Locked(nn.Parameter):
+        def __deepcopy__(self, memo: Any) -> Any:
+            raise RuntimeError("locked\nfor good")
+
+    class Chosen(nn.Linear):
         def __new__(cls, inputs: int, _outputs: int) -> Any:
             assert inputs
             return super().__new__(cls)
 
-    with pytest.raises(ModelError, match=r"module '1' \(Shared\) cannot be copied") as raised:
-        sfb.prune(nn.Sequential(net, Shared(3, 3)), "magnitude", compression=2)
+    chosen = Chosen(3, 3)
+    model = nn.Sequential(net, chosen)
+    assert sfb.prune(model, "magnitude", compression=2).size == 44
+    chosen.weight = Locked(torch.ones(3, 3))
+    with pytest.raises(ModelError, match=r"module '1' \(Chosen\) cannot be copied.*locked") as raised:
+        sfb.prune(model, "magnitude", compression=2)
     assert "\n" not in str(raised.value)
 
 
