@@ -250,12 +250,19 @@ def copy_network(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.
         for leaf in tree_leaves([value for name, value in vars(module).items() if name not in _REGISTERED]):
             if isinstance(leaf, Tensor) and not leaf.is_leaf:
                 copies[id(leaf)] = leaf.detach().clone()
+    if any(_makes_itself(type(module)) for module in model.modules()):
+        return _copy_parts(model, copies)
     try:
         copied: nn.Module = deepcopy(model, dict(copies))
     except Exception:  # an attribute of any kind may refuse to be copied, with any error
         return _copy_parts(model, copies)
     # A module may give itself as its copy, as one that several networks share.
     return _copy_parts(model, copies) if _parts(model).keys() & _parts(copied).keys() else copied
+
+
+def _makes_itself(kind: type[nn.Module]) -> bool:
+    """Return True for a class such as a singleton: a copy might be its one instance, and overwrite it."""
+    return kind.__new__ is not object.__new__ and not hasattr(kind, "__deepcopy__")
 
 
 def _parts(model: nn.Module) -> dict[int, str]:

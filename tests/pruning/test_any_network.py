@@ -125,14 +125,32 @@ class Shared(nn.Module):
         return F.relu(self.layer(x))
 
 
-def test_a_module_that_copies_as_itself_is_left_as_it_is() -> None:
-    model = nn.Sequential(Shared(), mlp()[2])
+class Single(nn.Module):
+    instance: Any = None
+
+    def __new__(cls) -> Any:
+        cls.instance = cls.instance or super().__new__(cls)
+        return cls.instance
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = mlp()[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.layer(x))
+
+
+@pytest.mark.parametrize("kind", [Shared, Single])
+def test_a_module_that_copies_as_itself_is_left_as_it_is(kind: type[Any]) -> None:
+    model = nn.Sequential(kind(), mlp()[2])
+    layer = model[0].layer
     before = copy.deepcopy(model.state_dict())
     masks = pruned(model, "synflow[rounds=3]")
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(module.training and not module._forward_pre_hooks for module in model.modules())
     assert torch.equal(bits(masks), bits(pruned(mlp(), "synflow[rounds=3]")))
-    alone = Shared()
+    assert model[0].layer is layer
+    alone = kind()
     assert copy_network(alone).layer is not alone.layer
 
 
