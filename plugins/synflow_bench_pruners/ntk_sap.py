@@ -190,12 +190,14 @@ def _observe(model: nn.Module, run: Callable[[], Tensor]) -> None:
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.train().momentum = 1.0
+        norm.train()
+        norm.momentum = 1.0
     try:
         run()
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
-            norm.eval().momentum = momentum
+            norm.eval()
+            norm.momentum = momentum
 
 
 def _permuted(tensor: Tensor, generator: torch.Generator) -> Tensor:

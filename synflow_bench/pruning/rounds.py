@@ -175,14 +175,17 @@ def differentiable_twice(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _without_checkpoints() -> Iterator[None]:
+    """Nests: a pruner may prune other networks."""
     module: Any = checkpoint
-    hook = module._checkpoint_hook
+    hook, before = module._checkpoint_hook, vars(module.CheckpointFunction).get("apply")
     module.CheckpointFunction.apply = staticmethod(lambda run, _preserve, *inputs: run(*inputs))
     module._checkpoint_hook = lambda _frame: nullcontext()
     try:
         yield
     finally:
-        del module.CheckpointFunction.apply
+        del module.CheckpointFunction.apply  # it has that of its base class again
+        if before is not None:
+            module.CheckpointFunction.apply = before
         module._checkpoint_hook = hook
 
 

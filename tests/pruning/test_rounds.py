@@ -337,3 +337,19 @@ def test_checkpoints_are_as_before_after_pruning() -> None:
     net.layers[0].register_forward_hook(lambda *_: calls.append(1))
     net(torch.ones(1, 6)).sum().backward()
     assert len(calls) == 2
+
+
+class PrunesAnother(sfb.Pruner):
+    """A pruner that prunes a network of its own on the way to its scores."""
+
+    needs_data = False
+
+    def score(self, problem: Problem) -> dict[str, Tensor]:
+        sfb.prune(Saving(True), "synflow[rounds=1]", compression=3, input_shape=(6,))
+        return {name: weight.abs() for name, weight in problem.parameters.items()}
+
+
+def test_a_pruner_may_prune_other_networks() -> None:
+    net = Saving(True)
+    assert sfb.prune(net, PrunesAnother(), compression=3, input_shape=(6,)).kept == 133
+    checkpoint(net.layers, torch.ones(1, 6, requires_grad=True), use_reentrant=True).sum().backward()
