@@ -42,6 +42,7 @@ reference: $(VENV)/.installed-dev ## write the tables of the reference that come
 
 SMOKE := leaderboard/smoke
 FASHION := leaderboard/fashion
+PHOTOGRAPHS := leaderboard/cifar10-jpeg
 
 leaderboard: $(VENV)/.installed ## run the missing cells of the small suite, write its board
 	$(BIN)/synflow-bench run --suite $(SMOKE)/suite.toml --results $(SMOKE)/results
@@ -53,9 +54,13 @@ leaderboard-check: $(VENV)/.installed-dev ## check the committed boards against 
 	$(BIN)/python -m pytest tests/docs/test_smoke_board.py
 	$(BIN)/synflow-bench results verify $(FASHION)/records.tar.gz
 	$(BIN)/synflow-bench results verify $(FASHION)/earlier.tar.gz
+	$(BIN)/synflow-bench results verify $(PHOTOGRAPHS)/records.tar.gz
 	$(BIN)/synflow-bench results verify leaderboard/scoring-mode/records.tar.gz
-	rm -rf build/fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/fashion
-	$(BIN)/synflow-bench leaderboard --results build/fashion --check $(FASHION)/board.md
+	rm -rf build/check
+	$(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/check/fashion
+	$(BIN)/synflow-bench leaderboard --results build/check/fashion --check $(FASHION)/board.md
+	$(BIN)/synflow-bench results import $(PHOTOGRAPHS)/records.tar.gz --results build/check/photographs
+	$(BIN)/synflow-bench leaderboard --results build/check/photographs --check $(PHOTOGRAPHS)/board.md
 
 # $(call board,FOLDER,SUITES,RESULTS): run the missing cells of the suites in a folder, write its records and board.
 # Cells in the archive are not run again.
@@ -74,11 +79,14 @@ fashion-board: $(VENV)/.installed ## run the missing cells of the project's own 
 CIFAR10_JPEG ?= build/cifar10-jpeg.tar.gz
 photographs-board: $(VENV)/.installed ## run the missing cells of the board of all eras on photographs, write its records and board
 	mkdir -p build/cifar10-jpeg && tar --extract --gzip --file $(CIFAR10_JPEG) --directory build/cifar10-jpeg
-	$(call board,leaderboard/cifar10-jpeg,suite,build/photographs)
+	[ ! -e $(PHOTOGRAPHS)/third-seed.tar.gz ] || $(BIN)/synflow-bench results import $(PHOTOGRAPHS)/third-seed.tar.gz --results build/photographs
+	$(call board,$(PHOTOGRAPHS),suite,build/photographs)
 
-site: docs ## build the documentation with both boards, as it is published
-	rm -rf build/site-fashion && $(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/site-fashion
-	$(BIN)/synflow-bench leaderboard --results build/site-fashion --format html --output site/leaderboard --force
+site: docs ## build the documentation with the boards, as it is published
+	rm -rf build/site-boards
+	$(BIN)/synflow-bench results import $(FASHION)/records.tar.gz --results build/site-boards
+	$(BIN)/synflow-bench results import $(PHOTOGRAPHS)/records.tar.gz --results build/site-boards
+	$(BIN)/synflow-bench leaderboard --results build/site-boards --format html --output site/leaderboard --force
 	$(BIN)/synflow-bench leaderboard --results $(SMOKE)/results --format html --output site/smoke --force
 
 bench: $(VENV)/.installed-dev ## the benchmarks, as ratios within one run

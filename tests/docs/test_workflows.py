@@ -90,11 +90,14 @@ def run_by_ci() -> set[str]:
     return set(re.findall(r"^make ([a-z-]+)$", script, re.MULTILINE))
 
 
+def dry_run(target: str) -> list[str]:
+    command = ["make", "--dry-run", target, "NAME=snip"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
 def printed(target: str) -> list[list[str]]:
     """The commands of ours that a target would run, as words; nothing runs."""
-    command = ["make", "--dry-run", target, "NAME=snip"]
-    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    words = [shlex.split(part) for line in lines for part in re.split(r"&&|\|\|", line)]
+    words = [shlex.split(part) for line in dry_run(target) for part in re.split(r"&&|\|\|", line)]
     return [["synflow-bench", *each[1:]] for each in words if each and each[0].endswith("/synflow-bench")]
 
 
@@ -116,15 +119,22 @@ def test_commands_that_only_a_workflow_runs_are_accepted(target: str) -> None:
         parse(words)
 
 
-def test_the_site_shows_the_board_with_ranks_and_the_small_one_beside_it() -> None:
+def test_the_site_shows_the_boards_and_the_small_one_beside_them() -> None:
     commands = printed("site")
     boards = [options(words) for words in commands if words[1] == "leaderboard"]
     assert {each["--output"]: each["--results"] for each in boards} == {
-        "site/leaderboard": "build/site-fashion",
+        "site/leaderboard": "build/site-boards",
         "site/smoke": "leaderboard/smoke/results",
     }
-    archive = "leaderboard/fashion/records.tar.gz"
-    assert ["synflow-bench", "results", "import", archive, "--results", "build/site-fashion"] in commands
+    imported = [words[3] for words in commands if words[1:3] == ["results", "import"]]
+    assert imported == ["leaderboard/fashion/records.tar.gz", "leaderboard/cifar10-jpeg/records.tar.gz"]
+
+
+def test_no_check_removes_the_results_of_a_run() -> None:
+    removed = {line for line in dry_run("leaderboard-check") if "rm -rf" in line}
+    assert removed == {"rm -rf build/check"}
+    for target in ("fashion-board", "photographs-board"):
+        assert "build/check" not in "".join(dry_run(target))
 
 
 def options(words: list[str]) -> dict[str, str]:
