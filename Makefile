@@ -79,7 +79,6 @@ fashion-board: $(VENV)/.installed ## run the missing cells of the project's own 
 CIFAR10_JPEG ?= build/cifar10-jpeg.tar.gz
 photographs-board: $(VENV)/.installed ## run the missing cells of the board of all eras on photographs, write its records and board
 	mkdir -p build/cifar10-jpeg && tar --extract --gzip --file $(CIFAR10_JPEG) --directory build/cifar10-jpeg
-	[ ! -e $(PHOTOGRAPHS)/third-seed.tar.gz ] || $(BIN)/synflow-bench results import $(PHOTOGRAPHS)/third-seed.tar.gz --results build/photographs
 	$(call board,$(PHOTOGRAPHS),suite,build/photographs)
 
 site: docs ## build the documentation with the boards, as it is published
