@@ -206,8 +206,9 @@ def tried(
 
 
 def page(groups: dict[str, tuple[Sequence[Network], Sequence[Outcome]]]) -> str:
-    """Return the page: a table per group, and the notes that its cells refer to by number."""
+    """Return the page: a table per group, and the notes that its rows refer to by number."""
     notes: dict[str, int] = {}
+    pruners = dict.fromkeys(outcome.pruner for _, outcomes in groups.values() for outcome in outcomes)
     lines = [
         "<!-- Written by `python benchmarks/networks_and_pruners.py`; edits here are lost. -->",
         "",
@@ -218,8 +219,11 @@ def page(groups: dict[str, tuple[Sequence[Network], Sequence[Outcome]]]) -> str:
         "`python benchmarks/networks_and_pruners.py` made this page, with torch "
         f"{torch.__version__.partition('+')[0]} on one thread of {platform.machine()}.",
         "",
-        "- ✓ is a mask of exactly that compression, ✗ a refusal in one line.",
-        "- A number is a warning or the reason, below the tables.",
+        f"The {len(pruners)} pruners, some with fewer rounds than their defaults:",
+        f"{', '.join(f'`{pruner}`' for pruner in pruners)}.",
+        "",
+        "- A mask is one of exactly that compression, and a refusal is one line that says why.",
+        "- A number after a pruner is that of its reason or warning, below the tables.",
         "- The shape is that of one example.",
     ]
     for title, (networks, outcomes) in groups.items():
@@ -231,19 +235,25 @@ def page(groups: dict[str, tuple[Sequence[Network], Sequence[Outcome]]]) -> str:
 
 
 def _table(networks: Sequence[Network], outcomes: Sequence[Outcome], notes: dict[str, int]) -> Iterator[str]:
-    pruners = list(dict.fromkeys(outcome.pruner for outcome in outcomes))
-    found = {(outcome.network, outcome.pruner): outcome for outcome in outcomes}
-    yield f"| network | shape | {' | '.join(f'`{pruner}`' for pruner in pruners)} |"
-    yield "| --- " * (2 + len(pruners)) + "|"
+    yield "| network | shape | masks | refusals | masks with warnings |"
+    yield "| --- | --- | --- | --- | --- |"
     for network in networks:
-        cells = [_cell(found[network.name, pruner], notes) for pruner in pruners]
-        yield f"| `{network.name}` | {'x'.join(map(str, network.shape))} | {' | '.join(cells)} |"
+        own = [outcome for outcome in outcomes if outcome.network == network.name]
+        masks = [outcome for outcome in own if outcome.end == "mask"]
+        others = _noted([outcome for outcome in own if outcome.end != "mask"], notes)
+        warned = _noted([outcome for outcome in masks if outcome.notes], notes)
+        shape = "x".join(map(str, network.shape))
+        yield f"| `{network.name}` | {shape} | {len(masks)} of {len(own)} | {others} | {warned} |"
 
 
-def _cell(outcome: Outcome, notes: dict[str, int]) -> str:
-    sign = {"mask": "✓", "refused": "✗", "error": "error"}[outcome.end]
-    numbers = [str(notes.setdefault(note, len(notes) + 1)) for note in outcome.notes]
-    return " ".join([sign, *numbers])
+def _noted(outcomes: Iterable[Outcome], notes: dict[str, int]) -> str:
+    """Return pruners with the numbers of their notes."""
+    named = []
+    for outcome in outcomes:
+        numbers = " ".join(str(notes.setdefault(note, len(notes) + 1)) for note in outcome.notes)
+        error = "error " if outcome.end == "error" else ""
+        named.append(f"`{outcome.pruner}` {error}{numbers}")
+    return ", ".join(named)
 
 
 def _escaped(note: str) -> str:

@@ -41,8 +41,8 @@ def test_a_page_numbers_each_note_once() -> None:
         Outcome("other", "two", "error", ("KeyError: 'x|y'",), 0.1),
     ]
     text = page({"All": ([SMALL, Network("other", (7,), Failing)], outcomes)})
-    assert "| `small` | 1x4x4 | ✓ | ✓ 1 |" in text
-    assert "| `other` | 7 | ✗ 2 1 | error 3 |" in text
+    assert "| `small` | 1x4x4 | 2 of 2 |  | `two` 1 |" in text
+    assert "| `other` | 7 | 0 of 2 | `one` 2 1, `two` error 3 |  |" in text
     assert "2 of 4 prunings give a mask (50.0 %)." in text
     assert text.endswith("1. it is \\*slow\\*\n2. it\\_cannot\n3. KeyError: 'x\\|y'\n")
 
