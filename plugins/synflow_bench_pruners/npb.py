@@ -87,8 +87,8 @@ class Npb(Pruner):
         matrices = [name for name, weight in problem.parameters.items() if weight.dim() > 1]
         if unmet := [name for name in matrices if name not in balancing.masks]:
             problem.warn(
-                f"npb draws the mask of {listed(unmet)} at random: it follows the linear layers and "
-                "convolutions of torch, and none of them has these weights"
+                f"npb draws the mask of {listed(unmet)} at random: the input reaches no linear layer or "
+                "convolution of torch with these weights"
             )
         return Masks({**draw(problem, numbers), **balancing.masks}).to(device)
 
