@@ -75,30 +75,40 @@ class ProsPr(Pruner):
     def _gradients(self, problem: Problem) -> tuple[Tensor, ...]:
         """Return dL_K/dw of every prunable tensor, at the first weights (at the last for first order)."""
         first = _leaves(dict(problem.model.named_parameters()))
-        for rate in [self.inner_lr] if self.inner_lr else RATES:
-            last, before, after = self._trained(problem, first, rate)
-            if after <= before:
+        rates = [self.inner_lr] if self.inner_lr else RATES
+        for rate in rates:
+            falls, gradients = self._after_steps(problem, first, rate, wanted=rate == rates[-1])
+            if falls:
                 break
-        if not after <= before:
+        if not falls:
             problem.warn(f"the loss rises in the inner steps of prospr at learning rate {rate:g}")
         elif not self.inner_lr and rate != RATES[0]:
             problem.warn(
                 f"the loss rises in the inner steps of prospr at the published learning rate {RATES[0]:g}; "
                 f"they were made with {rate:g}"
             )
-        origin = first if self.second_order else last
-        wanted = [origin[name] for name in problem.parameters]
-        return torch.autograd.grad(after, wanted, materialize_grads=True)
+        return gradients
 
-    def _trained(self, problem: Problem, first: Weights, rate: float) -> tuple[Weights, Tensor, Tensor]:
-        """Return the weights after the inner steps, and the last batch's loss before and after them."""
+    def _after_steps(
+        self, problem: Problem, first: Weights, rate: float, *, wanted: bool
+    ) -> tuple[bool, tuple[Tensor, ...]]:
+        """Return True if the inner steps do not raise the last batch's loss, and the gradients.
+
+        There are none if the loss rises, unless they are wanted. The graph of the steps ends with this call:
+        that of two rates would need twice the memory.
+        """
         batches, last = _batches(problem, self.batch), first
         for _ in range(self.inner_steps):
             last = self._step(problem, last, next(batches), rate)
         examples = next(batches)
         after = _loss(problem, last, examples)
         with torch.no_grad():
-            return last, _loss(problem, first, examples), after
+            falls = bool(after <= _loss(problem, first, examples))
+        if not (falls or wanted):
+            return falls, ()
+        origin = first if self.second_order else last
+        sources = [origin[name] for name in problem.parameters]
+        return falls, torch.autograd.grad(after, sources, materialize_grads=True)
 
     def _step(self, problem: Problem, weights: Weights, examples: Examples, rate: float) -> Weights:
         trained = {name: tensor for name, tensor in weights.items() if tensor.requires_grad}

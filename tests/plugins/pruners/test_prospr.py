@@ -155,6 +155,31 @@ def test_a_published_rate_that_diverges_is_divided_and_the_user_told(
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def test_rates_are_tried_in_the_memory_of_one(steep: tuple[nn.Module, Examples], pose: Pose) -> None:
+    """The graph of a rate that is given up is freed before the next one is built."""
+
+    class Saved:
+        alive = peak = 0
+
+        def __init__(self, tensor: Tensor) -> None:
+            self.tensor = tensor.detach()  # with its history, it would keep the graph alive
+            Saved.alive += 1
+            Saved.peak = max(Saved.peak, Saved.alive)
+
+        def __del__(self) -> None:
+            Saved.alive -= 1
+
+    def most_saved(rate: float) -> int:
+        net, data = steep
+        problem = pose(net, (2, 4), examples=data)
+        Saved.peak = Saved.alive = 0
+        with torch.autograd.graph.saved_tensors_hooks(Saved, lambda saved: saved.tensor):
+            ProsPr(inner_lr=rate).score(problem)
+        return Saved.peak
+
+    assert most_saved(0.0) == most_saved(0.001) > 0
+
+
 def test_a_given_rate_that_diverges_is_kept_and_the_user_told(
     steep: tuple[nn.Module, Examples], pose: Pose
 ) -> None:
