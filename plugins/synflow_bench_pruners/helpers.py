@@ -114,9 +114,9 @@ def global_draws(problem: Problem) -> Iterator[None]:
 def made_up_inputs(problem: Problem, fill: Callable[[Tensor], Tensor]) -> Iterator[Inputs]:
     """Give inputs of ones or noise, with which no data are needed; the forward pass belongs in the context.
 
-    Token ids cannot be filled. Where there are any, the outputs of all embeddings are. An embedding that is
-    pruned itself gives the mean of its rows, so that a flow passes through it; one that is pruned only
-    because a linear layer shares its weights does not.
+    Token ids cannot be filled. The outputs of the embeddings that look them up are, and those of others, such
+    as positions, stay as they are. An embedding that is pruned itself gives the mean of its rows, so that a
+    flow passes through it; one that is pruned only because a linear layer shares its weights does not.
 
     Args:
         problem: The network and its example inputs, if any.
@@ -129,12 +129,16 @@ def made_up_inputs(problem: Problem, fill: Callable[[Tensor], Tensor]) -> Iterat
 
 @contextmanager
 def filled_embeddings(problem: Problem, inputs: Inputs, fill: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Fill the outputs of all embeddings, as `made_up_inputs` does, if there are token ids in `inputs`."""
-    hooks = [
-        module.register_forward_hook(_filling(problem, module, fill))
-        for module in problem.model.modules()
-        if has_tokens(inputs) and isinstance(module, nn.Embedding | nn.EmbeddingBag)
-    ]
+    """Fill the outputs of embeddings, as `made_up_inputs` does, if there are token ids in `inputs`."""
+    hooks = []
+    if has_tokens(inputs):
+        of_tokens = problem.token_embeddings()
+        for name, module in problem.model.named_modules():
+            if isinstance(module, nn.Embedding | nn.EmbeddingBag):
+                if _is_pruned(problem, module.weight):
+                    hooks.append(module.register_forward_hook(_give_mean_row))
+                elif name in of_tokens:
+                    hooks.append(module.register_forward_hook(_filling(fill)))
     try:
         yield
     finally:
@@ -152,25 +156,37 @@ def _is_floating(leaf: object) -> bool:
     return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
-def _filling(
-    problem: Problem, embedding: nn.Module, fill: Callable[[Tensor], Tensor]
-) -> Callable[[nn.Module, object, Tensor], Tensor]:
-    weight = embedding.weight
+def _is_pruned(problem: Problem, weight: Tensor) -> bool:
+    """Return True if an embedding is pruned itself, not only because another layer shares its weights."""
     sharing = sum(weight is tensor for module in problem.model.modules() for tensor in _own(module))
     prunable = any(weight is parameter for parameter in problem.parameters.values())
-    prunable &= sharing == 1 or problem.options.prune_embedding
+    return prunable and (sharing == 1 or problem.options.prune_embedding)
 
-    def replace_output(module: nn.Module, _args: object, output: Tensor) -> Tensor:
-        if prunable:
-            row: Tensor = module.weight.mean(0)  # type: ignore[operator]
-            return row.expand(output.shape).clone()
-        return fill(output.detach())
 
-    return replace_output
+def _give_mean_row(module: nn.Module, _args: object, output: Tensor) -> Tensor:
+    row: Tensor = module.weight.mean(0)  # type: ignore[operator]
+    return row.expand(output.shape).clone()
+
+
+def _filling(fill: Callable[[Tensor], Tensor]) -> Callable[[nn.Module, object, Tensor], Tensor]:
+    return lambda _module, _args, output: fill(output.detach())
 
 
 def _own(module: nn.Module) -> Iterator[Tensor | None]:
     yield from module._parameters.values()
+
+
+def additive_masks(model: nn.Module) -> frozenset[str]:
+    """Return the names of the buffers that a network adds to leave something out, such as a causal mask.
+
+    Some entries are negative, perhaps infinite, and none is positive. The statistics of batch norm are none.
+    """
+    return frozenset(
+        name
+        for name, buffer in model.named_buffers()
+        if buffer.is_floating_point() and not name.endswith(("running_mean", "running_var"))
+        if buffer.numel() and bool(buffer.max() <= 0) and bool(buffer.min() < 0)
+    )
 
 
 def sum_of(outputs: object) -> Tensor:

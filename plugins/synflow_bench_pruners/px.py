@@ -10,7 +10,14 @@ from torch import Tensor
 from synflow_bench import Problem, Pruner
 from synflow_bench.graph import call_with
 from synflow_bench.pruning import is_bias, map_examples
-from synflow_bench_pruners.helpers import Mode, equal_batches, in_mode, logits_of, made_up_inputs
+from synflow_bench_pruners.helpers import (
+    Mode,
+    additive_masks,
+    equal_batches,
+    in_mode,
+    logits_of,
+    made_up_inputs,
+)
 from synflow_bench_pruners.paths import Gated, Paths, Recorded
 
 
@@ -75,10 +82,11 @@ def active_paths(problem: Problem, mode: Mode = "eval") -> Tensor:
 
 
 def _state(problem: Problem) -> Iterator[tuple[str, Tensor]]:
-    """Yield the parameters and floating-point buffers of the network."""
+    """Yield the parameters and floating-point buffers of the network; additive masks stay as they are."""
     yield from problem.model.named_parameters()
+    kept = additive_masks(problem.model)
     for name, buffer in problem.model.named_buffers():
-        if buffer.is_floating_point():
+        if buffer.is_floating_point() and name not in kept:
             yield name, buffer
 
 

@@ -19,6 +19,7 @@ from synflow_bench import Masks, Problem, Pruner
 from synflow_bench.graph import call_with
 from synflow_bench.pruning import PrecisionError, ResidualScale, densities, is_bias
 from synflow_bench_pruners.helpers import (
+    additive_masks,
     channels_last,
     made_up_inputs,
     sum_of,
@@ -76,8 +77,10 @@ class SynFlow(Pruner):
     synaptic flow", 2020, arXiv 2006.05467.
 
     Where flows cancel or activations may saturate, all scores are computed in float64. Token ids are replaced
-    by ones at the output of the embeddings. If no flow from the input reaches the output, because activations
-    such as ReLU6 are saturated, the input and all biases are scaled down until the activations are linear.
+    by ones at the output of their embeddings, and embeddings of positions keep their absolute values. Buffers
+    that only exclude, such as a causal mask of -inf, stay as they are. If no flow from the input reaches the
+    output, because activations such as ReLU6 are saturated, the input and all biases are scaled down until
+    the activations are linear.
     """
 
     needs_data: ClassVar[bool] = False
@@ -86,7 +89,7 @@ class SynFlow(Pruner):
 
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """Return the share of the total flow that passes through every weight."""
-        shares = flow_shares(problem.transformed(self.values))
+        shares = flow_shares(problem.transformed(_except_masks(problem, self.values)))
         return {name: share.abs_() for name, share in shares.items()}
 
     def values(self, name: str, tensor: Tensor) -> Tensor:  # noqa: ARG002 - all are treated alike
@@ -97,14 +100,15 @@ class SynFlow(Pruner):
     def flow(self, problem: Problem, scores: Mapping[str, Tensor]) -> float:  # noqa: ARG002 - for subclasses
         """Return R of the masked weights: the sum of the scores of every layer if there are no biases."""
         state = dict(problem.model.named_parameters()) | dict(problem.model.named_buffers())
-        absolute = {name: tensor.abs() for name, tensor in state.items()}
+        kept = additive_masks(problem.model)
+        absolute = {name: tensor.abs() for name, tensor in state.items() if name not in kept}
         with made_up_inputs(problem, torch.ones_like) as inputs:
             outputs = call_with(problem.model, absolute, inputs)
         return float(sum_of(tree_map(Tensor.double, outputs)))
 
     def prune(self, problem: Problem, density: float) -> Masks:
         """Return the masks of all rounds; values are replaced once, and dead units are left out."""
-        flow = _Flow.of(problem, self.values)
+        flow = _Flow.of(problem, _except_masks(problem, self.values))
         targets = densities(self.schedule, density, self.rounds, problem.masks.density)
         return in_compacted_rounds(flow.problem, targets, flow.ranked, flow.lay_out, flow.level)
 
@@ -166,6 +170,12 @@ def total_flow(problem: Problem, level: float = 1.0, *, repeating: bool = True) 
     windows = RepeatingImages() if repeating else nullcontext()
     with windows, made_up_inputs(problem, partial(torch.full_like, fill_value=level)) as inputs:
         return sum_of(problem.model(inputs))
+
+
+def _except_masks(problem: Problem, change: Change) -> Change:
+    """Return a change of values that leaves additive masks as they are: a positive one masks nothing."""
+    kept = additive_masks(problem.model)
+    return lambda name, tensor: tensor if name in kept else change(name, tensor)
 
 
 def _is_plain(problem: Problem, total: Tensor) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
-from synflow_bench.pruning.interface import cast
+from synflow_bench.pruning.interface import HALF, cast
 
 NamedModules = Sequence[tuple[str, nn.Module]]
 """The modules of a network by name, as `named_modules` lists them."""
@@ -34,6 +36,54 @@ def convert(model: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
     """Move a network to a device, and its real and complex numbers to a precision, as `cast` does."""
     # Not by `Module.to`, which makes complex numbers real.
     model._apply(lambda tensor: cast(tensor, device, dtype))  # type: ignore[no-untyped-call]
+
+
+def write_masked(dense: Tensor, mask: Tensor, out: Tensor) -> None:
+    """Write values with zeros in place of masked ones."""
+    # torch multiplies by bytes of 0 and 1 twice as fast as by booleans.
+    torch.mul(dense.detach(), mask.view(torch.uint8), out=out.detach())
+
+
+def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Let a network whose tensors have been converted to a precision compute in no lower one.
+
+    What its forward pass makes or converts in a lower precision, such as a first hidden state of zeros or a
+    norm in float32, is in this one: other types would not fit together, or would lose what it is for.
+    """
+    model.forward = partial(_forward, model.forward, dtype)
+
+
+def _forward(forward: Any, dtype: torch.dtype, *args: Any, **kwargs: Any) -> Any:
+    with _Widened(dtype):
+        return forward(*args, **kwargs)
+
+
+class _Widened(TorchFunctionMode):
+    """Replaces lower precisions by `dtype`, in arguments and in outputs."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+        self._lower = HALF if dtype is torch.float32 else {*HALF, torch.float32}
+        self._methods = {getattr(Tensor, name) for name in ("float", "half", "bfloat16")}
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Compute in the higher precision."""
+        if function in self._methods:
+            return self._widened(function(*args, **kwargs or {}), args[0])
+        given = {name: self._type(value) for name, value in (kwargs or {}).items()}
+        found = function(*map(self._type, args), **given)
+        if isinstance(found, Tensor):
+            return self._widened(found, found)
+        return found
+
+    def _type(self, value: Any) -> Any:
+        return self._dtype if isinstance(value, torch.dtype) and value in self._lower else value
+
+    def _widened(self, found: Tensor, source: Tensor) -> Tensor:
+        return source.to(self._dtype) if found.dtype in self._lower else found
 
 
 def _memory(tensor: Tensor) -> int | None:

@@ -29,7 +29,7 @@ from synflow_bench.pruning.interface import (
     widened,
 )
 from synflow_bench.pruning.masks import Masks
-from synflow_bench.pruning.network_state import Attributes, convert, named_tensors
+from synflow_bench.pruning.network_state import Attributes, compute_in, convert, named_tensors, write_masked
 from synflow_bench.pruning.prunable import (
     drop_pruned,
     is_bias,
@@ -42,8 +42,10 @@ from synflow_bench.pruning.score_checks import (
     UnrankedError,
     check_scores,
     check_underflow,
+    is_constant,
 )
 from synflow_bench.pruning.selection import select
+from synflow_bench.pruning.tokens import token_embeddings
 from synflow_bench.pruning.weight_norm import allow_removed_units
 from synflow_bench.suites import PruningOptions
 
@@ -144,9 +146,11 @@ class Problem:
         for parameter in parameters.values():
             parameter.requires_grad_(True)
         modules = list(copy.named_modules())
-        for tensor in (*(tensor for _, tensor in named_tensors(modules)), *Attributes(modules).tensors):
-            if tensor.dtype in HALF:
-                tensor.grad, tensor.data = None, tensor.data.float()
+        tensors = [*(tensor for _, tensor in named_tensors(modules)), *Attributes(modules).tensors]
+        for tensor in (half := [tensor for tensor in tensors if tensor.dtype in HALF]):
+            tensor.grad, tensor.data = None, tensor.data.float()
+        if half:
+            compute_in(copy, torch.float32)
         if options.biases == "zero":
             zero_biases(copy, parameters)
         state = {name: tensor.detach().clone() for name, tensor in named_tensors(modules)}
@@ -249,6 +253,13 @@ class Problem:
         ones: Inputs = tree_map(lambda leaf: torch.ones_like(leaf) if is_floating(leaf) else leaf, moved)
         return ones
 
+    def token_embeddings(self) -> frozenset[str]:
+        """Return the names of the embeddings that look up token ids of the inputs, by `token_embeddings`."""
+        if not self._notes.tokens:
+            self._notes.tokens.append(token_embeddings(self.model, self.forward_inputs()))
+            self._attributes.restore()
+        return self._notes.tokens[0]
+
     def batches(self, size: int | None = None) -> Iterator[Examples]:
         """Yield copies of the scoring data, in batches.
 
@@ -267,8 +278,8 @@ class Problem:
             )
         inputs, labels = self.examples
         for start in range(0, len(labels), size):
-            part = slice(start, start + size)
-            yield map_examples(partial(_part, part), inputs), labels[part].clone()
+            own = partial(_part, slice(start, start + size))
+            yield map_examples(own, inputs), own(labels)
 
     def keep(
         self, score: Score, *, revive: bool = False, score_groups: ScoreGroups | None = None
@@ -304,7 +315,7 @@ class Problem:
         masks, tensors = masks.check(self.parameters), dict(named_tensors(self._modules))
         with torch.no_grad():
             for name in self.parameters:
-                _mask(self.dense[name], masks[name], tensors[name])
+                write_masked(self.dense[name], masks[name], tensors[name])
                 tensors[name].requires_grad_(True)
             for name in self._rest:
                 tensors[name].copy_(self._rest[name])
@@ -326,7 +337,7 @@ class Problem:
         """
         masks, tensors = masks.check(self.parameters), dict(named_tensors(self._modules))
         for name in self.parameters:
-            _mask(tensors[name], masks[name], tensors[name])
+            write_masked(tensors[name], masks[name], tensors[name])
         self._attributes.restore()
         return replace(self, masks=masks, density=density, round=round)
 
@@ -399,11 +410,12 @@ class Problem:
             PrecisionError: Scores are equal in float32, perhaps from underflow.
         """
         nothing = len(constant) == len(self.parameters) and len(set(constant.values())) == 1
-        zero = [name for name, score in constant.items() if score == 0 and self._is_zero_matrix(name)]
+        matrices = [name for name, dense in self.dense.items() if dense.dim() > 1]
+        zero = [name for name in matrices if constant.get(name) == 0 and not bool(self.dense[name].any())]
         unranked = {
             name: score
             for name, score in constant.items()
-            if nothing or name in zero or not _is_constant(self.dense[name])
+            if nothing or name in zero or not is_constant(self.dense[name])
         }
         if not unranked:
             return
@@ -419,13 +431,11 @@ class Problem:
         for value in sorted(set(unranked.values()) - {0}):
             names = [name for name, score in unranked.items() if score == value]
             self.warn(f"scores of {listed(names)} are all {value:g}: these weights are ranked by index")
-        zeros = [name for name, score in unranked.items() if score == 0]
-        for cause, names in causes_of_zeros(whole, zeros).items():
+        for cause, names in causes_of_zeros(
+            whole, [n for n, score in unranked.items() if score == 0]
+        ).items():
             self.warn(f"scores of {listed(names)} are all 0 and rank nothing: {cause}")
         self.at(self.masks, density=self.density, round=self.round)
-
-    def _is_zero_matrix(self, name: str) -> bool:
-        return self.dense[name].dim() > 1 and not bool(self.dense[name].any())
 
     def with_weights_for_zeros(self) -> tuple[Problem, list[str]]:
         """Return the same pruning with random weights in place of zero-initialized ones, and their names.
@@ -455,6 +465,8 @@ class Problem:
         """Return the same pruning in float64, on the CPU where the device has no such numbers."""
         device = torch.device("cpu") if self.device.type == "mps" else self.device
         self._attributes.restore()
+        if self.dtype is not torch.float64:
+            compute_in(self.model, torch.float64)
         convert(self.model, device, torch.float64)
         for tensor in self._attributes.tensors:
             if tensor.device == device:
@@ -475,23 +487,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class _Notes:
-    """What is found out in one pruning; shared by the problems of all rounds. `groups` has at most one."""
+    """What is found out in one pruning, shared by the problems of all rounds."""
 
     warnings: list[str] = field(default_factory=list)
     unranked: dict[str, float] = field(default_factory=dict)
     groups: list[Groups] = field(default_factory=list)
+    tokens: list[frozenset[str]] = field(default_factory=list)
     passes: list[float] = field(default_factory=list)
 
 
 def _part(part: slice, tensor: Tensor) -> Tensor:
     return tensor[part].clone()
-
-
-def _is_constant(tensor: Tensor) -> bool:
-    smallest, largest = torch.aminmax(tensor.detach())
-    return bool(smallest == largest)
-
-
-def _mask(dense: Tensor, mask: Tensor, out: Tensor) -> None:
-    # torch multiplies by bytes of 0 and 1 twice as fast as by booleans.
-    torch.mul(dense.detach(), mask.view(torch.uint8), out=out.detach())

@@ -70,3 +70,9 @@ def check_underflow(scores: Mapping[str, Tensor], selection: Selection) -> None:
             continue
         if bool(((score.detach().abs() < tiny) & selection.masks[name]).any()):
             raise PrecisionError(f"scores of layer {name!r} underflow in {score.dtype}")
+
+
+def is_constant(tensor: Tensor) -> bool:
+    """Return True if all entries are equal."""
+    smallest, largest = torch.aminmax(tensor.detach())
+    return bool(smallest == largest)
