@@ -86,7 +86,8 @@ def prune(
             Pruners that look at no data need none.
         loss: A function of logits (N, K) and labels (N,) that gives the mean over the batch; by default cross
             entropy.
-        only: The only parameters to prune: full names, modules or globs. A full name may be of any kind.
+        only: The only parameters to prune: full names, modules or globs. A full name may be of any kind; a
+            glob or module that names nothing prunable by default takes the matrices that it names.
         skip: Parameters not to prune, in the same way.
         biases: With `"zero"`, scores are those of a network whose biases and shifts are zero where they are
             not prunable; the network itself keeps them.
@@ -220,7 +221,7 @@ def _warnings(model: nn.Module, options: PruningOptions) -> Iterator[str]:
         some = ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield (
             f"not pruned: {some}; add embeddings with options=PruningOptions(prune_embedding=True), "
-            "others with their full names in only=, or name them in skip= to silence this"
+            "others by name or glob in only=, or name them in skip= to silence this"
         )
 
 

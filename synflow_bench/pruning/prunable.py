@@ -92,7 +92,7 @@ def prunable_parameters(
     wanted = {id(p): p for p in by_kind if id(p) not in dense and p.numel() and p.is_floating_point()}
     if options.only:
         named = parameters.matched(options.only, "only", wanted)
-        wanted = {id(p): p for p in [*wanted.values(), *parameters.in_full(options.only)] if id(p) in named}
+        wanted = {id(p): p for p in [*wanted.values(), *parameters.all.values()] if id(p) in named}
     if options.skip:
         skipped = parameters.matched(options.skip, "skip")
         wanted = {key: p for key, p in wanted.items() if key not in skipped}
@@ -302,17 +302,14 @@ class _Parameters:
         self.all = dict(nn.Module.named_parameters(model, remove_duplicate=False))
         self.first_names = {id(p): name for name, p in nn.Module.named_parameters(model)}
 
-    def in_full(self, patterns: Sequence[str]) -> list[nn.Parameter]:
-        """Return the parameters that are named in full, whatever their kind."""
-        return [p for name, p in self.all.items() if name in patterns or bare_name(name) in patterns]
-
     def matched(self, patterns: Sequence[str], option: str, of: Iterable[int] | None = None) -> set[int]:
         """Return the ids of the parameters that have one of the names or match one of the patterns.
 
         Args:
             patterns: Names of parameters or of modules, or globs.
             option: The option in messages.
-            of: The ids to which globs and modules are limited, if they are.
+            of: The ids of what is prunable by default, to which globs and modules are limited. One that
+                names nothing of it takes the matrices that it names, and a full name takes any parameter.
 
         Raises:
             UsageError: A pattern matches nothing.
@@ -326,10 +323,11 @@ class _Parameters:
             here = {id(self.all[name]) for name in names}
             if limited is not None:
                 exact = {id(self.all[n]) for n in names if pattern in (n, bare_name(n))}
-                here = here & limited | exact
+                matrices = {id(self.all[n]) for n in names if _is_matrix(self.all[n])}
+                here = (here & limited | exact) or matrices
                 if not here:
                     raise UsageError(
-                        f"{option}={pattern!r} matches nothing that is prunable by default; "
+                        f"{option}={pattern!r} matches no matrix and nothing that is prunable by default; "
                         f"name the parameter in full, such as {names[0]!r}"
                     )
             found |= here

@@ -63,8 +63,9 @@ class PruningOptions(Value):
     adds those of embeddings, `prune_bias` the biases of layers, `prune_batchnorm` the scales and shifts of
     batch norm, `prune_residual` the scales of identity shortcuts; `dense_classifier` excludes the last linear
     layer. `only` limits pruning to the parameters that it names, and `skip` excludes those that it names: by
-    full name, by module or by glob. A full name in `only` makes any parameter prunable. `scope` ranks scores
-    over the whole network (`global`) or within each layer (`local`).
+    full name, by module or by glob. A full name in `only` makes any parameter prunable, and a glob or module
+    that names nothing prunable the matrices that it names. `scope` ranks scores over the whole network
+    (`global`) or within each layer (`local`).
 
     The number of scoring examples is `examples_per_class` times the number of classes: so many of every class
     (`examples = "balanced"`), or drawn without regard to classes (`"random"`). `biases` holds for all pruners

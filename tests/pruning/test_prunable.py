@@ -358,6 +358,26 @@ def test_a_glob_of_what_is_not_prunable_names_the_way_out() -> None:
         names(five(), only="*.bias")
 
 
+def test_a_glob_or_module_of_other_matrices_takes_them() -> None:
+    class Transposed(nn.Module):
+        """A linear layer of a class of its own, as some libraries have it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.randn(4, 3)), nn.Parameter(torch.randn(3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.addmm(self.bias, x, self.weight)
+
+    net = nn.Sequential(nn.Linear(4, 4), Transposed(), nn.LayerNorm(3), nn.Linear(3, 2))
+    assert names(net) == ["0.weight", "3.weight"]
+    for patterns in (["1", "3"], ["1.*", "3"]):
+        assert sorted(names(net, only=patterns)) == ["1.weight", "3.weight"]
+    assert names(net, only="*") == ["0.weight", "3.weight"], "where something is prunable, nothing else is"
+    with pytest.raises(UsageError, match=r"no matrix and nothing that is prunable.*'2\.weight'"):
+        names(net, only="2")
+
+
 def test_names_without_the_prefixes_of_torch() -> None:
     assert bare_name("_orig_mod.module.layer.module.weight") == "layer.module.weight"
     assert bare_name("module") == "module"
