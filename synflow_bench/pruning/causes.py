@@ -84,6 +84,11 @@ def _ended(problem: Problem, probe: _Probe) -> str:
         )
     if problem.examples is not None:
         return f"no gradient passes{where} for the scoring data; use other data, or a pruner without data"
+    if not where and problem.token_embeddings():
+        return (
+            "nothing flows there from ones at the output of the token embeddings, perhaps because a norm "
+            "makes zeros of equal entries; a pruner with data, such as snip, may rank them"
+        )
     if not where:
         return "nothing flows there for the ones input; a pruner with data, such as snip, may rank them"
     return (

@@ -143,6 +143,8 @@ def prune(
             tried = replace(problem, model=TrialCopy(problem.model, model))
         problem = _with_inputs(problem, tried, chosen, title, _shape(input_shape), example_inputs, data, loss)
         del tried  # and its copy of the network
+        for line in _warnings(model, options):
+            warnings.warn(line, stacklevel=2)
         try:
             pruned = run_pruner(chosen, problem, density)
         except HandledError:
@@ -152,7 +154,7 @@ def prune(
                 raise  # for the author of the pruner
             reason = one_line(error, first_line=True)
             raise ScoreError(f"pruner {pruner!r} fails on this network: {reason}") from error
-    for line in (*pruned.warnings, *_warnings(model, options)):
+    for line in pruned.warnings:
         warnings.warn(line, stacklevel=2)
     return Masks(pruned.masks, left_out=left_out(model, pruned.masks))
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 from synflow_bench.pruning.interface import HALF, cast
 
@@ -59,7 +60,11 @@ def _forward(forward: Any, dtype: torch.dtype, *args: Any, **kwargs: Any) -> Any
 
 
 class _Widened(TorchFunctionMode):
-    """Replaces lower precisions by `dtype`, in arguments and in outputs."""
+    """Replaces lower precisions by `dtype`, in arguments and in outputs.
+
+    A function that fails is tried in float32: torch has some, such as grouped matrix products, in no higher
+    precision.
+    """
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
@@ -74,16 +79,37 @@ class _Widened(TorchFunctionMode):
         if function in self._methods:
             return self._widened(function(*args, **kwargs or {}), args[0])
         given = {name: self._type(value) for name, value in (kwargs or {}).items()}
-        found = function(*map(self._type, args), **given)
+        inputs = tuple(map(self._type, args))
+        try:
+            found = function(*inputs, **given)
+        except RuntimeError as error:
+            return self._in_float(function, inputs, given, error)
         if isinstance(found, Tensor):
             return self._widened(found, found)
         return found
+
+    def _in_float(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: RuntimeError
+    ) -> Any:
+        """Return what a failed function computes in float32, or raise its error again."""
+        if self._dtype is not torch.float64 or function.__name__.endswith("_"):  # one in place
+            raise error
+        narrow_args, narrow_kwargs = tree_map(_narrowed, (args, kwargs))
+        try:
+            found = function(*narrow_args, **narrow_kwargs)
+        except RuntimeError:
+            raise error from None
+        return tree_map(lambda leaf: self._widened(leaf, leaf) if isinstance(leaf, Tensor) else leaf, found)
 
     def _type(self, value: Any) -> Any:
         return self._dtype if isinstance(value, torch.dtype) and value in self._lower else value
 
     def _widened(self, found: Tensor, source: Tensor) -> Tensor:
         return source.to(self._dtype) if found.dtype in self._lower else found
+
+
+def _narrowed(leaf: Any) -> Any:
+    return leaf.float() if isinstance(leaf, Tensor) and leaf.dtype is torch.float64 else leaf
 
 
 def _memory(tensor: Tensor) -> int | None:

@@ -440,8 +440,8 @@ class Problem:
     def with_weights_for_zeros(self) -> tuple[Problem, list[str]]:
         """Return the same pruning with random weights in place of zero-initialized ones, and their names.
 
-        These are prunable tensors, drawn from U(-1, 1) / sqrt(fan-in), and scales of one dimension, which
-        become ones. Biases stay.
+        These are prunable tensors, drawn from U(-1, 1) / sqrt(fan-in), and scales of one long dimension, such
+        as gains (C, 1, 1, 1), which become ones. Biases stay.
         """
         draws = torch.Generator().manual_seed(self.generator.initial_seed())
         names = [name for name, tensor in self.model.named_parameters() if self._is_zero_weight(name, tensor)]
@@ -449,7 +449,7 @@ class Problem:
         def change(name: str, tensor: Tensor) -> Tensor:
             if name not in names:
                 return tensor
-            if tensor.dim() < 2:
+            if tensor.dim() < 2 or name not in self.parameters:
                 return torch.ones_like(tensor)
             drawn = torch.rand(tensor.shape, generator=draws, dtype=torch.float64) * 2 - 1
             return drawn.div_(prod(tensor.shape[1:]) ** 0.5).to(tensor)
@@ -458,7 +458,7 @@ class Problem:
 
     def _is_zero_weight(self, name: str, tensor: Tensor) -> bool:
         values = self.dense.get(name, self._rest.get(name, tensor))
-        scales = name in self.parameters or (tensor.dim() < 2 and not is_bias(name))
+        scales = name in self.parameters or (sum(s > 1 for s in tensor.shape) < 2 and not is_bias(name))
         return scales and not bool(values.any())
 
     def in_double(self) -> Problem:

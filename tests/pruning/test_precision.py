@@ -140,6 +140,29 @@ def test_tensors_that_a_network_makes_are_in_its_precision(make: Callable[[Tenso
     assert made_by(make).dtype is torch.float64
 
 
+def test_an_operation_without_float64_is_computed_in_float32() -> None:
+    class Experts(nn.Module):
+        """Two experts for half of the features each, by a product that torch has in float32 at most."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights, self.head = nn.Parameter(torch.rand(2, 16, 16)), nn.Linear(16, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = x.flatten(0, 1)
+            ends = torch.tensor([len(tokens) // 2, len(tokens)], dtype=torch.int32)
+            mixed = torch._grouped_mm(tokens, self.weights, offs=ends)
+            found: Tensor = self.head(torch.tanh(mixed)).unflatten(0, x.shape[:2]).mean(1)
+            return found
+
+    masks = sfb.prune(
+        Experts(), "synflow[rounds=3]", compression=4, input_shape=(8, 16), only=["weights", "head.weight"]
+    )
+    assert masks.kept == 140
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        made_by(lambda x: x[None] @ x[None].double())
+
+
 def test_integers_and_truth_values_stay() -> None:
     assert made_by(lambda x: x > 0).dtype is torch.bool
     assert made_by(lambda x: (x > 0).long()).dtype is torch.int64

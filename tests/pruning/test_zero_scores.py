@@ -44,8 +44,9 @@ class Branch(nn.Module):
         super().__init__()
         self.stem, self.down, self.up = nn.Linear(6, 8), nn.Linear(8, 2), nn.Linear(2, 8)
         self.norm, self.head = nn.BatchNorm1d(8), nn.Linear(8, 3)
-        self.gain = nn.Parameter(torch.ones(1))
-        nn.init.zeros_({"lora": self.up, "residual": self.norm}[kind].weight if kind != "gain" else self.gain)
+        self.gain = nn.Parameter(torch.ones(1, 8) if kind == "gains" else torch.ones(1))
+        zero = {"lora": self.up.weight, "residual": self.norm.weight}.get(kind, self.gain)
+        nn.init.zeros_(zero)
         if kind == "lora":
             nn.init.zeros_(self.up.bias)
 
@@ -75,7 +76,8 @@ def test_a_zero_head_is_scored_with_random_weights(pruner: str) -> None:
 
 @pytest.mark.parametrize("pruner", ["synflow", "synflow-l2", "snip", "force"])
 @pytest.mark.parametrize(
-    ("kind", "named"), [("lora", "up.weight"), ("residual", "norm.weight"), ("gain", "gain")]
+    ("kind", "named"),
+    [("lora", "up.weight"), ("residual", "norm.weight"), ("gain", "gain"), ("gains", "gain")],
 )
 def test_what_is_behind_zeros_comes_last_and_the_zeros_are_named(kind: str, named: str, pruner: str) -> None:
     masks, warned = prune(seeded(lambda: Branch(kind)), pruner)
@@ -90,6 +92,17 @@ def test_what_is_not_used_in_this_mode_is_named(pruner: str) -> None:
     assert masks.kept == 24
     assert "'aux.weight' are all 0" in warned
     assert "unused in this mode" in warned
+
+
+def test_ones_behind_tokens_that_a_norm_makes_zeros_of_are_named() -> None:
+    layers = (nn.Embedding(9, 6), nn.LayerNorm(6), nn.Linear(6, 6), nn.ReLU(), nn.Flatten(), nn.Linear(30, 3))
+    net = nn.Sequential(*layers)
+    nn.init.zeros_(net[2].bias)
+    with (
+        pytest.warns(UserWarning, match=r"not pruned: '0\.weight'"),
+        pytest.raises(ScoreError, match=r"ones at the output of the token.* norm makes zeros.*with data"),
+    ):
+        sfb.prune(net, "synflow", compression=4, example_inputs=torch.arange(5)[None])
 
 
 def test_dead_activations_are_an_error_that_names_them() -> None:
