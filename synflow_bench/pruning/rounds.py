@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import checkpoint
 
@@ -28,7 +28,7 @@ from synflow_bench.pruning.network_state import convert
 from synflow_bench.pruning.problem import Examples, Problem
 from synflow_bench.pruning.prunable import dense_behind_masks
 from synflow_bench.pruning.pruner import Pruner
-from synflow_bench.pruning.score_checks import UnrankedError
+from synflow_bench.pruning.score_checks import NotFiniteError, UnrankedError
 from synflow_bench.pruning.selection import kept_count
 
 
@@ -68,7 +68,7 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
 
     Example:
         >>> import torch
-        >>> from torch import nn
+        >>> from torch import Tensor, nn
         >>> class Magnitude(Pruner):
         ...     def score(self, problem):
         ...         return {name: p.detach().abs() for name, p in problem.parameters.items()}
@@ -100,6 +100,8 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
             except UnrankedError as again:
                 raise ScoreError(str(again)) from again
             problem.warn(f"{error}; {listed(names)} got random weights in place of zeros for the scores")
+        except NotFiniteError:
+            masks = _differently(prune, problem, device, dtype)
         except RuntimeError as error:
             if "double backward" in str(error).lower():
                 raise ScoreError(
@@ -108,9 +110,7 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
                 ) from error
             if "derivative for" not in str(error):
                 raise
-            convert(problem.model, device, dtype)
-            with _SecondDerivatives():
-                masks = prune(problem.transformed(lambda _, tensor: tensor))
+            masks = _differently(prune, problem, device, dtype)
     masks = masks.check(problem.parameters).to(device)
     if groups is None and masks.kept != expected:
         raise PluginError(
@@ -133,6 +133,15 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
             "from it; remove the parametrization before, or name the layer in skip="
         )
     return Pruned(masks, str(problem.dtype).removeprefix("torch."), problem.warnings)
+
+
+def _differently(
+    prune: Callable[[Problem], Masks], problem: Problem, device: torch.device, dtype: torch.dtype
+) -> Masks:
+    """Prune again from the start, with functions that have second derivatives everywhere."""
+    convert(problem.model, device, dtype)
+    with _SecondDerivatives():
+        return prune(problem.transformed(lambda _, tensor: tensor))
 
 
 def _groups(pruner: Pruner, problem: Problem, density: float) -> Groups | None:
@@ -205,13 +214,15 @@ _BEYOND_SUMS = ("offsets", "max_norm", "per_sample_weights", "padding_idx")
 
 
 class _SecondDerivatives(TorchFunctionMode):
-    """Computes from others the functions of which torch has no second derivatives."""
+    """Computes from others the functions of which torch has no second derivatives, or none at zero."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Replace hard sigmoids, and sums and means of embeddings."""
+        """Replace hard sigmoids, normalization to length 1, and sums and means of embeddings."""
         kwargs = kwargs or {}
+        if function is nn.functional.normalize:
+            return _normalize(*args, **kwargs)
         if function is nn.functional.hardsigmoid:
             return nn.functional.relu6(args[0] + 3) / 6
         if function is nn.functional.embedding_bag:
@@ -222,6 +233,17 @@ class _SecondDerivatives(TorchFunctionMode):
                 rows = nn.functional.embedding(given["input"], given["weight"])
                 return rows.sum(1) if mode == "sum" else rows.mean(1)
         return function(*args, **kwargs)
+
+
+def _normalize(
+    input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12, out: Tensor | None = None
+) -> Tensor:
+    """Return x / max(|x|, eps), which is linear around zero, where the derivative of |x| has none itself."""
+    if p != 2 or out is not None:
+        return nn.functional.normalize(input, p, dim, eps, out)
+    squares = input.square().sum(dim, keepdim=True)
+    long = squares > eps**2
+    return input / torch.where(long, torch.where(long, squares, 1).sqrt(), eps)
 
 
 @contextmanager

@@ -19,11 +19,16 @@ class UnrankedError(ScoreError):
     """All scores of an intact network are zero: they rank nothing."""
 
 
+class NotFiniteError(ScoreError):
+    """Scores are infinite or not a number, also in float64."""
+
+
 def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor]) -> dict[str, float]:
     """Check the form of scores, and return the only value of each layer that has only one.
 
     Raises:
-        ScoreError: Scores are missing, have the wrong shape, type or device, or are not finite.
+        ScoreError: Scores are missing, have the wrong shape, type or device; `NotFiniteError` if they are not
+            finite.
         PrecisionError: float32 scores are not finite, perhaps from overflow.
     """
     if not isinstance(scores, Mapping):
@@ -40,7 +45,7 @@ def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor])
     only = {}
     for (name, parameter), low, high in zip(parameters.items(), found[::2], found[1::2], strict=True):
         if not (abs(low) < float("inf") and abs(high) < float("inf")):
-            error = ScoreError if parameter.dtype is torch.float64 else PrecisionError
+            error = NotFiniteError if parameter.dtype is torch.float64 else PrecisionError
             raise error(f"scores of layer {name!r} are not finite")
         if low == high:
             only[name] = low

@@ -178,3 +178,36 @@ def test_a_layer_that_cannot_be_differentiated_twice_is_named_with_a_way_out(pru
     with pytest.raises(ScoreError, match=r"deform_conv2d not supported: .* such as snip$"):
         sfb.prune(model, pruner, compression=4, data=data)
     assert sfb.prune(model, "snip", compression=4, data=data).kept == 44
+
+
+class Cosine(nn.Module):
+    """Attention by cosines, of tokens some of which are padding; written out where `plain`."""
+
+    def __init__(self, plain: bool) -> None:
+        super().__init__()
+        self.plain, self.qkv, self.head = plain, nn.Linear(8, 24, bias=False), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(F.pad(x, (0, 0, 0, 2))).chunk(3, -1)
+        cosines = self.normal(q) @ self.normal(k).mT
+        logits: Tensor = self.head((cosines.softmax(-1) @ v).mean(1))
+        return logits
+
+    def normal(self, x: Tensor) -> Tensor:
+        if not self.plain:
+            return F.normalize(x, dim=-1)
+        length = torch.where(x.any(-1, keepdim=True), x.square().sum(-1, keepdim=True), 1).sqrt()
+        return x / torch.where(x.any(-1, keepdim=True), length, 1e-12)
+
+
+@pytest.mark.parametrize("name", [*METHODS, "snip"])
+def test_normalization_of_zeros_has_second_derivatives(name: str) -> None:
+    found = []
+    for plain in (False, True):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            net = Cosine(plain).double()
+        inputs = torch.randn(6, *SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        found.append(prune(net, name, inputs))
+    assert found[0] == found[1]
+    assert min(found[0].layer_kept.values()) > 0
