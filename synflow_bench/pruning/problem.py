@@ -60,7 +60,6 @@ Examples = tuple[Inputs, Tensor]
 
 BATCH_SIZE = 256
 """The number of examples of up to 3x64x64 in a batch of scoring data; batches of larger ones are smaller."""
-
 BATCH_ENTRIES = BATCH_SIZE * 3 * 64 * 64
 
 
@@ -204,13 +203,10 @@ class Problem:
         Raises:
             ModelError: The network has no groups of this granularity.
         """
-        if self.options.granularity == "weight":
-            return None
-        if not self._notes.groups:
-            found = groups_of(self.model, self.parameters, self.options, self._graph)
-            assert found is not None  # noqa: S101  that of weights alone has none
-            self._notes.groups.append(found)
-        return self._notes.groups[0]
+        notes = self._notes.groups
+        if not notes and (found := groups_of(self.model, self.parameters, self.options, self._graph)):
+            notes.append(found)
+        return notes[0] if notes else None
 
     def _graph(self) -> Graph | Untraceable:
         if not self.input_shape and self.example_inputs is None:
@@ -226,6 +222,10 @@ class Problem:
         """Add a warning for the user, unless it is there."""
         if text not in self._notes.warnings:
             self._notes.warnings.append(text)
+
+    def keep_warnings(self, number: int) -> None:
+        """Keep the first warnings alone: scores that others are about are computed again."""
+        del self._notes.warnings[number:]
 
     def count_passes(self, passes: float) -> None:
         """Add to the cost of the pruning what it computes without calling layers of a network.

@@ -81,9 +81,11 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
     with kept_randomness(problem.device):
         before, groups = problem.masks, _groups(pruner, problem, density)
     device, dtype, state = problem.device, problem.dtype, problem.generator.get_state()
+    warned = len(problem.warnings)
 
     def prune(problem: Problem) -> Masks:
         problem.generator.set_state(state)
+        problem.keep_warnings(warned)
         with own_randomness(problem.device, problem.generator.initial_seed()):
             return pruner.prune(problem, density)
 

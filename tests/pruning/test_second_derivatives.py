@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 import synflow_bench as sfb
 from synflow_bench.errors import ScoreError
+from synflow_bench.pruning import Problem
 
 SHAPE = (5, 8)
 
@@ -211,3 +212,18 @@ def test_normalization_of_zeros_has_second_derivatives(name: str) -> None:
         found.append(prune(net, name, inputs))
     assert found[0] == found[1]
     assert min(found[0].layer_kept.values()) > 0
+
+
+def test_warnings_of_scores_that_are_computed_again_are_taken_back() -> None:
+    class Trying(sfb.Pruner):
+        tries = 0
+
+        def score(self, problem: Problem) -> dict[str, Tensor]:
+            type(self).tries += 1
+            problem.warn(f"try {self.tries} in {problem.dtype}")
+            bad = float("nan") if self.tries < 3 else 1.0
+            return {name: bad * weight.detach().abs() for name, weight in problem.parameters.items()}
+
+    with pytest.warns(UserWarning, match="try") as caught:
+        sfb.prune(nn.Linear(8, 4), Trying, compression=2, data=(torch.randn(9, 8), torch.arange(9) % 4))
+    assert [str(warning.message) for warning in caught] == ["try 3 in torch.float32"]
