@@ -36,6 +36,8 @@ PAGE = ROOT / "docs" / "reference" / "networks-and-pruners.md"
 RESULTS = ROOT / "build" / "networks-and-pruners.jsonl"
 COMPRESSION, CLASSES, PER_CLASS = 10, 10, 1
 EXAMPLES = CLASSES * PER_CLASS
+LARGE, FEW = 200, 2
+"""The side of images of which there are only a few: three training steps of `prospr` keep all activations."""
 FEWER_ROUNDS = {
     "force": "force[rounds=5]",
     "hts": "hts[batch=10,probes=1]",
@@ -107,10 +109,11 @@ class Network:
     def examples(self) -> tuple[Tensor, Tensor]:
         """Make inputs of noise, or random tokens, and labels."""
         generator = torch.Generator().manual_seed(0)
-        labels = torch.arange(EXAMPLES) % CLASSES
+        number = FEW if len(self.shape) > 1 and self.shape[-1] >= LARGE else EXAMPLES
+        labels = torch.arange(number) % CLASSES
         if len(self.shape) == 1:
-            return torch.randint(CLASSES, (EXAMPLES, *self.shape), generator=generator), labels
-        return torch.randn(EXAMPLES, *self.shape, generator=generator), labels
+            return torch.randint(CLASSES, (number, *self.shape), generator=generator), labels
+        return torch.randn(number, *self.shape, generator=generator), labels
 
 
 @dataclass(frozen=True)
@@ -215,7 +218,8 @@ def page(groups: dict[str, tuple[Sequence[Network], Sequence[Outcome]]]) -> str:
         "# Networks and pruners",
         "",
         f"Every pruner on networks of many families: one pruning to compression {COMPRESSION} of a network "
-        f"with {CLASSES} classes, with {EXAMPLES} examples of noise where a pruner scores with data.",
+        f"with {CLASSES} classes, with {EXAMPLES} examples of noise where a pruner scores with data "
+        f"({FEW} where images are large).",
         "`python benchmarks/networks_and_pruners.py` made this page, with torch "
         f"{torch.__version__.partition('+')[0]} on one thread of {platform.machine()}.",
         "",
