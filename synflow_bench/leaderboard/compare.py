@@ -69,7 +69,7 @@ def with_deltas(rows: Iterable[BoardRow]) -> tuple[list[BoardRow], list[BoardRow
     An ablation delta is the loss of a pruner when its mask, weights or data are corrupted: Su et al. 2020
     (Sanity-checking pruning methods, arXiv 2009.11094); Frankle et al. 2021 (Pruning neural networks at
     initialization: why are we missing the mark?, arXiv 2009.08576). An ablated row without a plain row of
-    equal pruner, parameters and revision stays a row.
+    equal pruner, parameters, revision and protocol stays a row.
     """
     given = list(rows)
     twins: dict[str, dict[str, BoardRow]] = {_identity(row): {} for row in given if row.ablation == "none"}
@@ -82,7 +82,8 @@ def with_deltas(rows: Iterable[BoardRow]) -> tuple[list[BoardRow], list[BoardRow
 
 
 def _identity(row: BoardRow) -> str:
-    return canonical([row.pruner, row.parameters, row.revision])
+    protocol = row.points[0].results[0].cell.setting.protocol
+    return canonical([row.pruner, row.parameters, row.revision, protocol.model_dump(mode="json")])
 
 
 def _with_deltas(row: BoardRow, twins: Mapping[str, BoardRow]) -> BoardRow:

@@ -17,7 +17,7 @@ from synflow_bench.leaderboard import (
     build_leaderboard,
     render,
 )
-from synflow_bench.suites import Revisions
+from synflow_bench.suites import Finetune, Multishot, Revisions, Singleshot
 
 COMPRESSIONS = (2, 5, 10, 20, 50)
 ONE, OTHER = (0.81, 0.84, 0.86), (0.79, 0.80, 0.85)
@@ -132,6 +132,24 @@ def test_an_ablation_of_an_older_revision_has_no_delta(make_record: Any) -> None
     (board,) = build_leaderboard(records).boards
     assert board.ablations == ()
     assert sorted(row.label for row in board.rows) == ["snip", "snip (shuffle)"]
+
+
+def test_an_ablation_is_that_of_the_row_with_its_protocol(make_record: Any, records_of: Any) -> None:
+    plain = make_record().cell.setting
+    spoilt = {Singleshot(): 0.5, Multishot(levels=2): 0.4, Finetune(epochs=1): 0.3}
+    records = [
+        record
+        for protocol, share in spoilt.items()
+        for setting in [plain.model_copy(update={"protocol": protocol})]
+        for table, ablation in (({"snip": {2: (0.8,)}}, "none"), ({"snip": {2: (share,)}}, "shuffle"))
+        for record in records_of(table, setting=setting, ablation=ablation)
+    ]
+    (board,) = build_leaderboard(records).boards
+    assert {row.label: round(row.points[0].deltas["shuffle"].mean, 9) for row in board.rows} == {
+        "snip": 0.3,
+        "snip@multishot[levels=2]": 0.4,
+        "snip@finetune[epochs=1]": 0.5,
+    }
 
 
 def test_paired_intervals_hold_the_true_difference_as_often_as_they_say(make_board: Any) -> None:
