@@ -94,7 +94,7 @@ def changes_of(
         progress = 1.0 if at.step == due[-1] else at.step / due[-1]
         gradients = at.gradients and {name: _finite(gradient) for name, gradient in at.gradients.items()}
         with undisturbed(cell, context):
-            density = density_after(pruner, progress, cell.density)
+            density = density_after(pruner, progress, cell.density, ready.masks.size)
         update = MaskUpdate(
             step=at.step,
             steps=steps,

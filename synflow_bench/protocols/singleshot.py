@@ -56,14 +56,14 @@ def prune_once(cell: Cell, context: WorkerContext, journal: Journal) -> PruningS
         HandledError: The dataset, the network or the pruner cannot be used.
     """
     pruner = pruner_in_training(cell, context)
-    density = cell.density
-    if pruner is not None:
-        with undisturbed(cell, context):
-            density = density_after(pruner, 0.0, cell.density)
-            density_after(pruner, 1.0, cell.density)  # a wrong one is an error before the training
     examples = examples_of(cell, context)
     network = network_of(cell, context, "init")
     dense = dense_masks(cell, network)
+    density = cell.density
+    if pruner is not None:
+        with undisturbed(cell, context):
+            density = density_after(pruner, 0.0, cell.density, dense.size)
+            density_after(pruner, 1.0, cell.density)  # a wrong one is an error before the training
     spans = []
     for epochs in cell.setting.protocol.trainings(cell.setting.recipe.epochs)[:-1]:
         training = training_of(cell, network, {}, examples, epochs=epochs, alone=context.alone)

@@ -41,7 +41,8 @@ class MaskUpdate:
         scope: The setting's scope of ranking, `global` or `local`.
         seed: The seed of the generator of the pruner's `prune`.
         generator: The generator for all that is drawn in updates, on the CPU.
-        state: Tensors to keep from one update to the next, by name. They are part of checkpoints.
+        state: Tensors to keep from one update to the next, by name. They are part of checkpoints: the next
+            update has copies, in the order of the names.
 
     Example:
         >>> masks = Masks({"w": torch.tensor([True, True, False, False])})
@@ -223,7 +224,7 @@ class TrainingPruner(Pruner):
             PluginError: `interval` returns no number of steps.
         """
         every = self.every or self.interval(steps, steps_per_epoch)
-        if not isinstance(every, int) or every < 1:
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise PluginError(
                 f"pruner {type(self).__name__}: interval() returns {every!r}; return a whole number of "
                 "optimizer steps, 1 or more"
@@ -255,11 +256,11 @@ def update_steps(pruner: TrainingPruner, steps: int, steps_per_epoch: int) -> ra
     )
 
 
-def density_after(pruner: TrainingPruner, progress: float, density: float) -> float:
+def density_after(pruner: TrainingPruner, progress: float, density: float, size: int | None = None) -> float:
     """Return a pruner's density after the share `progress` of its updates, where the cell's is `density`.
 
     Raises:
-        PluginError: It is no density, or the last one is not that of the cell.
+        PluginError: It is no density, keeps none of `size` weights, or the last one is not that of the cell.
     """
     found: Any = pruner.density_at(progress, density)
     where = f"pruner {type(pruner).__name__}: density_at({progress:g}, {density:g}) returns {_shown(found)}"
@@ -267,6 +268,8 @@ def density_after(pruner: TrainingPruner, progress: float, density: float) -> fl
     if not 0 < share <= 1:
         raise PluginError(f"{where}; return a share of the weights, above 0 and at most 1")
     if progress < 1:
+        if size is not None and round(share * size) < 1:
+            raise PluginError(f"{where}, which keeps none of {size} weights")
         return share
     if not isclose(share, density, rel_tol=1e-9):
         raise PluginError(f"{where}; after the last update it must be that of the cell, {density:g}")
@@ -294,7 +297,7 @@ def _check_values(where: str, values: Mapping[str, Any], weights: Mapping[str, T
     for name, value in values.items():
         if name not in weights:
             raise PluginError(f"{where}[{name!r}] is of no prunable weight")
-        if not isinstance(value, Tensor) or value.is_meta:
+        if not _has_values(value) or value.is_complex():
             raise PluginError(f"{where}[{name!r}] is {_shown(value)}; give a tensor of values")
         if value.shape != weights[name].shape:
             shapes = f"{tuple(value.shape)}, and the weight {tuple(weights[name].shape)}"
@@ -303,10 +306,16 @@ def _check_values(where: str, values: Mapping[str, Any], weights: Mapping[str, T
             raise PluginError(f"{where}[{name!r}] has NaN or infinite values")
 
 
+def _has_values(value: Any) -> bool:
+    """Return True for a tensor with a value for every entry, which checkpoints can keep."""
+    return isinstance(value, Tensor) and not value.is_meta and value.layout == torch.strided
+
+
 def _shown(value: object) -> str:
     """Return a plain value as it is written, and the kind of any other."""
     if isinstance(value, Tensor):
-        return "a tensor without values" if value.is_meta else "a tensor"
+        kind = "a complex tensor" if value.is_complex() else "a tensor"
+        return kind if _has_values(value) else "a tensor without values, or a sparse one"
     return repr(value) if isinstance(value, Real | range | str | None) else f"a {type(value).__name__}"
 
 
@@ -315,17 +324,24 @@ def update_masks(pruner: TrainingPruner, update: MaskUpdate) -> Masks:
 
     Raises:
         PluginError: The masks or values do not fit the network, the values are not finite, the masks do not
-            have the density that is due, or the state is not of tensors.
+            have the density that is due, or the state is not of tensors by name.
     """
     name = f"pruner {type(pruner).__name__}"
     device = next(iter(update.weights.values())).device
     with own_randomness(device, update.generator.initial_seed() + update.step):
-        new = Masks(pruner.update(update)).check(update.weights).to(device)
-    for key, value in update.state.items():
-        if not isinstance(value, Tensor):
-            raise PluginError(
-                f"{name}: update.state[{key!r}] is a {type(value).__name__}; checkpoints keep tensors"
-            )
+        given: Any = pruner.update(update)
+        if not isinstance(given, Mapping):
+            raise PluginError(f"{name}: update() returns {_shown(given)}; return masks by name")
+        try:
+            new = Masks(given).check(update.weights).to(device)
+        except PluginError as error:
+            raise PluginError(f"{name}: {error}") from error
+    state: Mapping[Any, Any] = update.state
+    for key, value in state.items():
+        if not isinstance(key, str):
+            raise PluginError(f"{name}: update.state has the key {key!r}; checkpoints keep tensors by text")
+        if not _has_values(value):
+            raise PluginError(f"{name}: update.state[{key!r}] is {_shown(value)}; checkpoints keep tensors")
     _check_values(f"{name}: update.values", update.values, update.weights)
     expected = kept_count(update.density, new.size)
     if new.kept != expected:

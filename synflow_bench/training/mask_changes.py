@@ -88,6 +88,8 @@ class MaskChanges:
         if self.needs_gradients:
             gradients = {name: _copied(parameter.grad) for name, parameter in named.items()}
         weights = {name: parameter.detach().clone() for name, parameter in named.items()}
+        for tensors in (self.values, self.state):
+            self._make_as_saved(tensors)
         before, decided = self.masks, self.decide(self, ChangeStep(step, lr, weights, gradients))
         self.masks = {name: decided[name].clone() for name in before}  # in the order of the counts
         self.count(step)
@@ -99,6 +101,15 @@ class MaskChanges:
             for remembered in optimizer.state.get(parameter, {}).values():
                 if isinstance(remembered, Tensor) and remembered.shape == parameter.shape:
                     remembered.masked_fill_(~stays, 0)
+
+    def _make_as_saved(self, tensors: dict[str, Tensor]) -> None:
+        """Make `tensors` what a checkpoint keeps of them: in the order of names, with memory of their own.
+
+        A training that is not interrupted so decides by the same as one that continues from a checkpoint.
+        """
+        device, plain = next(iter(self.masks.values())).device, torch.contiguous_format
+        for name in sorted(tensors):
+            tensors[name] = tensors.pop(name).detach().to(device, copy=True, memory_format=plain)
 
     def count(self, step: int) -> None:
         """Begin a span at `step`, if the masks keep other numbers of weights than before."""

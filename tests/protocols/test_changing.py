@@ -56,7 +56,9 @@ class Magnitudes(TrainingPruner):
 
     def interval(self, steps: int, steps_per_epoch: int) -> Any:
         self._disturb("at first")
-        return {"an interval of 0": 0, "an interval of 2.5": 2.5}.get(self.does, 3)
+        return {"an interval of 0": 0, "an interval of 2.5": 2.5, "an interval of True": True}.get(
+            self.does, 3
+        )
 
     def due(self, steps: int, steps_per_epoch: int) -> Any:
         found = {
@@ -78,6 +80,8 @@ class Magnitudes(TrainingPruner):
             "ends NaN": torch.nan,
             "ends half": "x",
         }
+        if self.does == ("starts empty" if progress == 0 else "is empty between"):
+            return density if progress == 1 else 1e-9
         return last.get(self.does, density) if progress == 1 else density
 
     def _disturb(self, when: str) -> None:
@@ -107,6 +111,19 @@ class Magnitudes(TrainingPruner):
             torch.set_default_dtype(torch.float64)
         if self.does == "sets a value":
             update.values["3.weight"] = torch.zeros(3)
+        if self.does == "sets complex values":
+            update.values["3.weight"] = update.weights["3.weight"] * 1j
+        if self.does == "has no masks":
+            return {}
+        if self.does == "has nothing":
+            return None  # type: ignore[return-value]
+        remembered: dict[str, Any] = {
+            "remembers by number": {3: torch.zeros(3)},
+            "remembers numbers": {"x": 3},
+            "remembers no values": {"x": torch.zeros(3, device="meta")},
+            "remembers sparse ones": {"x": torch.eye(3).to_sparse()},
+        }
+        update.state.update(remembered.get(self.does, {}))
         if self.does == "writes":
             for weight in update.weights.values():
                 weight.fill_(7)
@@ -474,6 +491,20 @@ def test_what_a_method_does_not_define_is_skipped_in_one_line(
         ("magnitudes[does=has masks without values]", "mask '1.weight' is on the device 'meta'"),
         ("magnitudes[does=asks for gradients]", "needs_gradients = False"),
         ("magnitudes[does=sets a value]", "update.values['3.weight'] has shape (3,)"),
+        ("magnitudes[does=sets complex values]", "update.values['3.weight'] is a complex tensor"),
+        ("magnitudes[does=has no masks]", "pruner Magnitudes: masks of no parameter"),
+        ("magnitudes[does=has nothing]", "pruner Magnitudes: update() returns None; return masks by name"),
+        (
+            "magnitudes[does=remembers by number]",
+            "pruner Magnitudes: update.state has the key 3; checkpoints",
+        ),
+        ("magnitudes[does=remembers numbers]", "update.state['x'] is 3; checkpoints keep tensors"),
+        ("magnitudes[does=remembers no values]", "update.state['x'] is a tensor without values"),
+        (
+            "magnitudes[does=remembers sparse ones]",
+            "update.state['x'] is a tensor without values, or a sparse",
+        ),
+        ("magnitudes[does=is empty between]", "returns 1e-09, which keeps none of 380 weights"),
     ],
 )
 def test_a_fault_of_a_pruner_ends_its_cell_alone_in_one_line(
@@ -505,6 +536,8 @@ def test_a_fault_of_a_pruner_ends_its_cell_alone_in_one_line(
         ("due nowhere", "due() returns None"),
         ("an interval of 0", "interval() returns 0"),
         ("an interval of 2.5", "interval() returns 2.5"),
+        ("an interval of True", "interval() returns True"),
+        ("starts empty", "density_at(0, 0.25) returns 1e-09, which keeps none of 380 weights"),
         ("begins with a list", "initial() returns a list"),
         ("begins with other names", "initial()['nope'] is of no prunable weight"),
         ("begins with numbers", "initial()['1.weight'] is 0.5; give a tensor"),
@@ -527,6 +560,34 @@ def test_masks_that_are_changed_in_place_are_as_new_ones(worker: WorkerContext) 
     new, in_place = (trained(cell(f"magnitudes[does=moves masks{how}]"), worker) for how in ("", " in place"))
     for name, weight in new.items():
         assert torch.equal(weight, in_place[name])
+
+
+def test_a_change_decides_by_what_a_checkpoint_keeps_of_the_state() -> None:
+    """Not by the order of names, by strides, or by memory that two names share."""
+    model = torch.nn.Linear(4, 3)
+    seen: list[Any] = []
+
+    def decide(changes: MaskChanges, _: Any) -> Mapping[str, Tensor]:
+        state = changes.state
+        if not state:
+            state["b"] = state["a"] = torch.zeros(3, 4)
+            state["c"] = torch.arange(12.0).view(3, 4).T
+        state["a"].add_(1)
+        seen.append([(name, tensor.tolist(), tensor.stride()) for name, tensor in state.items()])
+        return changes.masks
+
+    def changes() -> MaskChanges:
+        masks = {"weight": torch.ones(3, 4, dtype=torch.bool)}
+        return MaskChanges(masks, decide, range(9), needs_gradients=False, generator=torch.Generator())
+
+    optimizer, running, continued = torch.optim.SGD(model.parameters(), 0.1), changes(), changes()
+    running.apply(model, optimizer, 1, 0.1)
+    continued.load(
+        {name: t.detach().clone().contiguous() for name, t in reversed([*running.tensors().items()])}
+    )
+    for each in (running, continued):
+        each.apply(model, optimizer, 2, 0.1)
+    assert seen[1] == seen[2]
 
 
 def test_growth_where_a_layer_has_no_gradient_is_an_error_that_names_it(

@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any, ClassVar
 
 import pytest
+import torch
 from torch import Tensor
 
 from synflow_bench import MaskUpdate, Problem, TrainingPruner
@@ -64,6 +65,12 @@ class RemembersNumbers(Still):
         return update.masks
 
 
+class RemembersByNumber(Still):
+    def update(self, update: MaskUpdate) -> Mapping[str, Tensor]:
+        update.state[0] = torch.zeros(3)  # type: ignore[index]
+        return update.masks
+
+
 class MoodyInTraining(Still):
     def update(self, update: MaskUpdate) -> Mapping[str, Tensor]:
         scores = {name: next(CALLS) % 7 * draw for name, draw in update.random().items()}
@@ -82,6 +89,7 @@ FAULTY: dict[type[Any], str] = {
     DropsAlone: "exact-updates",
     LooksAtGradients: "exact-updates",
     RemembersNumbers: "exact-updates",
+    RemembersByNumber: "exact-updates",
     Unfinished: "reaches-density",
     MoodyInTraining: "deterministic-updates",
 }
