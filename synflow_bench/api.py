@@ -314,6 +314,7 @@ def prepare(
         compressions=given["compressions"] or (),
         seeds=given["seeds"],
         ablations=given["ablations"] or (),
+        pruners=specs,
         protocol=given["protocol"] or {},
         assignments=given["overrides"],
         tune=given["tune"],

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from synflow_bench.errors import UsageError
+from synflow_bench.suites.rows import PrunerRow
 from synflow_bench.suites.setting import Setting
 from synflow_bench.suites.spec import read_toml_value
 from synflow_bench.suites.suite import Suite, validate
@@ -20,6 +21,7 @@ def override(
     compressions: Sequence[float] = (),
     seeds: int | Sequence[int] | None = None,
     ablations: Sequence[str] = (),
+    pruners: Sequence[PrunerRow] = (),
     protocol: Mapping[str, Any] = MappingProxyType({}),
     assignments: Mapping[str, Any] | Iterable[str] = (),
     tune: str | Mapping[str, Any] | None = None,
@@ -35,6 +37,7 @@ def override(
         compressions: Compression ratios in place of the suite's.
         seeds: A number of repetitions, or a list of seeds, in place of the suite's.
         ablations: Ablations in place of the suite's.
+        pruners: Rows in place of the suite's.
         protocol: Fields that change the protocol of every setting, or replace it if their `name` is another.
         assignments: Fields of every setting by path, such as `{"recipe.lr": 0.01}`, or as text:
             `recipe.lr=0.01`.
@@ -47,7 +50,13 @@ def override(
     data = suite.model_dump(mode="json", exclude_unset=True)
     settings = _choose(suite.settings, datasets, models)
     data["settings"] = [_assign(_with_protocol(setting, protocol), assignments) for setting in settings]
-    given = {"compressions": compressions, "seeds": seeds, "ablations": ablations, "tune": tune}
+    given = {
+        "compressions": compressions,
+        "seeds": seeds,
+        "ablations": ablations,
+        "pruners": pruners,
+        "tune": tune,
+    }
     data |= {name: value for name, value in given.items() if _is_given(value)}
     return validate(Suite, data, f"suite {suite.name!r} as changed")
 

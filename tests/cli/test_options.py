@@ -52,6 +52,10 @@ pruners = {pruners}
         (["--suite", "quik"], ["'quik'", "'quick'"]),
         (["--suite", "./quik.toml"], ["'quik.toml'", "synflow-bench list suites"]),
         (["--ablation", "shufle"], ["ablations[0]", "'shuffle'"]),
+        (
+            ["--ablation", "shuffle", "--pruner", "magnitude@multishot[levels=2,rewind=lr]"],
+            ["'shuffle' needs weights everywhere"],
+        ),
         (["--device", "gpu"], ["'gpu'", "cuda"]),
         (["--device", "cuda:77"], ["'cuda:77'"]),
         (["--device", "cuda:77", "--dry-run"], ["'cuda:77'"]),

@@ -191,6 +191,16 @@ def test_masks_are_shuffled_only_if_weights_are_left(
             override(suite, ablations=["none", "shuffle"], protocol=protocol)
 
 
+def test_masks_are_shuffled_only_if_the_rows_of_the_run_leave_weights(suite: Suite) -> None:
+    one, several = (validate(PrunerRow, f"snip@multishot[levels={n},rewind=lr]", "pruner") for n in (1, 2))
+    shuffled = override(suite, ablations=["shuffle"], pruners=[one])
+    assert shuffled.pruners == (one,)
+    with pytest.raises(SuiteError, match="'shuffle' needs weights everywhere"):
+        override(shuffled, pruners=[one, several])
+    recorded = override(suite, pruners=[several])
+    assert override(recorded, ablations=["shuffle"], pruners=[one]).ablations == ("shuffle",)
+
+
 def test_fields_change_the_protocol_and_another_name_replaces_it(suite: Suite) -> None:
     first = override(suite, assignments=["protocol.pre_epochs=2"])
     changed = override(first, protocol=multishot(rewind="lr"))
