@@ -19,6 +19,8 @@ from synflow_bench.leaderboard.statistics import Estimate, area_under_curve, mea
 from synflow_bench.records import Record, Result
 
 _STEPS = (1, 2, 5)
+_DIGITS = 12
+"""Means that are equal to so many digits are equal."""
 TOLERANCE = 1.01
 """The share of a budget that a row may cost: scores of a few examples do not take it to the next one."""
 
@@ -94,8 +96,14 @@ def row_is_partial(board: Board, row: BoardRow) -> bool:
 
 def row_budgets(board: Board) -> dict[str, int]:
     """Return the budget of every competing row whose cost is known, by label."""
-    found = {row.label: budget_of(row_cost(board, row)) for row in board.rows if row.competes}
+    found = {label: budget_of(cost) for label, cost in _row_costs(board).items()}
     return {label: budget for label, budget in found.items() if budget is not None}
+
+
+def _row_costs(board: Board) -> dict[str, float]:
+    """Return the cost of every competing row where it is known, by label."""
+    found = {row.label: row_cost(board, row) for row in board.rows if row.competes}
+    return {label: cost for label, cost in found.items() if cost is not None}
 
 
 def point_budgets(board: Board) -> list[int]:
@@ -116,10 +124,11 @@ class Winner:
 
     Attributes:
         budget: The budget in dense trainings.
-        label: The row with the largest mean among those that cost at most as much.
+        label: The row with the largest mean among those within it; of equal ones the cheapest.
         mean: Its mean, a share.
         second: The row with the next largest mean; None where there is no other.
-        lead: The mean of the winner minus that of the second, a share; zero where there is no other.
+        lead: The mean of the winner minus that of the second, a share; zero where there is no other, or where
+            they are equal.
         ahead: The winner minus the second, with an interval that holds for all pairs of the board together;
             None where too few seeds are common.
         seeds: The number of seeds that were compared.
@@ -140,15 +149,16 @@ def winners(board: Board) -> list[Winner]:
     """Return the best row of every budget that some row needs, over the seeds that most rows share."""
     column = _column(board)
     seeds, values = _with_common_seeds(column)
-    means = {label: mean([own[seed] for seed in seeds]) for label, own in values.items()}
+    means = {label: round(mean([own[seed] for seed in seeds]), _DIGITS) for label, own in values.items()}
     guessing = {row.label for row in board.rows if board.is_at_chance(row)}
+    costs = _row_costs(board)
     budgets = row_budgets(board)
     found = []
     for budget in sorted(set(budgets.values())):
         within = [label for label in means if budgets.get(label, budget + 1) <= budget]
         if not within:
             continue
-        best, *others = sorted(within, key=lambda label: -means[label])
+        best, *others = sorted(within, key=lambda label: (-means[label], costs[label], label))
         second = others[0] if others else None
         found.append(
             Winner(
@@ -214,8 +224,14 @@ def budget_sentence(board: Board) -> Iterator[str]:
     if last and found[-1].budget != last.budget:
         parts.append(f"no row that costs up to {found[-1].budget} is better")
     column = _column(board)
-    if left := column.values.keys() - _with_common_seeds(column)[1].keys():
-        parts.append(f"not compared, with other seeds or fewer: {', '.join(sorted(left))}")
+    compared = _with_common_seeds(column)[1].keys()
+    unpriced = compared - _row_costs(board).keys()
+    for reason, left in (
+        ("with other seeds or fewer", column.values.keys() - compared),
+        ("without a known cost", unpriced),
+    ):
+        if left:
+            parts.append(f"not compared, {reason}: {', '.join(sorted(left))}")
     yield "; ".join(parts)
 
 
@@ -227,12 +243,12 @@ def _lead(winner: Winner, margin: float) -> str:
     share = f"({percent(winner.mean)} %)"
     if winner.second is None:
         return f"{share}, as the only row"
+    ahead = f"{share}, {f'ahead of {winner.second} by' if winner.lead else f'equal to {winner.second},'}"
     if winner.ahead is None:
-        lead = f"{percent(winner.lead)} points"
         few = "one seed has no interval" if winner.seeds == 1 else "too few seeds for an interval"
-        return f"{share}, ahead of {winner.second} by {lead} ({few})"
+        return f"{ahead} {percent(winner.lead)} points ({few})"
     lead = difference(winner.ahead).text.removeprefix("+")
-    return f"{share}, ahead of {winner.second} by {lead} points{_doubt(winner.ahead, margin)}"
+    return f"{ahead} {lead} points{_doubt(winner.ahead, margin)}"
 
 
 def _doubt(ahead: Estimate, margin: float) -> str:

@@ -22,16 +22,19 @@ def answers(board: Board) -> list[str]:
 
 
 def _best(board: Board) -> Iterator[str]:
+    """Yield the row with the best AUC over equal seeds; means over other seeds would say little."""
     rows = [row for row in board.rows if row.competes and row.auc]
-    if rows and not board.is_at_chance(rows[0]):
-        yield f"{rows[0].label} has the best AUC, {interval(rows[0].auc)} %"
+    same = rows if all(row.aucs.keys() == rows[0].aucs.keys() for row in rows) else []
+    best = next((row for row in rows if row.auc_standing == "best"), next(iter(same), None))
+    if best and not board.is_at_chance(best):
+        yield f"{best.label} has the best AUC, {interval(best.auc)} %"
 
 
 def _others(board: Board) -> Iterator[str]:
     """Yield the number of rows in each standing beside the best AUC."""
     found = Counter(row.auc_standing for row in board.rows if row.competes and row.auc_standing)
     others = sum(found.values()) - found["best"]
-    if not others:
+    if not others or not found["best"]:
         return
     words: dict[Standing, str] = {
         "equivalent": "equivalent",

@@ -167,6 +167,26 @@ def test_a_larger_budget_that_buys_nothing_is_said_once(make_priced: Any) -> Non
     assert found.count("within") == 1
 
 
+def test_of_equal_rows_the_cheapest_is_named_and_a_dearer_one_is_no_better(make_priced: Any) -> None:
+    board = make_priced(dict.fromkeys(HEIGHTS, 0.7), {**PRICES, "random": 0.75}, noise=0.0)
+    assert [(each.label, each.second, each.lead) for each in winners(board)] == [
+        ("synflow", "random", 0.0),
+        ("synflow", "random", 0.0),
+    ]
+    assert "synflow has the best AUC (70.0 %), equal to random, 0.0 " in sentence(board)
+    assert sentence(board).endswith("; no row that costs up to 5 is better")
+    single = sentence(make_priced({"snip": 0.7, "synflow": 0.7}, {"snip": 0.1, "synflow": 0.2}, seeds=1))
+    assert single.endswith(
+        "snip has the best AUC (70.0 %), equal to synflow, 0.0 points (one seed has no interval)"
+    )
+
+
+def test_a_row_of_unknown_cost_is_said_not_to_be_compared(make_record: MakeRecord) -> None:
+    unknown = of(make_record("snip", 10), setting={"protocol": Multishot(levels=3)})
+    (board,) = build_boards([unknown, *(make_record(row, 10, cost=0.5) for row in ("synflow", "random"))])
+    assert sentence(board).endswith("; not compared, without a known cost: snip@multishot[levels=3]")
+
+
 def test_with_one_compression_its_accuracies_are_compared(make_priced: Any) -> None:
     found = sentence(make_priced(compressions=(10,)))
     assert "synflow has the best accuracy at compression 10 (70.0 %)" in found

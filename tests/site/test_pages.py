@@ -17,6 +17,7 @@ import vl_convert
 from synflow_bench.leaderboard import EXPLANATIONS, build_leaderboard, published_numbers
 from synflow_bench.records import Record, Result
 from synflow_bench.site import board_page
+from synflow_bench.site.answers import answers
 from synflow_bench.site.charts import shared_charts
 from synflow_bench.site.pages import site_files
 from synflow_bench.suites import ModelSpec, Multishot, Recipe, Setting, Singleshot, Tuning, read_tuning
@@ -252,6 +253,13 @@ def test_the_claims_have_a_page_and_files_with_every_number(site: Path, parsed: 
     assert page.text.count("not comparable") >= len(numbers)
     assert len((site / "claims.csv").read_text(encoding="utf-8").splitlines()) == len(numbers) + 1
     assert len(json.loads((site / "claims.json").read_text(encoding="utf-8"))["claims"]) == len(numbers)
+
+
+@pytest.mark.parametrize("seeds", [{"snip": 0, "random": 1}, {"snip": 0, "random": 1, "synflow": 2}])
+def test_no_row_of_other_seeds_is_said_to_be_the_best(seeds: dict[str, int], make_record: Any) -> None:
+    records = [make_record(row, at, seed=seed) for row, seed in seeds.items() for at in (5, 10)]
+    (board,) = build_leaderboard(records).boards
+    assert answers(board) == []
 
 
 def test_the_index_begins_with_the_answer_of_every_board(
