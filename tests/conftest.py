@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from synflow_bench.data import DATA_VARIABLE
 from synflow_bench.records import Cost, Epoch, Failure, Layer, Metrics, Provenance, Record, Timing, key_of
 from synflow_bench.suites import DENSE, Cell, ModelSpec, PrunerSpec, Recipe, Revisions, Setting, label_of
 
@@ -30,6 +31,15 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     settings.register_profile("any time", deadline=None)  # a busy machine is no failure
     settings.load_profile("any time")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An empty data folder for this process and those that it starts; the user's own stays as it is."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DATA_VARIABLE, str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,11 @@ def test_the_environment_names_the_data_folder(monkeypatch: pytest.MonkeyPatch, 
     assert default_data_root() == tmp_path
 
 
+def test_tests_leave_the_folder_of_the_user_alone(data_folder: Path) -> None:
+    assert default_data_root() == data_folder
+    assert not data_folder.is_relative_to(platformdirs.user_data_path("synflow-bench", appauthor=False))
+
+
 @pytest.mark.parametrize("empty", [True, False])
 def test_without_it_the_folder_is_that_of_the_user(empty: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SYNFLOW_BENCH_DATA", raising=False)

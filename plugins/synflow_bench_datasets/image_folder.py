@@ -57,8 +57,9 @@ class ImageFolder(Dataset):
 
     Args:
         path: The folder.
-        size: The side of the square that images are cropped and resized to; by default all have one size.
-        channels: 1 for gray or 3 for color; by default gray if all images are.
+        size: The side of the square that images are cropped and resized to; 0, the default, keeps the size
+            that all of them have.
+        channels: 1 for gray or 3 for color; 0, the default, is gray if all images are.
         test: The share of each class that is for testing, if there are no folders for training and testing.
         split: The seed of that division.
         flip: Flip training images at random.
@@ -81,7 +82,9 @@ class ImageFolder(Dataset):
 
     def __post_init__(self) -> None:
         if not 0 <= self.size <= 4096:
-            raise UsageError(f"size must be a number of pixels up to 4096, not {self.size}")
+            raise UsageError(
+                f"size must be a number of pixels up to 4096, or 0 for that of the images, not {self.size}"
+            )
         if self.channels not in (0, 1, 3):
             raise UsageError(f"channels must be 1 for gray or 3 for color, not {self.channels}")
         if not 0 < self.test < 1:
@@ -134,10 +137,14 @@ class ImageFolder(Dataset):
         return resolved
 
     def known(self, root: Path) -> Iterator[ImageFolder]:
-        """Yield the folders that were measured."""
+        """Yield what was measured, once for folders of equal files and options: one that is there, if any."""
+        found: dict[ImageFolder, ImageFolder] = {}
         for entry in sorted((root / HOME).glob("*.json")):
             if facts := _read_facts(entry):
-                yield ImageFolder(**facts.resolved)._with(facts)
+                each = ImageFolder(**facts.resolved)._with(facts)
+                if each not in found or each.present(root):
+                    found[each] = each
+        yield from found.values()
 
     def place(self, root: Path) -> str | None:  # noqa: ARG002  a folder may be anywhere
         """Return the folder, if it was measured."""
@@ -151,6 +158,12 @@ class ImageFolder(Dataset):
 
     def by_hand(self, root: Path) -> str:
         """Describe how to name a folder."""
+        facts: Facts | None = getattr(self, "facts", None)
+        if facts:
+            return (
+                f"{facts.path} is not there; name the folder once more: {EXAMPLE}, or delete {root / HOME} "
+                "to forget all that was measured"
+            )
         if self.fingerprint:
             return (
                 f"no folder that {root / HOME} knows has its files as they were measured; name the folder "
@@ -271,7 +284,7 @@ class ImageFolder(Dataset):
             first, last = ("x".join(map(str, size)) for size in (sizes[0], sizes[-1]))
             raise UsageError(
                 f"the {len(looks)} images of {folder} have {len(sizes)} sizes, from {first} to {last}; give "
-                "the side of a square, such as size=64"
+                "the side of a square, such as size=64 (0, the default, keeps one size that all have)"
             )
         width, height = sizes[0]
         return height, width

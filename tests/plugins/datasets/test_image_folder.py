@@ -503,3 +503,19 @@ def test_measured_folders_are_known_with_the_text_that_names_them(
     assert {each.fingerprint for each in known} == {HOST.dataset(text, root).fingerprint for text in texts}
     shutil.rmtree(flat)
     assert sorted(each.present(root) for each in ImageFolder().known(root)) == [False, True]
+
+
+def test_folders_with_equal_files_are_known_once_and_a_missing_one_says_how_to_forget_it(
+    divided: Path, root: Path, tmp_path: Path
+) -> None:
+    copies = [shutil.copytree(divided, tmp_path / name) for name in ("one", "two", "three")]
+    assert len({resolve(each, root)[0] for each in (divided, *copies)}) == 1
+    for each in (divided, *copies[:2]):
+        shutil.rmtree(each)
+    (known,) = ImageFolder().known(root)
+    assert (known.place(root), known.present(root)) == (str(copies[2]), True)
+    resolve(copies[2], root, size=4)
+    assert len(list(ImageFolder().known(root))) == 2
+    shutil.rmtree(copies[2])
+    assert [each.present(root) for each in ImageFolder().known(root)] == [False, False]
+    assert f"delete {root / image_folder.HOME}" in known.by_hand(root)
