@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import zip_longest
@@ -13,7 +15,7 @@ import click
 from synflow_bench.cli.app import load_host
 from synflow_bench.cli.leaderboard_request import AXES, CHARTS, MARGIN_POINTS, LeaderboardRequest
 from synflow_bench.cli.options import data_option, plugin_option, refuse, results_option
-from synflow_bench.cli.output import prints_to_stderr, warn, wrapped
+from synflow_bench.cli.output import prints_to_stderr, say, warn, wrapped
 from synflow_bench.errors import RecordError, UsageError, printable
 from synflow_bench.files import write_atomically
 from synflow_bench.host import Host
@@ -254,6 +256,10 @@ def command(
             f"{chosen} holds raw records; leave out --baseline, --margin, --columns and --published",
         ),
         (
+            chosen == "html" and not (file or chart) and sys.stdout.isatty(),
+            "html is a page for a browser; name a file, such as board.html, with --output",
+        ),
+        (
             claims and chosen not in CLAIM_FORMS,
             f"published numbers have no format {chosen}; use one of {', '.join(CLAIM_FORMS)}",
         ),
@@ -382,21 +388,37 @@ def _report(file: Path, content: bytes) -> None:
 
 def _check(request: LeaderboardRequest, file: Path) -> None:
     if _is_site(request.form, file) or file.is_dir():
-        raise UsageError(f"--check compares one file, and {str(file)!r} is a folder; check another format")
-    difference = _difference(file, request.content().decode())
-    if difference:
-        click.echo(f"{str(file)!r} is stale: {difference}; regenerate: {request.command(file)}", err=True)
-        raise click.exceptions.Exit(1)
-
-
-def _difference(file: Path, fresh: str) -> str | None:
-    """Return the first difference between the file and `fresh` in words, None where there is none."""
+        raise UsageError(
+            f"--check compares one file, and {str(file)!r} as {request.form} is a folder; check another"
+        )
     try:
         found = file.read_bytes().decode("utf-8", errors="replace")
-    except FileNotFoundError:
-        return "there is no such file"
+    except FileNotFoundError as error:
+        raise UsageError(f"{str(file)!r} is not there; --output writes it") from error
     except OSError as error:
         raise RecordError(f"cannot read {str(file)!r}: {error.strerror or error}") from error
+    fresh = request.content().decode()
+    difference = _difference(found, fresh)
+    if not difference:
+        return
+    if _begins_like(found, fresh):
+        click.echo(f"{str(file)!r} is stale: {difference}; regenerate: {request.command(file)}", err=True)
+    else:
+        say(f"{str(file)!r} is no leaderboard as {request.form}: {difference}")
+    raise click.exceptions.Exit(1)
+
+
+def _begins_like(found: str, fresh: str) -> bool:
+    """Return True if two texts have the same first words, up to a colon, or as pages the same title."""
+    title = re.search(r"<title>.*?</title>", fresh)
+    if title:
+        return title[0] in found
+    words = re.match(r"\W*[^:\n]*", fresh)
+    return words is not None and found.replace("\r\n", "\n").startswith(words[0])
+
+
+def _difference(found: str, fresh: str) -> str | None:
+    """Return the first difference between two texts in words, None where there is none."""
     lines = zip_longest(found.split("\n"), fresh.split("\n"))
     differing = ((n, old, new) for n, (old, new) in enumerate(lines, start=1) if old != new)
     return next(

@@ -76,7 +76,7 @@ def test_a_written_page_of_claims_is_fresh_until_the_records_change(
     file = tmp_path / name
     assert claims("--output", str(file)).code == 0
     assert claims("--check", str(file)).code == 0
-    file.write_text("old", encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8") + "old", encoding="utf-8")
     stale = claims("--check", str(file))
     assert stale.code == 1
     command = shlex.split(stale.err.partition("regenerate: ")[2])

@@ -63,7 +63,8 @@ def test_csv_has_one_line_per_seed_on_request(leaderboard: Any, tmp_path: Path) 
     assert len(lines) == 3 + 3 * 3 * 5
     assert lines[0]["test_top1"] == "0.97"
     file = tmp_path / "seeds.csv"
-    file.write_text("old")
+    leaderboard("--output", str(file), "--per-seed")
+    file.write_text(file.read_text() + "old")
     stale = leaderboard("--check", str(file), "--per-seed")
     assert "--per-seed" in stale.err
 
@@ -112,10 +113,11 @@ def test_a_stale_file_is_reported_with_its_first_difference_and_a_command_that_f
     assert leaderboard("--check", str(file), *options).code == 0
 
 
-def test_a_file_that_is_cut_short_or_missing_is_stale(leaderboard: Any, tmp_path: Path) -> None:
+def test_a_file_that_is_cut_short_is_stale_and_a_missing_one_is_refused(
+    leaderboard: Any, tmp_path: Path
+) -> None:
     file = tmp_path / "board.csv"
-    missing = leaderboard("--check", str(file))
-    assert (missing.code, "there is no such file" in missing.err) == (1, True)
+    leaderboard("--check", str(file)).assert_refused("board.csv", "is not there")
     leaderboard("--output", str(file))
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:3]))
     short = leaderboard("--check", str(file))
@@ -128,6 +130,27 @@ def test_a_check_reads_bytes_so_that_other_line_ends_are_stale(leaderboard: Any,
     leaderboard("--output", str(file))
     file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     assert leaderboard("--check", str(file)).code == 1
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "latex", "csv", "json", "html"])
+def test_a_file_that_is_no_board_is_named_without_a_command_that_writes_over_it(
+    leaderboard: Any, tmp_path: Path, form: str
+) -> None:
+    for file, text in (("README.md", "# A project\n"), ("a.html", "<title>Mine</title>"), ("a.json", "[]")):
+        (tmp_path / file).write_text(text)
+        checked = leaderboard("--format", form, "--check", str(tmp_path / file))
+        code = (
+            2 if form == "html" and file != "a.html" else 1
+        )  # pages with other suffixes are a site's folder
+        assert (checked.code, checked.out, checked.err.count("\n")) == (code, "", 1)
+        assert file in checked.err
+        assert "--output" not in checked.err
+
+
+def test_a_page_is_not_printed_on_a_terminal(leaderboard: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert leaderboard("--format", "html").out.startswith("<!doctype html>")
+    monkeypatch.setattr("synflow_bench.cli.leaderboard.sys.stdout.isatty", lambda: True)
+    leaderboard("--format", "html").assert_refused("--output")
 
 
 def test_a_check_writes_nothing(leaderboard: Any, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_baseline_is_in_the_board_and_in_the_command_that_fixes_it(
     (board,) = json.loads(leaderboard("--format", "json", "--baseline", "random").out)
     snip = next(row for row in board["rows"] if row["label"] == "snip")
     assert snip["points"][0]["to_baseline"]["mean"] == pytest.approx(0.1)
-    (tmp_path / "board.md").write_text("old")
+    (tmp_path / "board.md").write_text("# Leaderboard\n\nold")
     stale = leaderboard("--baseline", "random", "--check", str(tmp_path / "board.md"))
     assert "--baseline random" in stale.err
 
@@ -52,7 +52,7 @@ def test_chosen_columns_are_all_that_a_table_shows(leaderboard: Any, tmp_path: P
     )
     assert [cell.strip() for cell in head.strip("|").split("|")] == ["pruner", "50", "5", "AUC"]
     assert leaderboard("--columns", "50,50,AUC").out == leaderboard("--columns", "50,AUC").out
-    (tmp_path / "board.tex").write_text("old")
+    (tmp_path / "board.tex").write_text(leaderboard("--format", "latex").out)
     stale = leaderboard("--columns", "50,AUC", "--check", str(tmp_path / "board.tex"))
     assert "--columns 50,AUC" in stale.err
 
