@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from numbers import Number
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
 from synflow_bench.errors import UsageError, one_line
 from synflow_bench.pruning.interface import Inputs, size_of
@@ -21,6 +22,9 @@ FORMS = "pass data=(inputs, labels), a Dataset, or an iterable of batches such a
 LABELS = ("labels", "label", "targets", "target", "y")
 """The names of labels in a batch that is a dictionary."""
 
+PAD = "pad them to one shape"
+"""The way out where examples differ in length."""
+
 READ = 256
 """The number of examples of a Dataset that are read at a time."""
 
@@ -28,8 +32,9 @@ READ = 256
 def read_examples(data: Any, inputs: int = 1) -> tuple[Inputs, Tensor]:
     """Read inputs and labels from a pair, a Dataset, or an iterable of batches or of examples.
 
-    Numpy arrays become tensors. A batch is a pair, or a dictionary whose labels are called `labels`, `label`,
-    `targets`, `target` or `y`. Several inputs are a tuple or a dictionary in place of the inputs.
+    Numpy arrays and lists of numbers become tensors. A batch or an example is a pair, or a dictionary whose
+    labels are called `labels`, `label`, `targets`, `target` or `y`. Several inputs are a tuple or a
+    dictionary in place of the inputs.
 
     Args:
         data: The data.
@@ -46,7 +51,7 @@ def read_examples(data: Any, inputs: int = 1) -> tuple[Inputs, Tensor]:
         labels = _joined(batches[0][1], *(part for _, part in batches[1:]))
     except (RuntimeError, ValueError) as error:
         reason = one_line(error, with_type=False, first_line=True)
-        raise UsageError(f"batches of data cannot be joined: {reason}; pad them to one shape") from error
+        raise UsageError(f"batches of data cannot be joined: {reason}; {PAD}") from error
     if not labels.dim():
         raise UsageError("data has one label without a dimension; pass labels (N,)")
     if not size_of(whole):
@@ -126,6 +131,9 @@ def _batches(data: Any) -> Iterator[Any]:
         data = DataLoader(data, batch_size=READ)
         if not isinstance(data.dataset, IterableDataset) and not len(data.dataset):
             return
+    if isinstance(data, DataLoader) and data.collate_fn is default_collate:
+        data = copy(data)  # which draws from the caller's sampler
+        data.collate_fn, data._iterator = _collated, None
     if not isinstance(data, Iterable) and not hasattr(data, "__getitem__"):
         raise UsageError(f"data is a {type(data).__name__}; {FORMS}")
     yield from _grouped(_checked(data))
@@ -140,19 +148,50 @@ def _checked(data: Iterable[Any]) -> Iterator[Any]:
         except StopIteration:
             return
         except Exception as error:
-            reason = one_line(error, first_line=True)
-            raise UsageError(
-                f"data cannot be read: {reason}; its examples must be tensors or arrays"
-            ) from error
+            raise UsageError(_reason(error)) from error
         yield item
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line why data cannot be read; that of a worker process ends with the error's own."""
+    text = str(error).strip()
+    caught = text.startswith("Caught ") and "DataLoader worker" in text.partition("\n")[0]
+    line = text.splitlines()[-1] if caught else one_line(error, first_line=True)
+    kind, _, message = line.partition(": ")
+    if kind.endswith(UsageError.__name__):
+        return message
+    way_out = PAD if "equal size" in line else "its examples must be tensors or arrays"
+    return f"data cannot be read: {line}; {way_out}"
+
+
+def _collated(examples: list[Any]) -> Any:
+    """Put examples together as torch does, with tensors for lists of numbers, which torch transposes."""
+    return default_collate([_example(example) for example in examples])
+
+
+def _example(example: Any) -> Any:
+    return tuple(map(_arrays, example)) if isinstance(example, tuple | list) else _arrays(example)
+
+
+def _arrays(part: Any, *, named: bool = False) -> Any:
+    """Return an input or a label of one example with tensors for lists of numbers.
+
+    Several inputs are a tuple, a dictionary, or a list of tensors that has no name in a dictionary.
+    """
+    if isinstance(part, Mapping):
+        return {name: _arrays(value, named=True) for name, value in part.items()}
+    if isinstance(part, tuple) and not named:
+        return tuple(map(_arrays, part))
+    is_array = isinstance(part, tuple | list) and (named or not _has_tensors(part))
+    return _tensor(part) if is_array else part
 
 
 def _grouped(items: Iterator[Any]) -> Iterator[Any]:
     """Yield batches; single examples, whose labels are single numbers, are put into batches of one."""
     for item in items:
-        if isinstance(item, tuple | list) and len(item) == 2 and _is_single(item[1]):
-            inputs, label = item
-            yield tree_map(lambda leaf: _tensor(leaf)[None], inputs), torch.as_tensor(label).reshape(1)
+        named = isinstance(item, Mapping) and any(_is_single(item[name]) for name in LABELS if name in item)
+        if named or (isinstance(item, tuple | list) and len(item) == 2 and _is_single(item[1])):
+            yield tree_map(lambda leaf: _tensor(leaf)[None], _example(item))
         else:
             yield item
 
@@ -160,6 +199,9 @@ def _grouped(items: Iterator[Any]) -> Iterator[Any]:
 def _is_pair(inputs: Any, labels: Any) -> bool:
     """Return True for inputs and labels, False for two batches."""
     if isinstance(inputs, tuple | list):
+        if inputs and all(isinstance(part, list) and not _has_tensors(part) for part in inputs):
+            listed = isinstance(labels, tuple | list) and all(map(_is_single, labels))
+            return listed or isinstance(labels, Tensor | np.ndarray)
         return isinstance(labels, Tensor | np.ndarray) and all(
             isinstance(part, Tensor | np.ndarray | Mapping) or _has_tensors(part) for part in inputs
         )
@@ -181,7 +223,8 @@ def _batch(batch: Any, inputs: int) -> tuple[Inputs, Tensor]:
         labels = named.pop(found[0])
         if not named:
             raise UsageError("a batch of data has labels only; add the inputs by their names")
-        return {str(name): _tensor(value) for name, value in named.items()}, _tensor(labels)
+        labels = _of_batch(labels)
+        return {str(name): _of_batch(value, len(labels)) for name, value in named.items()}, labels
     if not isinstance(batch, tuple | list):
         what = "is a tensor without labels" if isinstance(batch, Tensor) else f"is a {type(batch).__name__}"
         raise UsageError(f"a batch of data {what}; {FORMS}")
@@ -194,7 +237,34 @@ def _batch(batch: Any, inputs: int) -> tuple[Inputs, Tensor]:
         )
     given, labels = batch
     inputs_given = _nested(given)
-    return tuple(inputs_given) if isinstance(inputs_given, list) else inputs_given, _tensor(labels)
+    whole = tuple(inputs_given) if isinstance(inputs_given, list) else inputs_given
+    return whole, _of_batch(labels, size_of(whole))
+
+
+def _of_batch(value: Any, size: int | None = None) -> Tensor:
+    """Return what a batch has under a name as a tensor with examples in dimension 0.
+
+    A list may have a tensor for every example, or, as torch puts lists of numbers together, a tensor of all
+    examples for every place.
+
+    Args:
+        value: A tensor, an array, or a list.
+        size: The number of examples, if it is known.
+
+    Raises:
+        UsageError: It may be either.
+    """
+    whole, leaf, depth = _tensor(value), value, 0
+    while isinstance(leaf, tuple | list) and leaf:
+        leaf, depth = leaf[0], depth + 1
+    if not depth or not isinstance(leaf, Tensor) or leaf.dim() != 1 or size not in (None, len(leaf)):
+        return whole
+    if size is not None and size != len(whole):
+        return whole.movedim(-1, 0)
+    raise UsageError(
+        f"a batch of data has a list of {len(whole)} tensors of {len(leaf)} numbers, of which either may be "
+        "the examples; stack them into one tensor, examples first"
+    )
 
 
 def _nested(value: Any) -> Inputs:
@@ -217,8 +287,12 @@ def _tensor(value: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value.detach() if value.layout is torch.strided else value.detach().to_dense()
     try:
+        if isinstance(value, tuple | list) and _has_tensors(value):
+            return torch.stack([_tensor(part) for part in value])
         return torch.as_tensor(np.asarray(value) if not isinstance(value, np.ndarray) else value)
     except (TypeError, ValueError, RuntimeError) as error:
+        if any(word in str(error) for word in ("equal size", "inhomogeneous")):
+            raise UsageError(f"data has lists of different lengths; {PAD}") from error
         raise UsageError(
             f"data has a {type(value).__name__} that is no array of numbers; convert it to a tensor"
         ) from error

@@ -82,8 +82,8 @@ def prune(
             of the outputs. `"logits"` fits networks in the style of Hugging Face.
         data: Inputs (N, ...) and labels (N,), several such batches, or a `Dataset`; all examples are used.
             Several inputs are a tuple or a dictionary in place of the inputs; a batch may also be one
-            dictionary with `labels`. Arrays of numpy are converted, images of uint8 to the range from 0 to 1.
-            Pruners that look at no data need none.
+            dictionary with `labels`. Arrays of numpy and lists of numbers are converted, images of uint8 to
+            the range from 0 to 1. Pruners that look at no data need none.
         loss: A function of logits (N, K) and labels (N,) that gives the mean over the batch; by default cross
             entropy.
         only: The only parameters to prune: full names, modules or globs. A full name may be of any kind; a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections import namedtuple
+from collections import UserDict, namedtuple
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
@@ -524,6 +524,70 @@ def test_data_of_an_obvious_meaning_are_converted(
 ) -> None:
     expected = sfb.prune(net, "snip", compression=4, data=data)
     assert sfb.prune(net, "snip", compression=4, data=CONVERTED[form](*data)) == expected
+
+
+class Words(nn.Module):
+    def __init__(self, length: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.hidden, self.last = nn.Embedding(20, 8), nn.Linear(8 * length, 12), nn.Linear(12, 3)
+
+    def forward(self, input_ids: Tensor) -> Any:
+        return self.last(self.hidden(self.table(input_ids).flatten(1)).relu())
+
+
+@pytest.mark.parametrize(("count", "length"), [(7, 7), (9, 5)])
+def test_lists_of_numbers_are_tensors(count: int, length: int) -> None:
+    ids = torch.randint(20, (count, length), generator=torch.Generator().manual_seed(0))
+    labels, numbers, classes = ids[:, 0] % 3, ids.tolist(), (ids[:, 0] % 3).tolist()
+    expected = sfb.prune(Words(length), "snip", compression=4, skip="table", data=(ids, labels))
+
+    def found(data: Any) -> sfb.Masks:
+        return sfb.prune(Words(length), "snip", compression=4, skip="table", data=data)
+
+    pairs: list[Any] = list(zip(numbers, classes, strict=True))
+    named: list[Any] = [{"input_ids": a, "labels": b} for a, b in pairs]
+    for items in (pairs, named, [UserDict(each) for each in named]):
+        for data in (items, Examples(items), Stream(items), DataLoader(Examples(items), batch_size=3)):
+            assert found(data) == expected
+    if count != length:
+        assert found(list(DataLoader(Examples(named), batch_size=count))) == expected
+    assert found((numbers, classes)) == found([(numbers[:3], classes[:3]), (ids[3:], labels[3:])]) == expected
+    assert found([{"input_ids": numbers, "labels": classes}]) == expected
+
+
+class ByToken(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table, self.last = nn.Embedding(20, 8), nn.Linear(8, 20)
+        self.register_buffer("places", torch.randn(6, 8))
+
+    def forward(self, input_ids: Tensor) -> Any:
+        return self.last(self.table(input_ids) + self.places)
+
+
+def test_lists_of_labels_are_tensors_or_named() -> None:
+    ids = torch.randint(20, (6, 6), generator=torch.Generator().manual_seed(0))
+    data = Examples([{"input_ids": each, "labels": each} for each in ids.tolist()])
+    expected = sfb.prune(ByToken(), "snip", compression=4, skip="table", data=(ids, ids))
+    assert sfb.prune(ByToken(), "snip", compression=4, skip="table", data=data) == expected
+    with pytest.raises(UsageError, match="a list of 6 tensors of 6 numbers, of which either"):
+        sfb.prune(ByToken(), "snip", compression=4, skip="table", data=list(DataLoader(data, batch_size=6)))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_lists_of_different_lengths_are_to_be_padded(workers: int) -> None:
+    lists = [list(range(3 + i % 2)) for i in range(6)]
+    items = [{"input_ids": each, "labels": 0} for each in lists]
+    nested = [{"input_ids": [[1, 2], [3]], "labels": 0}] * 6
+    for each in (items, nested):
+        for data in (DataLoader(Examples(each), num_workers=workers, batch_size=3), each):
+            with pytest.raises(UsageError, match=r"pad them to one shape$") as raised:
+                sfb.prune(Words(5), "snip", compression=4, skip="table", data=data)
+            assert "\n" not in str(raised.value)
+    with pytest.raises(UsageError, match="data has lists of different lengths; pad them"):
+        sfb.prune(Words(5), "snip", compression=4, skip="table", data=(lists, [0] * 6))
 
 
 def test_images_of_bytes_are_scaled_to_one() -> None:
