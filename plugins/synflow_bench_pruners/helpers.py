@@ -184,9 +184,19 @@ def additive_masks(model: nn.Module) -> frozenset[str]:
     return frozenset(
         name
         for name, buffer in model.named_buffers()
-        if buffer.is_floating_point() and not name.endswith(("running_mean", "running_var"))
+        if buffer.is_floating_point() and buffer.layout is torch.strided
+        if not name.endswith(("running_mean", "running_var"))
         if buffer.numel() and bool(buffer.max() <= 0) and bool(buffer.min() < 0)
     )
+
+
+def square_of(tensor: Tensor) -> Tensor:
+    """Return the squares of a tensor, also of a sparse one of a layout that torch does not square."""
+    if tensor.layout in {torch.strided, torch.sparse_coo}:
+        return tensor.square()
+    squares = tensor.detach().clone()
+    squares.values().square_()
+    return squares
 
 
 def sum_of(outputs: object) -> Tensor:

@@ -120,7 +120,12 @@ class Draw:
 
 
 def _noisy(problem: Problem, example: Inputs, size: int) -> Inputs:
-    """Return `size` inputs like `example`, with noise for all that is floating point."""
+    """Return `size` inputs like `example`, with noise for all that is floating point.
+
+    Several examples are as many as the network takes.
+    """
+    if size_of(example) > 1:
+        size = size_of(example)
     copies = -(-size // max(1, size_of(example)))
 
     def noisy(entry: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from synflow_bench_pruners.helpers import (
     in_mode,
     logits_of,
     made_up_inputs,
+    square_of,
 )
 from synflow_bench_pruners.paths import Gated, Paths, Recorded
 
@@ -56,7 +57,7 @@ class Px(Pruner):
     def score(self, problem: Problem) -> dict[str, Tensor]:
         """Return the part of R that passes through every weight."""
         squares = {name: p.detach().square().requires_grad_() for name, p in problem.parameters.items()}
-        fixed = {name: tensor.detach().square() for name, tensor in _state(problem) if name not in squares}
+        fixed = {name: square_of(tensor.detach()) for name, tensor in _state(problem) if name not in squares}
         with Paths(), made_up_inputs(problem, torch.ones_like) as inputs:
             kernel = call_with(problem.model, {**fixed, **squares}, inputs)
         bound = (active_paths(problem, self.mode) * kernel).sum()
@@ -98,7 +99,7 @@ def _one(problem: Problem, name: str, tensor: Tensor) -> Tensor:
     if name in problem.masks:
         return problem.masks[name].to(tensor.dtype)
     is_buffer = last != "running_var" and not tensor.requires_grad
-    return tensor.square() if is_buffer else torch.ones_like(tensor)
+    return square_of(tensor) if is_buffer else torch.ones_like(tensor)
 
 
 def _square(entry: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from synflow_bench_pruners.helpers import (
     additive_masks,
     channels_last,
     made_up_inputs,
+    square_of,
     sum_of,
     unchanged,
 )
@@ -135,7 +136,7 @@ class SynFlowL2(SynFlow):
 
     def values(self, name: str, tensor: Tensor) -> Tensor:
         """Return the squares of a parameter or statistic."""
-        return super().values(name, tensor).square()
+        return square_of(super().values(name, tensor))
 
     def flow(self, problem: Problem, scores: Mapping[str, Tensor]) -> float:  # noqa: ARG002 - as in SynFlow
         """Return the largest sum of a layer's scores: R if there are no biases."""
@@ -176,6 +177,11 @@ def _except_masks(problem: Problem, change: Change) -> Change:
     """Return a change of values that leaves additive masks as they are: a positive one masks nothing."""
     kept = additive_masks(problem.model)
     return lambda name, tensor: tensor if name in kept else change(name, tensor)
+
+
+def _contiguous(change: Change, name: str, tensor: Tensor) -> Tensor:
+    changed = change(name, tensor)
+    return changed.contiguous() if changed.layout is torch.strided else changed
 
 
 def _is_plain(problem: Problem, total: Tensor) -> bool:
@@ -221,7 +227,7 @@ class _Flow:
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:  # perhaps from `view`, which depends on the memory layout
-            posed, lay_out = problem.transformed(lambda n, t: change(n, t).contiguous()), unchanged
+            posed, lay_out = problem.transformed(partial(_contiguous, change)), unchanged
             flow, plain = _flow_from_input(posed, 1.0)
         if not plain:
             posed = posed.in_double()

@@ -40,6 +40,9 @@ def trace(model: nn.Module, example: Any) -> Graph | Untraceable:
         >>> [(step.inputs.tolist(), step.outputs.tolist()) for step in graph.steps]
         [([0, 1, 2, 3], [4, 5, 6]), ([4, 5, 6], [7, 8])]
     """
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.layout is not torch.strided:
+            return Untraceable(f"{type(model).__name__}: cannot follow the sparse tensor {name!r}")
     tensors, graph = TracedTensors(model), GraphBuilder()
     for leaf in tree_leaves(example):
         if isinstance(leaf, Tensor):

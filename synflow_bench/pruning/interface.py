@@ -250,6 +250,9 @@ def copy_network(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.
         for leaf in tree_leaves([value for name, value in vars(module).items() if name not in _REGISTERED]):
             if isinstance(leaf, Tensor) and not leaf.is_leaf:
                 copies[id(leaf)] = leaf.detach().clone()
+        for leaf in tree_leaves([*vars(module).values()]):
+            if isinstance(leaf, Tensor) and leaf.layout in _COMPRESSED and id(leaf) not in copies:
+                copies[id(leaf)] = _copy_compressed(leaf)
     if any(_makes_itself(type(module)) for module in model.modules()):
         return _copy_parts(model, copies)
     try:
@@ -258,6 +261,15 @@ def copy_network(model: nn.Module, memo: Mapping[int, Any] | None = None) -> nn.
         return _copy_parts(model, copies)
     # A module may give itself as its copy, as one that several networks share.
     return _copy_parts(model, copies) if _parts(model).keys() & _parts(copied).keys() else copied
+
+
+_COMPRESSED = {torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc}
+
+
+def _copy_compressed(tensor: Tensor) -> Tensor:
+    """Return a copy of a sparse tensor of a layout that `deepcopy` refuses."""
+    copied = tensor.detach().clone().requires_grad_(tensor.requires_grad)
+    return nn.Parameter(copied, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else copied
 
 
 def _makes_itself(kind: type[nn.Module]) -> bool:

@@ -19,13 +19,21 @@ from synflow_bench.graph import unwrapped
 from synflow_bench.host import Host
 from synflow_bench.pruning.examples import as_inputs, first_example, read_examples
 from synflow_bench.pruning.in_training import TrainingPruner
-from synflow_bench.pruning.interface import Outputs, check_network, connect, gradients_enabled
+from synflow_bench.pruning.interface import Outputs, check_network, connect, gradients_enabled, size_of
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.problem import Examples, Loss, Problem
 from synflow_bench.pruning.prunable import left_out, unexpectedly_left_out
 from synflow_bench.pruning.pruner import Pruner, resolve_pruner
 from synflow_bench.pruning.rounds import kept_randomness, run_pruner
-from synflow_bench.pruning.trial import Trial, TrialCopy, number_of, try_inputs, try_shape, with_examples
+from synflow_bench.pruning.trial import (
+    Trial,
+    TrialCopy,
+    as_one,
+    number_of,
+    try_inputs,
+    try_shape,
+    with_examples,
+)
 from synflow_bench.suites import (
     Biases,
     GroupScore,
@@ -75,9 +83,10 @@ def prune(
             or `data`, and for pruners that never run the network, such as magnitude and random.
         example_inputs: What the network takes in place of an image of `input_shape`: a tensor of any type
             (N, ...), such as token ids (N, T), or several as a tuple, or by name as a dictionary. Pruners
-            without data use the first example. A tensor as long as the first has an entry per example; one of
-            another length, such as a mask for all examples, is passed as it is. A network that takes one list
-            or one dictionary gets it as `(inputs,)`.
+            without data use the first example, or all if the network takes no fewer, as nodes of a graph. A
+            tensor as long as the first has an entry per example; one of another length, such as a mask for
+            all examples, is passed as it is. A network that takes one list or one dictionary gets it as
+            `(inputs,)`.
         outputs: The logits among several outputs of the network: a key, an attribute, an index, or a function
             of the outputs. `"logits"` fits networks in the style of Hugging Face.
         data: Inputs (N, ...) and labels (N,), several such batches, or a `Dataset`; all examples are used.
@@ -153,7 +162,7 @@ def prune(
             if not isinstance(pruner, str):
                 raise  # for the author of the pruner
             reason = one_line(error, first_line=True)
-            raise ScoreError(f"pruner {pruner!r} fails on this network: {reason}") from error
+            raise ScoreError(f"pruner {pruner!r} fails on this network: {reason}{_fixed(problem)}") from error
     for line in pruned.warnings:
         warnings.warn(line, stacklevel=2)
     return Masks(pruned.masks, left_out=left_out(model, pruned.masks))
@@ -215,6 +224,14 @@ def _with_inputs(
     if examples is None:
         return problem
     return with_examples(problem, try_inputs(tried, examples[0], keep=False), examples, loss)
+
+
+def _fixed(problem: Problem) -> str:
+    """Return the way out for a network that takes a fixed number of examples, if it is one."""
+    size = size_of(problem.example_inputs)
+    return (
+        f"; it takes only {size} examples at a time; {as_one(size, problem.input_shape)}" if size > 1 else ""
+    )
 
 
 def _warnings(model: nn.Module, options: PruningOptions) -> Iterator[str]:

@@ -22,6 +22,10 @@ FEW = 2
 """The number of examples on which network and loss are tried."""
 
 
+LARGEST = 2**26
+"""The number of entries of the inputs up to which a network that takes no part of them is tried on all."""
+
+
 class MisfitError(ModelError):
     """A network that fails on an input."""
 
@@ -119,22 +123,32 @@ def try_inputs(problem: Problem, inputs: Inputs, *, keep: bool) -> Trial:
 
     Args:
         inputs: The examples.
-        keep: Give the first of them to data-free methods, even if it is a plain tensor of numbers.
+        keep: Give the first of them to data-free methods, even if it is a plain tensor of numbers. They get
+            all of those that are tried if the network takes no fewer, as one whose examples are the nodes
+            of a graph.
 
     Raises:
         ModelError: It fails, or gives no logits.
     """
     error: MisfitError | None = None
-    for count in _counts(problem, inputs):
+    for count in _counts(problem, inputs, keep=keep):
         few = map_examples(lambda whole, count=count: whole[:count], inputs)  # type: ignore[misc]
         for convert in _conversions(problem)[: None if any(map(_is_integer, _tensors(inputs))) else 1]:
             converted = convert(few)
             plain = isinstance(converted, Tensor) and converted.is_floating_point()
-            example = None if plain and not keep else map_examples(lambda whole: whole[:1].clone(), converted)
+            alone = 1 if count == FEW else count  # a network of fixed size cannot take one
+            example = None if plain and not keep and alone == 1 else _first(alone, converted)
             try:
-                return _trial(problem, converted, convert, example)
+                found = _trial(problem, converted, convert, example)
             except MisfitError as misfit:
                 error = error or misfit
+                continue
+            if count > FEW and not keep and count > _batch_size(problem, inputs):
+                raise MisfitError(
+                    f"the network takes only {count} examples at a time, more than a batch of scoring "
+                    f"data; {as_one(count, found.input_shape)}"
+                ) from error
+            return found
     assert error is not None  # noqa: S101  a conversion that fits has returned
     size, tensors = size_of(inputs), _tensors(inputs)
     if len(tensors) > 1 and any(size in tensor.shape[1:] for tensor in tensors):
@@ -145,11 +159,30 @@ def try_inputs(problem: Problem, inputs: Inputs, *, keep: bool) -> Trial:
     raise error
 
 
-def _counts(problem: Problem, inputs: Inputs) -> Iterator[int]:
-    """Yield how many examples to try: a few, and the first batch for a network of fixed size."""
+def _counts(problem: Problem, inputs: Inputs, *, keep: bool) -> Iterator[int]:
+    """Yield how many examples to try: a few, and as many as a network of fixed size would be called with."""
     yield FEW
-    if isinstance(inputs, Tensor) and len(inputs) > FEW:
-        yield replace(problem, input_shape=tuple(inputs.shape[1:])).batch_size
+    size = size_of(inputs)
+    if keep and size > FEW:
+        yield size
+    elif isinstance(inputs, Tensor) and size > FEW:
+        yield min(size, batch := _batch_size(problem, inputs))
+        if batch < size and inputs.numel() <= LARGEST:
+            yield size
+
+
+def _batch_size(problem: Problem, inputs: Tensor) -> int:
+    return replace(problem, input_shape=tuple(inputs.shape[1:])).batch_size
+
+
+def _first(count: int, inputs: Inputs) -> Inputs:
+    return map_examples(lambda whole: whole[:count].clone(), inputs)
+
+
+def as_one(count: int, shape: tuple[int, ...]) -> str:
+    """Return the way out for a network that takes a fixed number of examples of this shape."""
+    whole = ", ".join(map(str, (1, count, *shape)))
+    return f"let it take them, such as nodes of a graph, as one example of shape ({whole})"
 
 
 def _tensors(inputs: Inputs) -> list[Tensor]:

@@ -357,10 +357,10 @@ def test_an_input_without_examples_is_passed_whole_or_named() -> None:
     mask, x = torch.triu(torch.ones(5, 5), 1).bool(), torch.randn(6, 5, 8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a mean of ones is one, whatever attends to it
-        found = [pruned(Masked(), "synflow[rounds=3]", example_inputs=(x[:n], mask)).kept for n in (4, 6)]
-    assert found == [51, 51]
+        found = [pruned(Masked(), "synflow[rounds=3]", example_inputs=(x[:n], mask)).kept for n in (4, 5, 6)]
+    assert found == [51, 51, 51]
     with pytest.raises(ModelError, match=r"5 is the number of examples and a size within them"):
-        pruned(Masked(), "synflow", example_inputs=(x[:5], mask))
+        pruned(Masked(), "synflow", example_inputs=(x[:5, :, 1:], mask))
     with pytest.raises(UsageError, match=r"inputs of data have 4 and 5 entries"):
         pruned(Masked(), "snip", data=((x[:4], mask), Y[:4]))
 
@@ -384,6 +384,70 @@ class Fixed(Net):
 
 def test_a_network_of_a_fixed_number_of_examples() -> None:
     assert pruned(Fixed()) == pruned(Net())
+
+
+class Nodes(Net):
+    """Every node adds its neighbors' features: x (N, 6), or graphs (B, N, 6), of N nodes."""
+
+    def __init__(self, layout: str = "dense", nodes: int = 12, graphs: bool = False) -> None:
+        super().__init__()
+        ring = torch.eye(nodes) + torch.eye(nodes).roll(1, 0)
+        ring = {"coo": ring.to_sparse, "csr": ring.to_sparse_csr, "csc": ring.to_sparse_csc}.get(
+            layout, ring.clone
+        )()
+        self.register_buffer("ring", ring)
+        self.graphs = graphs
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.graphs:
+            return torch.stack([self.ring @ self.net(self.ring @ each) for each in x]).mean(1)
+        logits: Tensor = self.ring @ self.net(self.ring @ x)
+        return logits
+
+
+SPARSE = pytest.mark.filterwarnings("ignore:Sparse C:UserWarning")
+WITHOUT_DATA = ["synflow[rounds=3]", "synflow-l2[rounds=3]", "npb", "px[rounds=3]", "ntk-sap[rounds=3]"]
+
+
+@SPARSE
+@pytest.mark.parametrize("layout", ["coo", "csr", "csc"])
+def test_sparse_buffers(layout: str) -> None:
+    for pruner in [*EVERY, *WITHOUT_DATA, "grasp"]:
+        assert pruned(Nodes(layout), pruner) == pruned(Nodes(), pruner)
+    model = Nodes(layout)
+    copied = copy_network(model)
+    assert copied.ring is not model.ring
+    assert torch.equal(copied.ring.to_dense(), model.ring.to_dense())
+    with pytest.raises(ModelError, match="cannot follow the sparse tensor 'ring'; choose another"):
+        pruned(model, "phew")
+
+
+@pytest.mark.parametrize("pruner", WITHOUT_DATA)
+@pytest.mark.parametrize("given", [{"example_inputs": X}, {}], ids=["inputs", "data"])
+def test_a_graph_of_a_fixed_number_of_nodes_is_not_cut(pruner: str, given: dict[str, Any]) -> None:
+    found = pruned(Nodes(), pruner, **given)
+    if pruner.startswith("synflow"):  # the mean over the nodes of one graph has the same shares of the flow
+        assert found == pruned(Nodes(graphs=True), pruner, input_shape=(12, 6), data=None)
+
+
+def test_an_edge_list_is_passed_whole_with_its_nodes() -> None:
+    class Edges(Net):
+        def forward(self, x: Tensor, edges: Tensor) -> Tensor:
+            logits: Tensor = self.net(x + torch.zeros_like(x).index_add(0, edges[1], x[edges[0]]))
+            return logits
+
+    edges = torch.stack([torch.arange(11), torch.arange(1, 12)])
+    for pruner in ("synflow[rounds=3]", "npb", "ntk-sap[rounds=3]"):
+        assert pruned(Edges(), pruner, example_inputs=(X, edges)).kept == 24
+
+
+def test_a_method_that_cannot_take_all_nodes_says_how_to_pass_them() -> None:
+    with pytest.raises(ScoreError, match=r"only 12 examples at a time; .* one example of shape \(1, 12, 6\)"):
+        pruned(Nodes(), "fts")
+    many = torch.randn(300, 6)
+    assert pruned(Nodes(nodes=300), "synflow[rounds=3]", example_inputs=many).kept == 24
+    with pytest.raises(ModelError, match=r"more than a batch of scoring data; .* shape \(1, 300, 6\)"):
+        pruned(Nodes(nodes=300), "snip", data=(many, torch.arange(300) % 3))
 
 
 @pytest.mark.parametrize("arguments", [{}, {"only": ["0.weight", "2.weight"]}], ids=["all", "only"])
