@@ -188,6 +188,8 @@ class Walks:
         self._first: Ints = np.array([0, *(int(nodes.min()) for nodes in made), graph.num_nodes])
         # One place more than nodes: a constant, -1, is in no block.
         self._block: Ints = np.append(np.repeat(np.arange(len(made) + 1), np.diff(self._first)), -1)
+        # The layers of learned tokens, at which walks back may end.
+        self._constant = {block for block, step in enumerate(graph.steps, 1) if step.constant}
         self._carried = self._values(graph)
         self.crossings: dict[tuple[View, bytes], Crossing] = {}
         self._moves = [Move(self._inputs[:0], self._inputs[:0], None)]
@@ -231,14 +233,18 @@ class Walks:
 
     def _backward(self, turns: Ints) -> list[WalkStep]:
         steps: list[WalkStep] = []
+        arrived: list[Ints] = []
         waiting: Arrivals = [[] for _ in self._moves]
         self._arrive(waiting, 2 * np.arange(len(turns)) + 1, self._outputs[turns % len(self._outputs)])
         for block in reversed(range(len(self._moves))):
             walkers, nodes = _gathered(waiting[block])
             self._carry(block, walkers, nodes, steps)
             if block:
-                self._arrive(waiting, *self._back(self._moves[block], walkers, nodes, steps))
-        return _finished(steps, walkers)
+                walkers, nodes = self._back(self._moves[block], walkers, nodes, steps)
+                self._arrive(waiting, walkers, nodes)
+            if block in self._constant:
+                arrived.append(walkers)
+        return _finished(steps, np.concatenate([*arrived, walkers]))
 
     def _back(self, move: Move, walkers: Ints, nodes: Ints, steps: list[WalkStep]) -> tuple[Ints, Ints]:
         places = move.back.draw(nodes, self._uniform)

@@ -82,6 +82,11 @@ class LayerEdges:
         """The weights of the edges."""
         return self.weight
 
+    @cached_property
+    def constant(self) -> bool:
+        """True if only constants feed the layer, such as a learned token that becomes a query."""
+        return bool((self.inputs == CONSTANT).all())
+
     def kept(self, mask: Tensor | None) -> Tensor | None:
         """Return the edges that a mask keeps, seen through `view`; None if all exist.
 
@@ -130,6 +135,7 @@ class Edges:
     targets: Tensor
     scale: View | None = None
     entries: Tensor | None = None
+    constant: ClassVar[bool] = False
 
     @property
     def view(self) -> View | None:
@@ -178,6 +184,7 @@ class Mix:
 
     nodes: Tensor
     view: ClassVar[None] = None
+    constant: ClassVar[bool] = False
 
     def kept(self, mask: Tensor | None) -> None:
         """Return None: no mask cuts what nodes share."""

@@ -6,13 +6,13 @@ Vysogorets & Kempe, "Connectivity Matters: Neural Network Pruning Through the Le
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from synflow_bench.graph.graph import Graph, set_entries
+from synflow_bench.graph.graph import CONSTANT, Graph, set_entries
 
 
 @dataclass(frozen=True)
@@ -35,22 +35,25 @@ def reachable(graph: Graph, masks: Mapping[str, Tensor]) -> Reachability:
     Values do not matter: a weight that is zero is an edge, and nothing can overflow or cancel. But padding is
     no input: a weight that meets only padding wherever its kernel stands is no edge. Biases, shifts
     and running statistics are no edges: a node that has only those is constant, and constants feed nothing.
-    A softmax and a norm's statistics join all nodes that share them.
+    A softmax and a norm's statistics join all nodes that share them. All from which something is chosen, by
+    its size or by an index, and an index that is computed lead to what is chosen.
 
     Args:
         graph: The graph of the network.
         masks: Bool tensors by parameter name, True for kept entries; a tensor without a mask is kept.
     """
-    from_input, to_output = _propagate(graph, masks)
-    return Reachability(from_input[:-1], to_output[:-1])
+    kept = _kept(graph, masks)
+    return Reachability(_forward(graph, kept)[:-1], _backward(graph, kept, graph.outputs)[:-1])
 
 
 def effective_masks(graph: Graph, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the masks without the entries that are on no path of kept weights from input to output.
 
-    A bias or a shift stays when its node is on a path. A tensor that is used several times keeps what any use
-    needs; one that the network does not use keeps nothing. Nor is the entry of a kernel kept that meets
-    nothing but padding for this shape of input, such as the outer ones of 3x3 at 1x1.
+    A layer that only constants feed, such as a learned token, is a start of paths too, as long as they lead
+    to a node that is on a path from the input. A bias or a shift stays when its node is on a path. A tensor
+    that is used several times keeps what any use needs; one that the network does not use keeps nothing. Nor
+    is the entry of a kernel kept that meets nothing but padding for this shape of input, such as the outer
+    ones of 3x3 at 1x1.
 
     Args:
         graph: The graph of the network; the result is wrong where `graph.opaque` has a name of `masks`.
@@ -70,14 +73,19 @@ def effective_masks(graph: Graph, masks: Mapping[str, Tensor]) -> dict[str, Tens
         tensor([[False, False],
                 [ True, False]])
     """
-    from_input, to_output = _propagate(graph, masks)
+    kept = _kept(graph, masks)
+    start, end = _forward(graph, kept), _backward(graph, kept, graph.outputs)
+    if any(step.constant for step in graph.steps):
+        alive = (start & end)[:-1].nonzero().flatten()
+        start, end = _forward(graph, kept, constants=True), _backward(graph, kept, alive)
     on_path = {view.name: view.blank() for view in graph.views if view.name in masks}
     for step in graph.steps:
         if step.view is not None and step.view.name in on_path:
-            step.mark(step.view.of(on_path[step.view.name]), from_input, to_output)
+            start[CONSTANT] = step.constant
+            step.mark(step.view.of(on_path[step.view.name]), start, end)
     for each in graph.node_values:
         if each.values.name in on_path:
-            alive = from_input[each.nodes] & to_output[each.nodes]
+            alive = start[each.nodes] & end[each.nodes]
             set_entries(each.values.of(on_path[each.values.name]), each.entries[alive])
     return {
         name: on_path[name].logical_and_(mask.cpu()) if name in on_path else torch.zeros_like(mask).cpu()
@@ -85,22 +93,33 @@ def effective_masks(graph: Graph, masks: Mapping[str, Tensor]) -> dict[str, Tens
     }
 
 
-def _propagate(graph: Graph, masks: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return the flags of `Reachability`, with one more place for `CONSTANT`, which nothing feeds."""
+def _kept(graph: Graph, masks: Mapping[str, Tensor]) -> list[Tensor | None]:
+    """Return the edges that masks keep of each move; None where all exist."""
     laid_out = {
         view.name: view.laid_out(masks[view.name].cpu()) for view in graph.views if view.name in masks
     }
-    kept = [
+    return [
         move.kept(
             move.view.of(laid_out[move.view.name]) if move.view and move.view.name in laid_out else None
         )
         for move in graph.moves
     ]
-    from_input, to_output = torch.zeros(2, graph.num_nodes + 1, dtype=torch.bool)
-    from_input[graph.inputs] = True
+
+
+def _forward(graph: Graph, kept: Sequence[Tensor | None], *, constants: bool = False) -> Tensor:
+    """Mark what the input, or layers of `constants` too, lead to; the last place is that of `CONSTANT`."""
+    reached = torch.zeros(graph.num_nodes + 1, dtype=torch.bool)
+    reached[graph.inputs] = True
     for move, edges in zip(graph.moves, kept, strict=True):
-        move.forward(from_input, edges)
-    to_output[graph.outputs] = True
+        reached[CONSTANT] = constants and move.constant
+        move.forward(reached, edges)
+    return reached
+
+
+def _backward(graph: Graph, kept: Sequence[Tensor | None], nodes: Tensor) -> Tensor:
+    """Mark what leads to some nodes; the last place is that of `CONSTANT`."""
+    reached = torch.zeros(graph.num_nodes + 1, dtype=torch.bool)
+    reached[nodes] = True
     for move, edges in zip(reversed(graph.moves), reversed(kept), strict=True):
-        move.backward(to_output, edges)
-    return from_input, to_output
+        move.backward(reached, edges)
+    return reached

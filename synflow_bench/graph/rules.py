@@ -6,149 +6,17 @@ pools or reduces activations. A rule adds edges to the graph and returns the nod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial, reduce
+from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_map
-from torch.utils.weak import WeakTensorKeyDictionary
 
-from synflow_bench.graph.graph import CONSTANT, GraphBuilder, View, collapse, nodes_in
-
-
-class TracingError(Exception):
-    """An operation through which nodes cannot be followed."""
-
-
-class TracedTensors:
-    """The nodes of activations, and the parameters and buffers that a tensor views or was computed from.
-
-    A view is recognized by its memory, so that every way to transpose, slice or reshape a parameter is
-    followed.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.nodes: MutableMapping[Tensor, Tensor] = WeakTensorKeyDictionary()
-        self._computed: MutableMapping[Tensor, frozenset[str]] = WeakTensorKeyDictionary()
-        self._named: dict[int, list[tuple[str, Tensor]]] = {}
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            self._named.setdefault(_memory(tensor), []).append((name, tensor))
-
-    def view(self, tensor: Tensor) -> View | None:
-        """Return how `tensor` views a parameter or a buffer; None if it does not."""
-        for name, base in self._named.get(_memory(tensor), []):
-            offset = int(tensor.storage_offset()) - int(base.storage_offset())
-            if 0 <= offset < max(base.numel(), 1) and tensor.dtype == base.dtype:
-                # Copies that `expand` made are one entry each.
-                shape = [1 if s == 0 else n for n, s in zip(tensor.shape, tensor.stride(), strict=True)]
-                return View(name, tuple(shape), tensor.stride(), offset, tuple(base.shape), base.stride())
-        return None
-
-    def names(self, tensor: Tensor) -> frozenset[str]:
-        """Return the parameters and buffers that `tensor` views or was computed from."""
-        view = self.view(tensor)
-        return frozenset({view.name}) if view else self._computed.get(tensor, frozenset())
-
-    def note_copy(self, copy: Tensor, tensor: Tensor) -> None:
-        """Note that `copy` has the entries of `tensor`, a whole parameter or buffer."""
-        view = self.view(tensor)
-        if view is not None and view.shape == view.base_shape and view.stride == view.base_stride:
-            self._named[_memory(copy)] = [(view.name, copy)]
-
-    def note_computed(self, tensor: Tensor, names: frozenset[str]) -> None:
-        """Note that `tensor` was computed from these parameters and buffers, unless it is a view of one."""
-        if names and self.view(tensor) is None:
-            self._computed[tensor] = names
-
-    def shares_memory(self, tensor: Tensor) -> bool:
-        """Return True if the memory of `tensor` holds another activation, a parameter, or other entries."""
-        memory = _memory(tensor)
-        others = [other for other in self.nodes if other is not tensor and _memory(other) == memory]
-        whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
-        return bool(others) or memory in self._named or not whole
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of an ATen operation, as its rule sees it.
-
-    Attributes:
-        name: The name of the operation without namespace, overload and the underscore of in-place operations.
-        operation: The overload that was called.
-        arguments: The arguments by name.
-        output: The (first) output.
-        tensors: What is known of the tensors.
-        graph: The graph so far.
-    """
-
-    name: str
-    operation: Any
-    arguments: Mapping[str, Any]
-    output: Tensor
-    tensors: TracedTensors
-    graph: GraphBuilder
-
-    @classmethod
-    def of(
-        cls,
-        operation: Any,
-        positional: Sequence[Any],
-        named: Mapping[str, Any],
-        output: Any,
-        tensors: TracedTensors,
-        graph: GraphBuilder,
-    ) -> Call:
-        """Describe the call of `operation` with these arguments, which returned `output`."""
-        names = [argument.name for argument in operation._schema.arguments]
-        first = output[0] if isinstance(output, list | tuple) and output else output
-        return cls(
-            name=operation.overloadpacket.__name__.removesuffix("_"),
-            operation=operation,
-            arguments={**dict(zip(names, positional, strict=False)), **named},
-            output=first if isinstance(first, Tensor) else torch.empty(0),
-            tensors=tensors,
-            graph=graph,
-        )
-
-    def __getitem__(self, argument: str) -> Any:
-        return self.arguments.get(argument)
-
-    def ids(self, tensor: Tensor) -> Tensor:
-        """Return the nodes of an activation, along every dimension in which they differ."""
-        found = self.tensors.nodes.get(tensor)
-        if found is None:
-            raise TracingError(f"aten.{self.name} of an activation whose nodes are not known")
-        return found
-
-    def is_activation(self, value: Any) -> bool:
-        """Return True if the nodes of `value` are known."""
-        return isinstance(value, Tensor) and value in self.tensors.nodes
-
-    def view(self, tensor: Tensor) -> View | None:
-        """Return how `tensor` views a parameter or a buffer; None if it does not."""
-        return self.tensors.view(tensor)
-
-    def add_values(self, ids: Tensor, values: Tensor | None) -> None:
-        """Note that the entries of `values` belong to the nodes at their places."""
-        view = None if values is None else self.view(values)
-        if view is not None:
-            self.graph.add_values(ids, view)
-
-    def add_constant(self, ids: Tensor, constant: Tensor) -> None:
-        """Note the parameters in `constant`, and that nodes which it tells apart cannot be sliced away."""
-        self.graph.opaque |= self.tensors.names(constant)
-        if constant.ndim > ids.ndim or any(
-            ids.shape[ids.ndim - 1 - d] > 1 for d, size in enumerate(reversed(constant.shape)) if size > 1
-        ):
-            self.graph.fix(ids)
-
+from synflow_bench.graph.call import Call, TracingError
+from synflow_bench.graph.graph import CONSTANT, collapse, nodes_in
 
 Rule = Callable[[Call], Tensor | Sequence[Tensor]]
 """Returns the nodes of the (first) output, or of each of several."""
@@ -204,6 +72,7 @@ def _active(call: Call) -> Tensor | None:
     """
     # (I, ...) for the inputs of all groups, with size 1 along dimensions in which all are alike.
     there = (call.ids(call["input"]) != CONSTANT).any(0)
+    there |= ~there.any()  # of an input that is constant as a whole
     there = (there[:1] if bool((there == there[:1]).all()) else there).float()
     for d in range(there.ndim - 1):
         meets = _meets(call, d)
@@ -333,6 +202,50 @@ def _as_channels(values: Tensor, dimensions: int) -> Tensor:
     return values.view(1, -1, *[1] * (dimensions - 2))
 
 
+def lookup(call: Call) -> Tensor | list[Tensor]:
+    """Follow indices; those that are computed feed what they find, and so does all that they choose from."""
+    given = call["indices"] if call.name == "index" else [call["index"]]
+    computed = [value for value in given if call.is_activation(value)]
+    if not computed:
+        return move(call)
+    if any(value is not None and value.dtype in {torch.bool, torch.uint8} for value in given):
+        raise TracingError(f"aten.{call.name} by a mask that is computed from the input")
+    source = call["self"]
+    over = (
+        [call["dim"] % source.ndim]
+        if call.name != "index"
+        else [d for d, g in enumerate(given) if g is not None]
+    )
+    found = torch.full([1] * call.output.ndim, CONSTANT)
+    if call.is_activation(source):
+        merged = _chosen(call, call.ids(source), over)
+        if call.name == "index":
+            # All along the dimension are the same: any index finds them.
+            merged = merged.expand([n if d in over else merged.shape[d] for d, n in enumerate(source.shape)])
+            firsts = [None if value is None else torch.zeros(value.shape).long() for value in given]
+            merged = torch.ops.aten.index.Tensor(merged, firsts)
+        elif call.name == "gather":
+            merged = merged[tuple(slice(size) for size in call.output.shape)]
+        found = collapse(merged)
+    else:
+        call.graph.opaque |= call.tensors.names(source)
+    for value in computed:
+        ids = call.ids(value)
+        if call.name == "index":
+            ids = call.graph.merge(ids, range(ids.ndim)).flatten()[:1]
+        elif call.name == "index_select":
+            ids = ids.view([-1 if d in over else 1 for d in range(source.ndim)])
+        found = call.graph.join(found, ids)
+    return found
+
+
+def _chosen(call: Call, ids: Tensor, over: Sequence[int]) -> Tensor:
+    """Return one node in place of all along dimensions; where they differ, none can be sliced away."""
+    if any(ids.shape[d] > 1 for d in over):
+        call.graph.fix(ids)
+    return call.graph.merge(ids, over)
+
+
 def move(call: Call) -> Tensor | list[Tensor]:
     """Apply the operation to the node ids themselves: the node of an entry goes where the entry goes."""
     arguments = tree_map(partial(_ids_for, call), dict(call.arguments))
@@ -364,7 +277,7 @@ def _ids_for(call: Call, value: Any) -> Any:
         return value
     if call.is_activation(value):
         return call.ids(value).expand(value.shape)
-    if call.name in {"index", "index_select"}:
+    if call.name in {"gather", "index", "index_select"} and value is not call["self"]:
         return value.cpu()
     call.graph.opaque |= call.tensors.names(value)
     return torch.full(value.shape, CONSTANT)
@@ -383,6 +296,27 @@ def reduction(call: Call) -> Tensor:
     over = [named] if isinstance(named, int) else list(named or range(ids.ndim))
     merged = call.graph.merge(ids, over) if ids.ndim else ids
     return merged if merged.ndim == call.output.ndim else merged.squeeze(tuple(over))
+
+
+def choice(call: Call) -> Tensor:
+    """Follow what is chosen among all nodes along a dimension, such as the largest, or put in order."""
+    ids, dimension = call.ids(call["self"]), call["dim"]
+    if not ids.ndim:
+        return ids
+    if dimension is None and call.name in {"argmax", "argmin"}:
+        return _chosen(call, ids, range(ids.ndim)).view([1] * call.output.ndim)
+    over = -1 if dimension is None else dimension
+    merged = _chosen(call, ids, [over])
+    return merged if merged.ndim == call.output.ndim else merged.squeeze(over)
+
+
+def cumulation(call: Call) -> Tensor:
+    """Follow a sum, maximum or the like of all entries so far along a dimension."""
+    ids, dimension = call.ids(call["self"]), call["dim"]
+    if not ids.ndim or ids.shape[dimension] == 1:
+        return ids
+    call.graph.fix(ids)
+    return torch.cat(list(accumulate(torch.split(ids, 1, dimension), call.graph.join)), dimension)
 
 
 def softmax(call: Call) -> Tensor:
@@ -416,15 +350,17 @@ _BATCH_NORMS = (
     *("_batch_norm_with_update", "_batch_norm_no_update", "cudnn_batch_norm", "miopen_batch_norm"),
 )
 _MOVES = (
-    *("_unsafe_view", "cat", "flip", "index", "index_select", "repeat", "roll", "stack", "constant_pad_nd"),
+    *("_unsafe_view", "cat", "flip", "repeat", "roll", "stack", "constant_pad_nd"),
     *("channel_shuffle", "native_channel_shuffle", "pixel_shuffle", "pixel_unshuffle"),
     *(f"{kind}_pad{d}d" for kind in ("reflection", "replication") for d in (1, 2, 3)),
     *("unsafe_split", "unsafe_split_with_sizes"),
 )
 _REDUCTIONS = (
     *("mean", "sum", "nansum", "prod", "std", "var", "logsumexp", "linalg_vector_norm"),
-    *("amax", "amin", "max", "min", "median"),
+    *("amax", "amin", "max", "min", "median", "nanmedian", "aminmax", "std_mean", "var_mean"),
 )
+_CHOICES = ("argmax", "argmin", "argsort", "kthvalue", "mode", "sort", "topk")
+_CUMULATIONS = ("cummax", "cummin", "cumprod", "cumsum", "logcumsumexp")
 _POOLS = {
     **{f"{kind}_pool{d}d": d for d in (1, 2, 3) for kind in ("avg", "_adaptive_avg", "adaptive_max")},
     **{f"max_pool{d}d_with_indices": d for d in (2, 3)},
@@ -447,7 +383,10 @@ _RULES: Mapping[str, Rule] = {
     "native_group_norm": group_norm,
     **dict.fromkeys(("native_layer_norm", "_fused_rms_norm"), layer_norm),
     **dict.fromkeys(_MOVES, move),
+    **dict.fromkeys(("gather", "index", "index_select"), lookup),
     **dict.fromkeys(_REDUCTIONS, reduction),
+    **dict.fromkeys(_CHOICES, choice),
+    **dict.fromkeys(_CUMULATIONS, cumulation),
     **{name: partial(pool, dimensions=d) for name, d in _POOLS.items()},
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), softmax),
     "glu": gated_linear_unit,

@@ -13,8 +13,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from synflow_bench.graph.call import Call, TracedTensors, TracingError
 from synflow_bench.graph.graph import Graph, GraphBuilder, Untraceable
-from synflow_bench.graph.rules import Call, TracedTensors, TracingError, rule_of
+from synflow_bench.graph.rules import rule_of
 
 
 def trace(model: nn.Module, example: Any) -> Graph | Untraceable:
@@ -129,10 +130,16 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         ids = rule_of(call.operation, call.name)(call)
         writes = any(r.alias_info and r.alias_info.is_write for r in call.operation._schema.returns)
         results = output if isinstance(output, list | tuple) else [output]
-        for result, found in zip(results, ids if isinstance(ids, list) else [ids], strict=False):
-            if writes:
-                self._check_written(call, result, found)
-            self._tensors.nodes[result] = found
+        found: list[Any] = ids if isinstance(ids, list) else [ids]
+        if writes:
+            self._check_written(call, results[0], found[0])
+        for place, result in enumerate(results):
+            if place < len(found):
+                self._tensors.nodes[result] = found[place]
+            elif isinstance(result, Tensor):
+                # Indices come from all that their values come from; of statistics no rule tells.
+                alike = result.shape == call.output.shape
+                self._tensors.nodes[result] = found[0] if alike else None
 
     def _note_computed(self, func: Any, arguments: list[Tensor], output: Any) -> None:
         memories = {storage.data_ptr() for storage in self._written}

@@ -65,9 +65,18 @@ def test_dropout_draws_by_the_number_of_nodes() -> None:
 
 
 def test_a_network_that_cannot_be_traced() -> None:
-    model = Between(lambda _, x: x.sort(1).values)
+    model = Between(lambda _, x: torch.fft.fft2(x).abs())
     assert isinstance(trace(model, torch.zeros(1, 2, 6, 6)), Untraceable)
     assert left_whole(model)
+
+
+@pytest.mark.parametrize("change", [lambda x: x.sort(1).values, lambda x: x.cumsum(1)])
+def test_channels_in_an_order_stay(change: Callable[[Tensor], Tensor]) -> None:
+    model = Between(lambda _, x: change(x))
+    found = compact(model, half(model), trace(model, torch.zeros(1, 2, 6, 6)), (2, 6, 6))
+    assert found is not None
+    assert found.model.get_parameter("first.weight").shape == (16, 2, 3, 3)
+    assert found.model.get_parameter("second.weight").shape == (8, 16, 3, 3)
 
 
 def test_a_network_with_an_opaque_parameter() -> None:

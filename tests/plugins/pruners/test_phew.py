@@ -193,6 +193,29 @@ def test_units_come_with_their_bias_and_batch_norm(pose: Pose) -> None:
         assert torch.equal(masks[f"{name}.bias"] | visited, masks[f"{name}.bias"])
 
 
+class ClassAttention(nn.Module):
+    """A learned token, joined to the others, is the query of attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.ones(1, 1, 6))
+        self.embed, self.query, self.key = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat([self.token.expand(len(x), -1, -1), self.embed(x)], 1)
+        shares = (self.query(x[:, :1]) @ self.key(x).transpose(1, 2)).softmax(-1)
+        out: Tensor = self.head((shares @ x)[:, 0])
+        return out
+
+
+def test_walks_back_end_at_a_learned_token(pose: Pose) -> None:
+    problem = pose(seeded(ClassAttention), (3, 4))
+    masks = run_pruner(Phew(), problem, 0.4).masks
+    assert masks.kept == round(masks.size * 0.4)
+    assert all(masks.layer_kept.values())
+
+
 def test_what_is_masked_already_stays_masked(pose: Pose) -> None:
     problem = posed(pose, fc)
     before = {n: torch.arange(p.numel()).view(p.shape) % 3 > 0 for n, p in problem.parameters.items()}
@@ -225,13 +248,13 @@ def test_depends_on_the_problems_generator_alone(pose: Pose) -> None:
     assert Phew().prune(posed(pose, conv, seed=2), 0.1) != first
 
 
-class Sorting(nn.Module):
+class Fourier(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.a = nn.Linear(4, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.a(x).sort().values
+        return torch.fft.fft(self.a(x)).abs()
 
 
 class Normalized(nn.Module):
@@ -245,7 +268,7 @@ class Normalized(nn.Module):
         return nn.functional.linear(x, nn.functional.normalize(self.a.weight))
 
 
-@pytest.mark.parametrize(("model", "reason"), [(Sorting(), "sort"), (Normalized(), "'a.weight'")])
+@pytest.mark.parametrize(("model", "reason"), [(Fourier(), "_fft"), (Normalized(), "'a.weight'")])
 def test_a_network_that_cannot_be_traced_is_one_clear_line(model: nn.Module, reason: str, pose: Pose) -> None:
     with pytest.raises(ModelError, match=reason) as caught:
         run_pruner(Phew(), pose(model, (4,)), 0.5)
