@@ -38,6 +38,13 @@ _SIDES: tuple[tuple[str, Literal["left", "right"], int], ...] = (("left", "left"
 """The side of a point, the alignment of its label, and the pixels that it is shifted."""
 
 
+_HAS_ROOM = (
+    "length(datum.label) * 6.5 < "
+    "(datum.side == 'left' ? width - scale('x', datum.cost) : scale('x', datum.cost))"
+)
+"""True for a label that stays within the chart, of letters of 6.5 pixels."""
+
+
 _OUTLINE = {"stroke": "#ffffff", "strokeWidth": 4, "strokeJoin": "round"}
 """Keeps lines away from the letters of a label, which is drawn over it."""
 
@@ -85,11 +92,17 @@ def cost_chart(board: Board, styles: Mapping[str, MarkStyle]) -> Any:
     scale = alt.Scale(domain=[alt.ExprRef(f"spans[at][{end}]") for end in (0, 1)], nice=False, zero=False)
     domain = [alt.ExprRef(f"prices[at][{end}]") for end in (0, 1)]
     shown = alt.param(name="shown", value=list(dict.fromkeys(value["row"] for value in values)))
-    best = [step for each in compressions for step in _frontier(_at(values, each))]
-    base = alt.Chart(alt.InlineData(values=values)).transform_filter(
+    best = {(step["row"], each): step for each in compressions for step in _frontier(_at(values, each))}
+    labeled = [best.get((value["row"], value["at"]), value) for value in values]
+    base = alt.Chart(alt.InlineData(values=labeled)).transform_filter(
         "datum.at == at && indexof(shown, datum.row) >= 0"
     )
-    frontier = alt.Chart(alt.InlineData(values=best)).transform_filter("datum.at == at")
+    # The line leads over the rows that are shown; those that only it leads to have no label.
+    order: list[Any] = [alt.SortField("cost"), alt.SortField("mean", order="descending")]
+    running = base.transform_window(best="max(mean)", frame=[None, 0], sort=order)
+    frontier = running.transform_window(before="lag(best)", sort=order).transform_filter(
+        "!isValid(datum.before) || datum.mean > datum.before"
+    )
     chart = _layers(board, values, base, frontier, styles, (domain, scale), None, hover)
     chart = chart.add_params(at, ranges, prices, shown, picked_rows())
     return titled(chart.properties(width="container", height=340), "")
@@ -223,10 +236,12 @@ def _layers(
         alt.Tooltip("at:N", title="compression"),
     ]
     line = frontier.mark_line(interpolate="step-after", color=SOFT, strokeWidth=1.2, clip=True, opacity=0.7)
+    # A page may be narrower than a figure.
+    text = alt.Text("label:N") if hover is None else alt.condition(_HAS_ROOM, "label:N", alt.value(""))
     names = [
         frontier.transform_filter(f"datum.side == '{side}'")
         .mark_text(align=align, baseline="bottom", dx=shift, dy=-5, fontSize=11, color=INK, **outline)
-        .encode(x, y, text="label:N")
+        .encode(x, y, text=text)
         for side, align, shift in _SIDES
         for outline in (_OUTLINE, {})
     ]

@@ -20,6 +20,7 @@ KINDS = ("index", "definitions", "methods", "claims", "board", "row", "record", 
 PRICES = {"snip": 0.1, "set": 1.0, "magnitude": 4.0}
 TABLE = "main section:nth-of-type(2) table.accuracies"
 DETAILS = "h2:not([id]) + .filter + .scroll"
+COST = "figure[data-chart=cost]"
 LINES = "figure[data-chart=board][data-drawn] .mark-line path[aria-roledescription='line mark']"
 
 
@@ -151,6 +152,48 @@ def test_accuracy_is_drawn_against_cost_at_the_chosen_compression(
     browser.until(lambda: browser.run(points, drawn) != before)
     browser.all("[data-signal=at] input[value='10']")[0].click()
     browser.until(lambda: browser.run(points, drawn) == before)
+
+
+def test_the_gray_line_leads_over_the_rows_that_are_shown(
+    browser: Any, tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    heights = {"snip": 0.5, "set": 0.6, "magnitude": 0.7}
+    records = [make_record(row, 10, top1=heights[row], cost=price) for row, price in PRICES.items()]
+    page = tmp_path / "board.html"
+    page.write_text(render(build_leaderboard(records), "html"), encoding="utf-8")
+    line = f"return document.querySelector('{COST} .mark-line path')?.getAttribute('d') ?? ''"
+
+    def labels() -> set[str]:
+        return {*browser.texts(f"{COST} .mark-text.role-mark text")} - {""}
+
+    browser.open(page.as_uri(), width=1280)
+    browser.until(lambda: labels() == set(PRICES))
+    before = browser.run(line)
+    box = browser.all(".legend input[value=magnitude]")[0]
+    box.click()
+    browser.until(lambda: labels() == {"snip", "set"})
+    assert browser.run(line) not in (before, "")
+    browser.all(".legend button")[1].click()
+    browser.until(lambda: labels() == set())
+    assert browser.run(line) == ""
+
+
+def test_on_a_phone_a_label_of_a_row_lies_over_no_axis(
+    browser: Any, tmp_path: Path, make_record: Callable[..., Record]
+) -> None:
+    records = [make_record(row, 10, top1=0.5 + price / 10, cost=price) for row, price in PRICES.items()]
+    records.append(make_record("letter-" * 8 + "z", 10, top1=0.95, cost=5.0))
+    page = tmp_path / "board.html"
+    page.write_text(render(build_leaderboard(records), "html"), encoding="utf-8")
+    browser.open(page.as_uri(), width=390)
+    left = """
+        return [...document.querySelectorAll(arguments[0])]
+          .filter(each => each.textContent).map(each => each.getBoundingClientRect().left)
+    """
+    (line,) = browser.run(left.replace(".filter(each => each.textContent)", ""), f"{COST} .mark-line path")
+    labels = browser.run(left, f"{COST} .mark-text.role-mark text")
+    assert labels
+    assert min(labels) > line - 28, "the padding of the scale"
 
 
 def test_a_budget_leaves_out_what_costs_more(
@@ -368,6 +411,9 @@ def test_paper_has_the_tables_without_what_is_clicked(
     shown = "return [...document.querySelectorAll(arguments[0])].filter(each => each.offsetParent).length"
     assert browser.run(shown, ".top, .filter, .sort, .legend input, .theme") == 0
     assert browser.run(shown, "table") == len(browser.all("table"))
+    box = "return document.querySelector(arguments[0])?.getBoundingClientRect().toJSON()"
+    heading, above = (browser.run(box, each) for each in ("h1", ".crumbs"))
+    assert above is None or above["bottom"] <= heading["top"]
     assert browser.run("return getComputedStyle(document.body).color") == "rgb(29, 35, 41)"
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     browser.run("dispatchEvent(new Event('afterprint'))")
