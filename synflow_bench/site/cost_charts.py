@@ -119,7 +119,7 @@ def cost_figure(
         at: The compression; by default the one in the middle of each board.
 
     Raises:
-        UsageError: No board has two rows whose cost is known.
+        UsageError: No board has two rows whose cost is known at one compression.
         UnknownNameError: No board has such rows at this compression.
     """
     import altair as alt
@@ -127,7 +127,7 @@ def cost_figure(
     chosen = leaderboard.boards if boards is None else boards
     found = {each: None for board in chosen for each in cost_compressions(board)}
     if not found:
-        raise UsageError("no two rows have a known cost, so there is nothing to draw against it")
+        raise UsageError("a chart of costs needs two rows with a known cost at one compression")
     if at is not None and compression(float(at)) not in found:
         raise UnknownNameError("compression with costs", compression(float(at)), found)
     styles = row_styles(leaderboard.boards)

@@ -115,7 +115,7 @@ def test_points_without_a_cost_are_counted(make_record: MakeRecord) -> None:
 
 
 def test_without_two_costs_there_is_nothing_to_draw(make_record: MakeRecord) -> None:
-    with pytest.raises(UsageError, match="cost"):
+    with pytest.raises(UsageError, match="needs two rows with a known cost at one compression"):
         cost_figure(build_leaderboard([make_record("snip", 10, cost=0.1)]))
 
 
