@@ -1,4 +1,4 @@
-"""Atomic writes, with the permissions of the user's new files; locks; regular files; and names of clutter."""
+"""Atomic writes, with the permissions of new files; locks; regular files; suffixes; and names of clutter."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
-from synflow_bench.errors import RecordError
+from synflow_bench.errors import RecordError, UsageError
 
 _TEMPORARY = ".tmp"
 """The end of the names of temporary files; they begin with a dot."""
@@ -143,6 +143,27 @@ def check_writable(path: Path) -> None:
                 pass
     except OSError as error:
         raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def check_suffix(path: Path, suffix: str, what: str) -> None:
+    """Check that a file to be written has the suffix of its content, or none; devices may have any name.
+
+    Raises:
+        UsageError: It has another suffix.
+
+    Example:
+        >>> check_suffix(Path("net"), ".onnx", "ONNX"), check_suffix(Path("NET.ONNX"), ".onnx", "ONNX")
+        (None, None)
+    """
+    if path.suffix and path.suffix.lower() != suffix and not is_special(path):
+        raise UsageError(
+            f"{str(path)!r} has the suffix {path.suffix!r}, and {what} has {suffix!r}; name it "
+            f"{path.with_suffix(suffix).name!r}"
+        )
+
+
+EXPORT_SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "state-dict": ".safetensors"}
+"""The suffix of each format of exported networks."""
 
 
 def is_special(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -298,7 +299,20 @@ def test_show_writes_masks_and_weights(kept: sfb.Results, invoke: Any, tmp_path:
     assert json.loads(outcome.out)["key"] == record.key
     assert sfb.Masks.load(masks).sha256 == record.masks
     assert weights.stat().st_size > 10_000
-    invoke("show", record.key, "--masks", str(masks), *place).assert_refused("exists")
+    invoke("show", record.key, "--masks", str(masks), *place).assert_refused("exists", "--force")
+    masks.write_text("old")
+    assert invoke("show", record.key, "--masks", str(masks), "--force", *place).code == 0
+    assert sfb.Masks.load(masks).sha256 == record.masks
+
+
+def test_show_says_last_what_it_wrote(
+    kept: sfb.Results, invoke: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", sys.stdout)
+    place = ("--masks", str(tmp_path / "m.safetensors"), "--results", str(kept.path))
+    lines = invoke("show", of(kept, "snip").key, *place).out.splitlines()
+    assert len(lines) > 20
+    assert "m.safetensors" in lines[-1]
 
 
 def test_show_says_a_difference(
@@ -318,6 +332,9 @@ def test_show_says_a_difference(
         (["KEY", "--masks", "m", "--weights", "./m"], "name two"),
         (["KEY", "--masks", "/proc/m"], "/proc/m"),
         (["KEY", "--again"], "--again"),
+        (["KEY", "--force"], "--force"),
+        (["KEY", "--masks", "m.txt"], "'m.safetensors'"),
+        (["KEY", "--weights", "w.pt"], "'w.safetensors'"),
         (["KEY", "--masks", "m", "--device", "cuda:77"], "cuda:77"),
         (["ffff", "--masks", "m"], "ffff"),
     ],

@@ -21,7 +21,7 @@ from synflow_bench.cli.options import (
 )
 from synflow_bench.cli.output import print_json, print_table, prints_to_stderr, say
 from synflow_bench.errors import DataMissingError, UsageError
-from synflow_bench.files import check_writable, is_special
+from synflow_bench.files import EXPORT_SUFFIXES, check_suffix, check_writable, is_special
 from synflow_bench.records import Record, Store
 
 if TYPE_CHECKING:
@@ -30,15 +30,13 @@ if TYPE_CHECKING:
     from synflow_bench.exporting import Exported
     from synflow_bench.recovery import Recovery
 
-_SUFFIXES = {"onnx": ".onnx", "pt2": ".pt2", "state-dict": ".safetensors"}
-
 
 @click.command("export")
 @click.argument("key", metavar="KEY")
 @click.option(
     "--format",
     "format_",
-    type=click.Choice([*_SUFFIXES]),
+    type=click.Choice([*EXPORT_SUFFIXES]),
     default="onnx",
     show_default=True,
     help="ONNX, torch.export, or safetensors.",
@@ -86,7 +84,8 @@ def command(
     record; 2: usage error.
     """
     record = Store(results).find(key)
-    path = output or Path(f"{record.key}{_SUFFIXES[format_]}")
+    path = output or Path(f"{record.key}{EXPORT_SUFFIXES[format_]}")
+    check_suffix(path, EXPORT_SUFFIXES[format_], f"--format {format_}")
     if path.exists() and not (force or is_special(path)):
         raise UsageError(f"{str(path)!r} exists; add --force to overwrite it")
     check_writable(path)

@@ -378,7 +378,7 @@ def _refuse_existing(file: Path, force: bool) -> None:
     if file.is_dir():
         raise UsageError(f"{str(file)!r} is a folder; name a file, or write html, which fills a folder")
     if file.exists() and not force:
-        raise UsageError(f"{str(file)!r} exists; add --force to write over it")
+        raise UsageError(f"{str(file)!r} exists; add --force to overwrite it")
 
 
 def _report(file: Path, content: bytes) -> None:

@@ -31,7 +31,7 @@ from synflow_bench.cli.output import (
     wrapped_docstring,
 )
 from synflow_bench.errors import UnknownNameError, UsageError, printable, printable_lines
-from synflow_bench.files import check_writable, is_special
+from synflow_bench.files import check_suffix, check_writable, is_special
 from synflow_bench.host import KINDS, Entry, Host, description_of, short
 from synflow_bench.records import Layer, Record, Store
 
@@ -51,6 +51,7 @@ def _file(name: str, help: str) -> Decorator:
 @_file("--masks", "Write the masks of the record to a safetensors file, one bool tensor per layer.")
 @_file("--weights", "Write the trained weights of the record to a safetensors file.")
 @flag("--again", "again", "Run again even if they were kept, and compare with the kept ones.")
+@flag("--force", "force", "Overwrite existing FILEs.")
 @results_option
 @data_option
 @device_option
@@ -63,6 +64,7 @@ def command(
     masks: Path | None,
     weights: Path | None,
     again: bool,
+    force: bool,
     results: Path,
     data: Path,
     device: str,
@@ -80,7 +82,7 @@ def command(
     Exit code 0: shown, and equal to what is recorded; 1: what was run again differs; 2: usage error.
     """
     files = {option: path for option, path in (("--masks", masks), ("--weights", weights)) if path}
-    _check_files(ctx, files)
+    _check_files(ctx, files, force)
     host = load_host(ctx, check=False)
     entries = [host.registry(kind).entry(name) for kind in KINDS if name in host.registry(kind)]
     if entries:
@@ -95,27 +97,30 @@ def command(
         listing = f"`synflow-bench results list` lists the records in {str(results)!r}"
         raise UnknownNameError("record or installed name", name, known, listing)
     record = store.find(name)
-    differs = False
+    differs, lines = False, list[str]()
     if files:
         with prints_to_stderr():
             device_given = ctx.get_parameter_source("device") is ParameterSource.COMMANDLINE
             recovery = _recovery(host, store, data, device if device_given else None)
-            differs = _write_files(recovery, record, masks, weights, again)
+            differs, lines = _write_files(recovery, record, masks, weights, again)
     if as_json:
         print_json_text(record.to_json().removesuffix("\n"))
     else:
         from rich.console import Console
 
         _print(record, Console())
+    for line in lines:  # below the record, which fills a terminal
+        say(line)
     return int(differs)
 
 
-def _check_files(ctx: click.Context, files: dict[str, Path]) -> None:
+def _check_files(ctx: click.Context, files: dict[str, Path], force: bool) -> None:
     if not files:
-        refuse(ctx, ["again", "data", "device"], "neither --masks nor --weights is given")
+        refuse(ctx, ["again", "force", "data", "device"], "neither --masks nor --weights is given")
     for option, path in files.items():
-        if path.exists() and not is_special(path):
-            raise UsageError(f"{option} {str(path)!r} exists; delete it, or name another file")
+        check_suffix(path, ".safetensors", f"the file of {option}")
+        if path.exists() and not (force or is_special(path)):
+            raise UsageError(f"{str(path)!r} exists; add --force to overwrite it")
     if len({os.path.realpath(path) for path in files.values()}) < len(files):
         raise UsageError(f"--masks and --weights name one file, {str(files['--masks'])!r}; name two")
     for path in files.values():
@@ -130,20 +135,18 @@ def _recovery(host: Host, store: Store, data: Path, device: str | None) -> Recov
 
 def _write_files(
     recovery: Recovery, record: Record, masks: Path | None, weights: Path | None, again: bool
-) -> bool:
-    """Write masks and weights, and return True if they are not those of the record."""
+) -> tuple[bool, list[str]]:
+    """Write masks and weights; return True if they are not those of the record, and what to print."""
     from synflow_bench.recovery import save_weights
 
     found = recovery.recover(record, weights=weights is not None, again=again)
-    if found.difference:
-        say(f"warning: {found.difference}")
     if masks:
         found.masks.save(masks)
     if weights:
         save_weights(found.weights or {}, weights)
     written = " and ".join(repr(str(path)) for path in (masks, weights) if path)
-    click.echo(f"{record.key}, {found.origin}: wrote {written}", err=True)
-    return found.difference is not None
+    warnings = [f"warning: {found.difference}"] if found.difference else []
+    return found.difference is not None, [*warnings, f"{record.key}, {found.origin}: wrote {written}"]
 
 
 def _show_installed(entries: Iterable[Entry], host: Host, as_json: bool) -> None:

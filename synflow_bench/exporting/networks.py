@@ -26,7 +26,7 @@ from synflow_bench.exporting.formats import (
 )
 from synflow_bench.exporting.latency import Latency, measure_latencies, one_thread
 from synflow_bench.exporting.state_dict import write_state_dict
-from synflow_bench.files import replacement
+from synflow_bench.files import EXPORT_SUFFIXES, check_suffix, replacement
 from synflow_bench.graph import Graph, Untraceable, reachable, trace, unwrapped
 from synflow_bench.pruning import (
     Masks,
@@ -100,7 +100,7 @@ def export(
     Args:
         model: The network, with trained weights.
         masks: Bool tensors by parameter name, True for kept weights.
-        path: The file; an existing one is replaced.
+        path: The file, with the suffix of the format or none; an existing one is replaced.
         inputs: Examples (N, ...), best real ones, with which the file is compared and timed.
         format: "onnx", "pt2" (`torch.export`), or "state-dict" (safetensors, for `load_compact`).
         compact: Leave dead units out.
@@ -124,6 +124,7 @@ def export(
         (0.4, True)
     """
     _check(model, masks, format, inputs, opset)
+    check_suffix(Path(path), EXPORT_SUFFIXES[format], f"format {format!r}")
     model, prefix = unwrapped(model)
     kept = {name.removeprefix(prefix): mask.cpu() for name, mask in masks.items()}
     whole = with_masks(model, kept)

@@ -377,6 +377,13 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         sfb.export(Dropping(), {"a.weight": torch.ones(20, 6).bool()}, tmp_path / "m", torch.ones(2, 6))
 
 
+@pytest.mark.parametrize(("format", "name"), [("pt2", "m.onnx"), ("state-dict", "m.pt2"), ("pt2", "m.xyz")])
+def test_the_suffix_of_another_format_is_refused(format: Any, name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"'{Path(name).suffix}', and format '{format}' has"):
+        sfb.export(Dropping(), HALF, tmp_path / name, torch.ones(2, 6), format=format)
+    assert [*tmp_path.iterdir()] == []
+
+
 def test_latencies_are_medians_of_runs_in_turns() -> None:
     calls: list[str] = []
     found = list(
@@ -405,6 +412,8 @@ def test_the_command_checks_its_file_before_it_trains(
     (tmp_path / "file").touch()
     for path in (str(tmp_path / "file" / "m"), "/proc/m"):
         invoke("export", *place, "--output", path).assert_refused(path)
+    for path in ("net.pt2", "net.pt2x", "net.onnx"):
+        invoke("export", *place, "--output", str(tmp_path / path)).assert_refused("'net.safetensors'")
 
 
 def test_the_command_writes_to_devices(kept: sfb.Results, invoke: Any) -> None:
