@@ -245,12 +245,14 @@ def _warnings(model: nn.Module, options: PruningOptions) -> Iterator[str]:
 
 
 def _chosen(pruner: Any) -> Pruner:
-    if isinstance(pruner, Pruner):
-        return pruner
+    kind = pruner if isinstance(pruner, type) else type(pruner)
+    if issubclass(kind, Pruner):
+        if fault := kind.undefined_methods():
+            raise UsageError(f"pruner class {kind.__qualname__} {fault}")
+        chosen: Pruner = pruner() if isinstance(pruner, type) else pruner
+        return chosen
     if isinstance(pruner, str):
         return _installed(pruner)
-    if isinstance(pruner, type) and issubclass(pruner, Pruner):
-        return pruner()
     raise UsageError(f"pruner is a {type(pruner).__name__}; pass a name such as 'synflow', or a Pruner")
 
 

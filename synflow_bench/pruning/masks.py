@@ -81,6 +81,8 @@ class Masks(Mapping[str, Tensor]):
             with safe_open(str(path), "pt") as file:
                 left_out = json.loads((file.metadata() or {}).get("left_out", "[]"))
                 return cls({name: file.get_tensor(name) for name in file.keys()}, left_out=left_out)  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise RecordError(f"{str(path)!r} is not there; give a file of Masks.save") from error
         except Exception as error:  # the library raises errors of its own and of many kinds
             reason = one_line(error, with_type=False, first_line=True)
             raise RecordError(f"{str(path)!r} holds no masks: {reason}; give a file of Masks.save") from error
@@ -254,6 +256,11 @@ class Masks(Mapping[str, Tensor]):
         found = {}
         for name, mask in self.items():
             parameter = tensors.get(name, bare.get(bare_name(name)))
+            if parameter is None and not any(each in tensors or bare_name(each) in bare for each in self):
+                raise UsageError(
+                    f"{called} has no parameter {name!r}, nor any other of these masks; they are those of "
+                    "another network"
+                )
             if parameter is None:
                 raise UnknownNameError(
                     f"parameter of the masks in {called}:",

@@ -170,9 +170,11 @@ def _drawn(
     embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     try:
         return noise, _logits(model, noise)
-    except ModelError:
+    except ModelError as error:
         if not embeddings:
-            raise
+            raise ModelError(
+                f"{error}; input_shape is the shape of one example, such as (3, 32, 32), without the batch"
+            ) from error
     # Positions and kinds of tokens have embeddings too, often of fewer entries.
     sizes = sorted({module.num_embeddings for module in embeddings}, reverse=True)
     for number in sizes[:-1]:

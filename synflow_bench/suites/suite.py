@@ -82,6 +82,8 @@ class Suite(Value):
             raise ValueError(
                 f"{value} repetitions are more than {MOST_REPETITIONS}; for that one seed write [{value}]"
             )
+        if value < 1:
+            raise ValueError(f"{value} repetitions are none; 1 is seed 0 alone")
         return range(int(value))
 
     @field_validator("pruners", mode="before")

@@ -229,6 +229,15 @@ def test_messages_name_a_pruner_as_the_caller_does(net: nn.Module) -> None:
         sfb.prune(net, "rigl", sparsity=0.5)
 
 
+def test_a_pruner_without_a_method_is_asked_for_it_first(net: nn.Module) -> None:
+    class Misspelled(sfb.Pruner):
+        def scores(self, problem: Any) -> Any: ...
+
+    for pruner in (Misspelled, Misspelled()):
+        with pytest.raises(UsageError, match=r"Misspelled defines neither.* did you mean 'score'"):
+            sfb.prune(net, pruner, sparsity=0.9, input_shape=(3, 32, 32))
+
+
 def test_an_input_that_does_not_fit_the_network_is_one_line(net: nn.Module) -> None:
     with pytest.raises(ModelError, match="1x28x28"):
         sfb.prune(net, "random", compression=2, input_shape=(1, 28, 28))

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from synflow_bench.errors import PluginError, RecordError, UnknownNameError, UsageError
+from synflow_bench.errors import PluginError, RecordError, UsageError
 from synflow_bench.pruning import Masks
 
 
@@ -176,7 +176,7 @@ def test_masks_of_a_tied_tensor_fit_under_any_of_its_names() -> None:
 
 def test_masks_of_another_network_are_one_line() -> None:
     masks = Masks({"0.weight": torch.eye(2).bool()})
-    with pytest.raises(UnknownNameError, match=r"'0\.weight'"):
+    with pytest.raises(UsageError, match=r"'0\.weight'.* another network"):
         masks.apply_(nn.Linear(2, 2))
     with pytest.raises(UsageError, match=r"\(2, 2\), its parameter in Sequential \(3, 3\)"):
         masks.apply_(nn.Sequential(nn.Linear(3, 3)))
@@ -223,3 +223,20 @@ def quiet(function: Callable[[nn.Module], nn.Module], layer: nn.Module) -> nn.Mo
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls its older weight norm deprecated
         return function(layer)
+
+
+def test_masks_of_another_network_are_called_so_whatever_names_are_near() -> None:
+    masks = Masks({name: torch.ones(3, 3, dtype=torch.bool) for name in ("c.weight", "d.weight")})
+    for model in (nn.Linear(3, 3), nn.ModuleDict({"h": nn.Linear(3, 3)})):
+        for use in (masks.hold, masks.apply_):
+            with pytest.raises(UsageError, match=r"'c\.weight'.* another network"):
+                use(model)
+    with pytest.raises(UsageError, match=r"did you mean 'c\.weight'"):
+        Masks({"d.weight": masks["d.weight"], "c.weigth": masks["c.weight"]}).apply_(
+            nn.ModuleDict({"c": nn.Linear(3, 3), "d": nn.Linear(3, 3)})
+        )
+
+
+def test_a_file_that_is_not_there_is_called_so(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="is not there"):
+        Masks.load(tmp_path / "masks.safetensors")

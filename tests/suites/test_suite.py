@@ -205,6 +205,7 @@ def test_all_problems_of_a_suite_are_reported_with_their_places(tmp_path: Path) 
     [
         ("compressions = [", "cannot read suite"),
         ("", "compressions: "),
+        ("seeds = 0", "0 repetitions are none"),
         ("compressions = 10\nseeds = 1\nsettings = []", "settings: "),
     ],
 )
