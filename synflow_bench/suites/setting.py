@@ -123,9 +123,10 @@ class PruningOptions(Value):
             return compression
         n, m = self.pattern
         if not isclose(compression, m / n, rel_tol=PATTERN_TOLERANCE):
+            fixed = f"{m / n:.12g}"
             raise ValueError(
                 f"granularity {self.granularity!r} keeps {n} of every {m} weights, which is compression "
-                f"{m / n:.12g}, not {compression:g}"
+                f"{fixed}, not {compression:g}; give compression {fixed} (--compression {fixed})"
             )
         return m / n
 
