@@ -60,12 +60,18 @@ class Forecast:
         return {**total, "estimates": estimates, "cells": cells}
 
     def _print(self) -> None:
-        """Print what a reader asks first: the summary, then the settings, then the cells."""
-        print_line("", f"{_counts(self.plan)}{self._time()}")
+        """Print what a reader asks first: the summary, then the settings, then the cells.
+
+        The summary is printed once more below the cells, which may fill a terminal.
+        """
+        summary = f"{_counts(self.plan)}{self._time()}"
+        print_line("", summary)
         for each in self.estimates:
             print_line("", _sentence(each))
         for key, status, title in _rows(self.plan):
             print_line(f"{key}  {status:8}  ", title)
+        if self.plan.cells:
+            print_line("", summary)
 
     def _time(self) -> str:
         if not self.estimates:

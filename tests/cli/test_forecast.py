@@ -24,7 +24,8 @@ def timings(results: Path) -> list[float]:
 def test_it_runs_nothing_and_estimates_by_a_short_training(small: Run, results: Path) -> None:
     outcome = small("--dry-run")
     assert outcome.code == 0
-    summary, setting, *cells = outcome.out.splitlines()
+    summary, setting, *cells, again = outcome.out.splitlines()
+    assert again == summary
     assert summary.startswith("2 cells: 0 recorded, 2 to run, 0 skipped; to run for about 0:0")
     assert summary.endswith(" with 1 worker"), "cells run in this process: nothing starts"
     assert setting.startswith("digits / fc (")
