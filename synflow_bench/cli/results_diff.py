@@ -28,6 +28,9 @@ def print_sides(sides: SideBySide, as_json: bool) -> None:
         _print_some(
             f"only in {name}: {len(cells)} cells", [f"{key}  {title}" for key, title in cells.items()]
         )
+    for title, fields in sides.settings.items():
+        values = (f"{name} {before} and {after}" for name, (before, after) in fields.items())
+        click.echo(printable(f"{title} has other settings in A and B: {', '.join(values)}"))
     different = [row for row in sides.rows if row.verdict != "equal"]
     seeds, equal = sum(row.seeds for row in sides.rows), sum(row.equal for row in sides.rows)
     masks = sum(row.masks for row in sides.rows)
@@ -39,10 +42,10 @@ def print_sides(sides: SideBySide, as_json: bool) -> None:
     if sides.metrics:
         rows = [[name, f"{before}", f"{after}"] for name, (before, after) in sides.metrics.items()]
         print_table(["metric", "A", "B"], [[printable(text) for text in row] for row in rows])
-    for what, fields in (("cell", sides.cells), ("provenance", sides.provenance)):
+    for what, counted in (("cell", sides.cells), ("provenance", sides.provenance)):
         rows = [
             [name, before, after, str(count)]
-            for name, counts in fields.items()
+            for name, counts in counted.items()
             for (before, after), count in list(counts.items())[:_PRINTED]
         ]
         if rows:
@@ -89,11 +92,16 @@ def _as_json(sides: SideBySide) -> dict[str, Any]:
         "only_b": dict(sides.only_b),
         "rows": [asdict(row) for row in sides.rows],
         "expected_by_chance": sides.expected_by_chance,
+        "settings": {title: _pairs(fields) for title, fields in sides.settings.items()},
         "cells": _values(sides.cells),
         "provenance": _values(sides.provenance),
-        "metrics": {name: {"a": a, "b": b} for name, (a, b) in sides.metrics.items()},
+        "metrics": _pairs(sides.metrics),
         "refused": list(sides.refused),
     }
+
+
+def _pairs(fields: Mapping[str, tuple[Any, Any]]) -> dict[str, dict[str, Any]]:
+    return {name: {"a": before, "b": after} for name, (before, after) in fields.items()}
 
 
 def _values(fields: Mapping[str, Mapping[tuple[str, str], int]]) -> dict[str, list[dict[str, Any]]]:

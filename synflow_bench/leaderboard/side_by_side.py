@@ -15,7 +15,7 @@ from typing import Any, Literal
 from synflow_bench.errors import RecordError
 from synflow_bench.leaderboard.statistics import CONFIDENCE, Estimate, paired_difference
 from synflow_bench.records import Record, Store, content_digest, read_records
-from synflow_bench.suites import CellTitles, canonical
+from synflow_bench.suites import CellTitles, Setting, canonical
 
 Verdict = Literal["equal", "within noise", "beyond noise", "undecided", "not compared"]
 """The outcome for one row of two sides.
@@ -63,6 +63,8 @@ class SideBySide:
         provenance: What differs in the provenance of common cells: by field, the two values with their number
             of cells.
         cells: What differs in the cells themselves: revisions, or anything if two keys are compared.
+        settings: The fields that differ, with both values, where each side has one setting of a dataset and a
+            network, and they are not equal: by title.
         metrics: For two keys, the numbers of A and B that differ.
         refused: One line per record that cannot be read.
     """
@@ -73,6 +75,7 @@ class SideBySide:
     provenance: Mapping[str, Mapping[tuple[str, str], int]]
     cells: Mapping[str, Mapping[tuple[str, str], int]]
     metrics: Mapping[str, tuple[Any, Any]]
+    settings: Mapping[str, Mapping[str, tuple[str, str]]]
     refused: tuple[str, ...] = ()
 
     @property
@@ -125,8 +128,31 @@ def compare_sides(first: str | Path, second: str | Path, store: Store) -> SideBy
         provenance=_differing(pairs, _provenance),
         cells=_differing(pairs, lambda record: {"revisions": record.cell.revisions.identity}),
         metrics={},
+        settings=_settings(a.values(), b.values()),
         refused=tuple(refused),
     )
+
+
+def _settings(a: Iterable[Record], b: Iterable[Record]) -> dict[str, dict[str, tuple[str, str]]]:
+    """Return by title, and by field, what differs where each side has one setting of a title."""
+    first, second = (_alone({r.cell.setting.digest: r.cell.setting for r in side}) for side in (a, b))
+    found = {title: _differing_fields(first[title], second[title]) for title in first if title in second}
+    return {title: fields for title, fields in found.items() if fields}
+
+
+def _alone(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return the settings whose titles no other has, by title."""
+    counts = Counter(each.title for each in settings.values())
+    return {each.title: each for each in settings.values() if counts[each.title] == 1}
+
+
+def _differing_fields(one: Setting, other: Setting) -> dict[str, tuple[str, str]]:
+    before, after = (dict(_leaves(each.model_dump(mode="json"))) for each in (one, other))
+    return {
+        name: (_text(before.get(name)), _text(after.get(name)))
+        for name in dict.fromkeys([*before, *after])
+        if before.get(name) != after.get(name)
+    }
 
 
 def _is_key(source: str | Path) -> bool:
@@ -149,6 +175,7 @@ def _two_records(one: Record, other: Record) -> SideBySide:
             for name in dict.fromkeys([*before, *after])
             if before.get(name) != after.get(name)
         },
+        settings={},
     )
 
 

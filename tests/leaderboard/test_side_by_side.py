@@ -127,6 +127,20 @@ def test_two_keys_show_what_their_cells_and_numbers_have_not_in_common(
     assert "test_loss" not in found.metrics
 
 
+def test_settings_of_one_title_show_what_differs(
+    tmp_path: Path, make_record: MakeRecord, invoke: Any
+) -> None:
+    for name, epochs in (("a", 5), ("b", 30)):
+        setting = make_record().cell.setting
+        recipe = setting.recipe.model_copy(update={"epochs": epochs})
+        Store(tmp_path / name).put(make_record(setting=setting.model_copy(update={"recipe": recipe})))
+    found = compare_sides(tmp_path / "a", tmp_path / "b", Store(tmp_path))
+    assert found.settings == {"digits / fc": {"recipe.epochs": ("5", "30")}}
+    shown = invoke("results", "diff", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert "digits / fc has other settings in A and B: recipe.epochs 5 and 30\n" in shown.out
+    assert not compare_sides(tmp_path / "a", tmp_path / "a", Store(tmp_path)).settings
+
+
 @pytest.mark.parametrize("second", ["nowhere", "abcdef", "empty"])
 def test_sides_that_are_not_there_are_refused(second: str, tmp_path: Path, make_record: MakeRecord) -> None:
     store = Store(tmp_path / "folder")
