@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from synflow_bench import Dataset, Split, Splits
 from synflow_bench.errors import DataError, DataMissingError, RecordError, UsageError
-from synflow_bench.files import write_atomically
+from synflow_bench.files import read_regular, write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,7 +121,7 @@ class Text(Dataset):
     def _copy(self, root: Path) -> bytes:
         path = self._named
         try:
-            content = path.read_bytes()
+            content = read_regular(path)
         except FileNotFoundError as error:
             raise DataMissingError(f"{path} is not there; give the path of a text file") from error
         except (OSError, ValueError) as error:
@@ -144,7 +144,7 @@ class Text(Dataset):
     def _read(self, root: Path) -> bytes:
         place = self._place(root)
         try:
-            content = place.read_bytes()
+            content = read_regular(place)
         except OSError as error:
             raise DataMissingError(
                 f"the text {self.fingerprint} is not in {place.parent}; name its file again: text[path=FILE]"

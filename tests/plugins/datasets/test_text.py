@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -119,6 +121,13 @@ def test_a_path_that_no_system_has_is_one_line(tmp_path: Path, path: str) -> Non
     assert not Text(path).present(tmp_path)
     with pytest.raises(DataError, match="give the path of a text file"):
         Text(path).resolve(tmp_path / "data")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_pipes_and_devices_are_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "special")
+    with pytest.raises(DataError, match="special cannot be read: it is not a regular file"):
+        Text(str(tmp_path / "special")).resolve(tmp_path)
 
 
 def test_a_copy_that_has_changed_or_gone_is_not_used(tmp_path: Path) -> None:
