@@ -63,8 +63,10 @@ def read_examples(data: Any, inputs: int = 1) -> tuple[Inputs, Tensor]:
             "per example, and what all examples share, such as a mask, belongs into the network"
         )
     if counts != {len(labels)}:
+        listed = isinstance(whole, tuple) and len(whole) == len(labels)
         raise UsageError(
-            f"data has {counts.pop()} inputs and {len(labels)} labels; pass one label for each input"
+            f"data has {counts.pop()} inputs and {len(labels)} labels; "
+            f"{'stack a list of examples into one tensor' if listed else 'pass one label for each input'}"
         )
     return whole, labels
 
@@ -113,8 +115,10 @@ def class_numbers(labels: Tensor, logits: Tensor) -> Tensor:
     low, high = (int(counted.min()), int(counted.max())) if counted.numel() else (0, 0)
     if low < 0 or high >= classes:
         worst = low if low < 0 else high
+        of_batch = "; if they are the examples of a batch, as in contrastive learning, pass a loss= for them"
         raise UsageError(
             f"label {worst} is out of range: the network has {classes} outputs, classes 0 to {classes - 1}"
+            f"{of_batch if logits.dim() == 2 and classes == len(logits) else ''}"
         )
     return numbers
 

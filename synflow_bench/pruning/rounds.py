@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ from synflow_bench.pruning.network_state import convert
 from synflow_bench.pruning.problem import Examples, Problem
 from synflow_bench.pruning.prunable import dense_behind_masks
 from synflow_bench.pruning.pruner import Pruner
-from synflow_bench.pruning.score_checks import NotFiniteError, UnrankedError
+from synflow_bench.pruning.score_checks import NotFiniteError, UnrankedError, first_not_finite
 from synflow_bench.pruning.selection import kept_count
 
 
@@ -103,7 +103,13 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
                 raise ScoreError(str(again)) from again
             problem.warn(f"{error}; {listed(names)} got random weights in place of zeros for the scores")
         except NotFiniteError:
-            masks = _differently(prune, problem, device, dtype)
+            try:
+                masks = _differently(prune, problem, device, dtype)
+            except NotFiniteError as error:
+                convert(problem.model, device, dtype)
+                with first_not_finite(problem.model) as places, suppress(Exception):
+                    prune(problem.in_double())
+                raise ScoreError(f"{error}{_cause(problem, places)}") from error
         except RuntimeError as error:
             if "double backward" in str(error).lower():
                 raise ScoreError(
@@ -144,6 +150,18 @@ def _differently(
     convert(problem.model, device, dtype)
     with _SecondDerivatives():
         return prune(problem.transformed(lambda _, tensor: tensor))
+
+
+def _cause(problem: Problem, places: Sequence[str]) -> str:
+    """Say why scores are not finite, and what helps, as far as it is known."""
+    weights = [name for name, dense in problem.dense.items() if not bool(dense.isfinite().all())]
+    if weights:
+        return f": the weights of {listed(weights)} are not; load or train others"
+    if not places:
+        return ""
+    with_data = "use other data, or a pruner without data"
+    way_out = "a pruner with data, such as snip, may rank them" if problem.examples is None else with_data
+    return f": infinite or undefined numbers begin {places[0]}; {way_out}"
 
 
 def _groups(pruner: Pruner, problem: Problem, density: float) -> Groups | None:

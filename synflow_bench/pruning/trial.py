@@ -267,8 +267,9 @@ def _shapes(inputs: Inputs) -> str:
 
 def _way_out(error: Exception, inputs: Inputs) -> str:
     text = str(error)
-    if isinstance(error, TypeError) and "positional argument" in text:
-        if isinstance(inputs, tuple) and len(inputs) > 1:
+    several = isinstance(inputs, tuple) and len(inputs) > 1
+    if (isinstance(error, TypeError) and "positional argument" in text) or (several and " list " in text):
+        if several:
             return "; a network that takes one list needs ([first, second],) in place of several inputs"
         return "; a network of several inputs needs example_inputs=(first, second)"
     if "indices" in text and "Long" in text:

@@ -450,6 +450,61 @@ def test_a_method_that_cannot_take_all_nodes_says_how_to_pass_them() -> None:
         pruned(Nodes(nodes=300), "snip", data=(many, torch.arange(300) % 3))
 
 
+class Detector(nn.Module):
+    """Takes a list of images, and returns a dictionary for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.head = nn.Conv2d(3, 8, 3), nn.Linear(8, 4)
+
+    def forward(self, images: Any, targets: Any = None) -> Any:
+        if any(image.dim() != 3 for image in images):
+            raise ValueError("images must be a list of 3d tensors")
+        return [{"boxes": self.head(self.body(image[None]).relu().mean((2, 3)))} for image in images]
+
+
+def boxes(found: Any) -> Tensor:
+    return torch.cat([each["boxes"] for each in found])
+
+
+def test_a_list_of_images_is_not_cut() -> None:
+    for pruner in ("synflow[rounds=3]", "npb", "ntk-sap[rounds=3]"):
+        images = [torch.rand(3, size, 9) for size in (9, 12)]
+        given = {"data": None, "outputs": boxes}
+        masks = pruned(Detector(), pruner, example_inputs=(images,), **given)
+        if pruner.startswith("synflow"):
+            assert masks == pruned(Detector(), pruner, input_shape=(3, 9, 9), **given)
+        with pytest.raises(ModelError, match=r"takes one list needs \(\[first, second\],\)"):
+            pruned(Detector(), pruner, example_inputs=[torch.rand(3, 9, 9)] * 2, **given)
+    with pytest.raises(UsageError, match="3 inputs and 6 labels; stack a list of examples into one tensor"):
+        pruned(Detector(), data=([torch.rand(3, 9, 9)] * 6, Y[:6]), outputs=boxes)
+
+
+class Towers(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(6, 8), nn.Linear(6, 8)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return F.normalize(self.first(x), dim=-1) @ F.normalize(self.second(y), dim=-1).T
+
+
+def test_classes_that_are_the_batch_need_a_loss() -> None:
+    data = ((X, X.flip(1)), torch.arange(12))
+    for pruner in ("snip", "grasp", "fts"):
+        with pytest.raises(UsageError, match=r"as in contrastive learning, pass a loss= for them$"):
+            pruned(Towers(), pruner, data=data)
+
+    def contrastive(logits: Tensor, _labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, torch.arange(len(logits)))
+
+    assert pruned(Towers(), data=data, loss=contrastive).kept == 32
+    with pytest.raises(UsageError, match=r"classes 0 to 2$"):
+        pruned(mlp(), data=(X, Y + 1))
+
+
 @pytest.mark.parametrize("arguments", [{}, {"only": ["0.weight", "2.weight"]}], ids=["all", "only"])
 def test_a_script_is_named(arguments: dict[str, Any]) -> None:
     with warnings.catch_warnings():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import synflow_bench as sfb
 from synflow_bench.errors import PluginError, ScoreError
 from synflow_bench.pruning import Masks, Problem, Pruned, Pruner, run_pruner
 from synflow_bench.suites import PruningOptions
@@ -56,6 +57,51 @@ def chain(scale: float, depth: int = 4, width: int = 6) -> nn.Sequential:
 
 def prune_chain(pose: Pose, model: nn.Module, density: float) -> Pruned:
     return run_pruner(Flow(), pose(model, (6,), 6), density)
+
+
+class Undefined(nn.Module):
+    def __init__(self, place: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.norm = nn.Identity()
+        self.place = place
+        self.norm.register_forward_hook(lambda _module, _args, out: out / (0 if place == "in" else 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.first(x))
+        if self.place == "before":
+            x = (x - x) / (x - x).norm()
+        if self.place == "gradient":
+            x = (x - x.detach()).abs().sqrt()
+        logits: Tensor = self.last(x)
+        return logits.sub(logits).log() * 0 if self.place == "end" else logits
+
+
+@pytest.mark.parametrize(
+    ("place", "named"),
+    [
+        ("in", r"begin in 'norm' \(Identity\); "),
+        ("before", r"begin before 'last' \(Linear\); "),
+        ("gradient", r"begin in the gradient behind '(first|norm)'"),
+        ("end", "begin in Undefined; "),
+    ],
+)
+def test_the_place_where_scores_begin_to_be_undefined_is_named(place: str, named: str) -> None:
+    data = (torch.randn(6, 6), torch.arange(6) % 3)
+    for pruner in ("synflow[rounds=3]", "snip", "grasp"):
+        way_out = "may rank them" if "synflow" in pruner else "use other data"
+        with pytest.raises(ScoreError, match=rf"not finite: .*{named}.*{way_out}"):
+            sfb.prune(Undefined(place), pruner, compression=3, data=data)
+
+
+def test_undefined_weights_and_inputs_are_named(net: nn.Module) -> None:
+    data = (torch.full((6, 6), float("nan")), torch.arange(6) % 3)
+    with pytest.raises(ScoreError, match="begin in the inputs; use other data"):
+        sfb.prune(Undefined(""), "snip", compression=3, data=data)
+    nn.init.constant_(net.get_parameter("2.weight"), float("inf"))
+    with pytest.raises(ScoreError, match=r"the weights of layer '2\.weight' are not; load or train others"):
+        sfb.prune(net, "magnitude", compression=3)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
