@@ -16,6 +16,7 @@ from synflow_bench.pruning.prunable import (
     ATTENTION,
     LINEAR,
     RECURRENT,
+    dense_in_use,
     keeps_zeros,
     left_out,
     original_names,
@@ -143,7 +144,12 @@ def _acting(
     if isinstance(graph, Graph) and _unknown(graph, pruned) is None:
         followed = pruned.keys() | (graph.names - graph.opaque)
         left |= effective_masks(graph, {name: left[name] for name in followed & left.keys()})
-    return left
+    return left | _whole(model, pruned)
+
+
+def _whole(model: nn.Module, masks: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return masks of all entries for weights whose layers multiply with others, which keep no zeros."""
+    return {name: torch.ones_like(masks[name]) for name in dense_in_use(model, masks)}
 
 
 def _unknown(graph: Graph | Untraceable | None, masks: Mapping[str, Tensor]) -> str | None:
@@ -210,7 +216,8 @@ def uses_of_weights(model: nn.Module, example: Tensor) -> tuple[Uses, Tensor]:
     embeddings look up and multiply nothing. The MACs of a tensor are its uses times its (kept) entries. A
     tensor that several modules share counts under its first name. A weight that is computed from another
     tensor counts under the name of that tensor if entries removed there are zero in the weight; else no mask
-    makes it smaller, and it counts under its own name.
+    makes it smaller, and it counts under its own name. Nor does a mask make the weights smaller that the
+    forward of a layer computes, such as standardized ones: `measure_size` counts all of their entries.
 
     Args:
         model: The network; it is left as it is.

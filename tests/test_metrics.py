@@ -132,6 +132,25 @@ def test_masks_that_leave_a_computed_weight_dense_save_nothing(
     assert name in size.not_followed
 
 
+@pytest.mark.parametrize("traced", [False, True])
+def test_masks_make_no_weights_smaller_that_a_forward_computes(traced: bool) -> None:
+    class Standardized(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
+            return nn.functional.conv2d(x, weight, self.bias)
+
+    net = nn.Sequential(Standardized(2, 4, 3), nn.Conv2d(4, 4, 3), nn.Flatten())
+    example = torch.zeros(1, 2, 5, 5)
+    masks = {n: torch.zeros_like(p, dtype=torch.bool) for n, p in net.named_parameters() if p.dim() > 1}
+    for mask in masks.values():
+        mask[0] = True
+    graph = trace(net, example) if traced else None
+    size = measure_size(net, masks, uses_of_weights(net, example)[0], graph)
+    dense = 4 * 2 * 9 * 9
+    assert (size.macs, size.dense_macs) == (dense + 4 * 9, dense + 4 * 4 * 9)
+    assert size.effective_compression is None
+
+
 def parametrized(layer: nn.Module) -> nn.Module:
     register_parametrization(layer, "weight", Symmetric())
     return layer

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from synflow_bench.errors import ModelError, UnknownNameError, UsageError
 from synflow_bench.suites import PruningOptions
@@ -204,10 +207,12 @@ def keeps_zeros(module: nn.Module, name: str) -> bool:
     """Return True if entries that are zero in the original of a tensor are zero in the tensor itself.
 
     They are not where an orthogonal or symmetric matrix is computed from all entries, nor where no original
-    has the shape of the tensor.
+    has the shape of the tensor, nor in a layer whose own forward computes other weights, as one with
+    standardized weights does.
     """
     if not is_parametrized(module, name):
-        return True  # torch's older weight norm, spectral norm and pruning
+        # Else torch's older weight norm, spectral norm and pruning, which do.
+        return not (name == "weight" and _has_own_forward(module)) or _uses_zeros(module)
     parametrization = deepcopy(getattr(module.parametrizations, name)).eval()
     originals = [parametrization._parameters[each] for each in _originals(parametrization)]
     original = next((p for p in originals if p is not None and p.shape == getattr(module, name).shape), None)
@@ -216,6 +221,68 @@ def keeps_zeros(module: nn.Module, name: str) -> bool:
     removed = torch.rand(original.shape, generator=torch.Generator().manual_seed(0)).to(original.device) < 0.5
     original.masked_fill_(removed, 0)
     return not bool(parametrization()[removed].any())
+
+
+def _has_own_forward(module: nn.Module) -> bool:
+    kind = next((kind for kind in (nn.Linear, _ConvNd) if isinstance(module, kind)), None)
+    return kind is not None and any(
+        "forward" in name and not each.__module__.startswith("torch.")
+        for each in type(module).__mro__
+        for name in vars(each)
+        if issubclass(each, kind)
+    )
+
+
+def _uses_zeros(layer: nn.Module) -> bool:
+    """Return True if what a linear layer or a convolution multiplies with is zero where its weight is."""
+    with torch.random.fork_rng(devices=[]):
+        layer = deepcopy(layer).eval()
+        weight = layer._parameters.get("weight")
+        if weight is None or weight.is_meta:
+            return True
+        for name, parameter in layer.named_parameters():
+            parameter.fill_(float(not is_bias(name)))  # a gain may begin at zero
+        weight.copy_(torch.rand(weight.shape, generator=torch.Generator().manual_seed(0)).sub_(0.5).relu_())
+        sizes = weight.shape[1:2]
+        if isinstance(layer, _ConvNd):
+            kernels = zip(layer.kernel_size, layer.dilation, strict=True)
+            sizes = torch.Size([layer.in_channels, *((size - 1) * apart + 1 for size, apart in kernels)])
+        try:
+            with _Factors(weight) as factors:
+                layer.forward(weight.new_zeros(1, *sizes))
+        except Exception:  # a layer may ask for anything
+            return True
+    return not factors.dense
+
+
+class _Factors(TorchFunctionMode):
+    """Finds out whether products are computed of what has the size of a weight, and fewer zeros."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.dense, self._size, self._filled = False, weight.numel(), int(weight.count_nonzero())
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        called = getattr(func, "__name__", "").strip("_")
+        if called.startswith("conv") or called in {"linear", "matmul", "rmatmul", "einsum", "mm", "addmm"}:
+            self.dense |= any(
+                isinstance(leaf, Tensor)
+                and leaf.numel() == self._size
+                and int(leaf.count_nonzero()) > self._filled
+                for leaf in tree_leaves((args, kwargs))
+            )
+        return func(*args, **(kwargs or {}))
+
+
+def dense_in_use(model: nn.Module, pruned: Container[str]) -> list[str]:
+    """Name the pruned weights from which the forward of their layer computes others that keep no zeros."""
+    return [
+        name
+        for path, module in model.named_modules()
+        if _has_own_forward(module) and not is_parametrized(module, "weight")
+        for name in original_names(path, module, "weight")
+        if name in pruned and not keeps_zeros(module, "weight")
+    ]
 
 
 def dense_behind_masks(model: nn.Module, pruned: Container[str]) -> list[str]:
@@ -228,7 +295,7 @@ def dense_behind_masks(model: nn.Module, pruned: Container[str]) -> list[str]:
         if name in pruned
         and model.get_parameter(name).shape == getattr(module, tensor).shape
         and not keeps_zeros(module, tensor)
-    ]
+    ] + dense_in_use(model, pruned)
 
 
 @dataclass(frozen=True)

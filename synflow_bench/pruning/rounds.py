@@ -137,8 +137,9 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
         )
     if dense := dense_behind_masks(problem.model, masks):
         problem.warn(
-            f"the mask of {listed(dense)} leaves no zeros in the weights that a parametrization computes "
-            "from it; remove the parametrization before, or name the layer in skip="
+            f"the mask of {listed(dense)} leaves no zeros in the weights that a parametrization, or the "
+            "forward of the layer, computes from it; remove the parametrization before, or name the layer "
+            "in skip="
         )
     return Pruned(masks, str(problem.dtype).removeprefix("torch."), problem.warnings)
 

@@ -259,16 +259,49 @@ def test_a_weight_that_is_computed_is_pruned_through_what_is_trained(
     assert left_out(layer, expected) == out
 
 
+class Changed(nn.Linear):
+    """A linear layer that multiplies with what it computes from its weight."""
+
+    def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(4, 4)
+        self.change, self.gain = change, nn.Parameter(torch.zeros(4, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.change(self.weight * self.gain).t() + self.bias
+
+
+class Standardized(nn.Conv1d):
+    """A convolution whose weights have mean 0 for each output."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 4, 1)
+
+    def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return nn.functional.conv1d(x, weight - weight.mean(), bias)
+
+
 @pytest.mark.parametrize(
     ("layer", "dense"),
     [
+        (Standardized(), True),
+        (Changed(lambda weight: weight - weight.mean()), True),
+        (Changed(lambda weight: weight / 2), False),
         (parametrizations.orthogonal(nn.Linear(4, 4)), True),
         (parametrized(Symmetric()), True),
         (parametrizations.weight_norm(nn.Linear(4, 4)), False),
         (parametrizations.spectral_norm(nn.Linear(4, 4)), False),
         (parametrized(LowRank()), False),
     ],
-    ids=["orthogonal", "symmetric", "weight norm", "spectral norm", "low rank"],
+    ids=[
+        "standardized",
+        "centred",
+        "halved",
+        "orthogonal",
+        "symmetric",
+        "weight norm",
+        "spectral norm",
+        "low rank",
+    ],
 )
 def test_a_warning_names_masks_that_leave_computed_weights_dense(layer: nn.Module, dense: bool) -> None:
     net = nn.Sequential(layer, nn.ReLU(), nn.Linear(4, 3))
