@@ -360,6 +360,20 @@ class GraphBuilder:
                 self.couple(members, members[-1:])
         return targets
 
+    def weighs(self, ids: Tensor) -> bool:
+        """Return True if weights lead to some of these nodes."""
+        led = torch.zeros(self.count + 1, dtype=torch.bool)
+        for values in self._node_values:
+            led[values.nodes] = True
+        for move in self._moves:
+            if isinstance(move, LayerEdges):
+                led[move.outputs] = True
+            elif isinstance(move, Edges) and move.scale is not None:
+                led[move.targets] = True
+            else:
+                move.forward(led, None)
+        return bool(led[ids].any())
+
     def build(self, inputs: Tensor, outputs: Tensor) -> Graph:
         """Return the graph of all that was added."""
         return Graph(

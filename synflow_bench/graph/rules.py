@@ -298,6 +298,14 @@ def reduction(call: Call) -> Tensor:
     return merged if merged.ndim == call.output.ndim else merged.squeeze(tuple(over))
 
 
+def condition(call: Call) -> Tensor:
+    """Follow a number that the network reads of its input alone, to decide what to do, as by its shape."""
+    ids = call.ids(call["self"])
+    if call.graph.weighs(ids):
+        raise TracingError(f"aten.{call.name}")
+    return ids
+
+
 def choice(call: Call) -> Tensor:
     """Follow what is chosen among all nodes along a dimension, such as the largest, or put in order."""
     ids, dimension = call.ids(call["self"]), call["dim"]
@@ -357,7 +365,7 @@ _MOVES = (
 )
 _REDUCTIONS = (
     *("mean", "sum", "nansum", "prod", "std", "var", "logsumexp", "linalg_vector_norm"),
-    *("amax", "amin", "max", "min", "median", "nanmedian", "aminmax", "std_mean", "var_mean"),
+    *("amax", "amin", "max", "min", "median", "nanmedian", "aminmax", "std_mean", "var_mean", "all", "any"),
 )
 _CHOICES = ("argmax", "argmin", "argsort", "kthvalue", "mode", "sort", "topk")
 _CUMULATIONS = ("cummax", "cummin", "cumprod", "cumsum", "logcumsumexp")
@@ -391,6 +399,7 @@ _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax"), softmax),
     "glu": gated_linear_unit,
     "as_strided": restride,
+    "_local_scalar_dense": condition,
     "copy": copy,
 }
 

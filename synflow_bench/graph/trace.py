@@ -22,8 +22,9 @@ def trace(model: nn.Module, example: Any) -> Graph | Untraceable:
     """Find the graph of `model` from one forward pass in eval mode.
 
     Operations are followed below autograd, so the way in which the network is written does not matter:
-    modules, functions, loops and conditions on shapes. The nodes of the input are its channels, dimension 1,
-    or the places of its tokens.
+    modules, functions, loops and conditions on shapes. What the network decides by the values of its input,
+    such as whether an attention mask hides anything, is as for the example. The nodes of the input are its
+    channels, dimension 1, or the places of its tokens.
 
     Args:
         model: The network; it is left as it is.
@@ -134,7 +135,7 @@ class _Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if writes:
             self._check_written(call, results[0], found[0])
         for place, result in enumerate(results):
-            if place < len(found):
+            if place < len(found) and isinstance(result, Tensor):
                 self._tensors.nodes[result] = found[place]
             elif isinstance(result, Tensor):
                 # Indices come from all that their values come from; of statistics no rule tells.

@@ -144,3 +144,37 @@ def test_a_learned_token_alone_is_no_path() -> None:
     assert isinstance(graph, Graph), graph
     left = effective_masks(graph, {"p.weight": torch.zeros(5, 5).bool(), "q.weight": torch.ones(5, 5).bool()})
     assert not left["q.weight"].any()
+
+
+class Padded(nn.Module):
+    """Adds up features of tokens, and leaves out those that a mask hides, if it hides any."""
+
+    def __init__(self, *, late: bool) -> None:
+        super().__init__()
+        self.late, self.table, self.head = late, nn.Embedding(7, 4), nn.Linear(4, 2)
+
+    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
+        x, mask = self.table(inputs["ids"]), inputs["mask"]
+        if not mask.all():
+            x = x * mask[..., None]
+        if self.late and (x > 9).any():
+            x = -x
+        out: Tensor = self.head(x.sum(1))
+        return out
+
+
+@pytest.mark.parametrize("hidden", [0, 2])
+def test_a_check_of_the_mask_of_the_input_is_as_for_the_example(hidden: int) -> None:
+    mask = torch.ones(1, 5, dtype=torch.int64)
+    mask[0, 5 - hidden :] = 0
+    example = {"ids": torch.zeros(1, 5, dtype=torch.int64), "mask": mask}
+    graph = trace(Padded(late=False), example)
+    assert isinstance(graph, Graph), graph
+    masks = {"table.weight": torch.rand(7, 4) < 0.5, "head.weight": torch.ones(2, 4).bool()}
+    masks["head.weight"][:, 0] = False
+    left = effective_masks(graph, masks)
+    assert not left["table.weight"][:, 0].any()
+    assert torch.equal(left["table.weight"][:, 1:], masks["table.weight"][:, 1:])
+    found = trace(Padded(late=True), example)
+    assert isinstance(found, Untraceable)
+    assert "_local_scalar_dense" in found.reason
