@@ -268,7 +268,8 @@ def _shapes(inputs: Inputs) -> str:
 def _way_out(error: Exception, inputs: Inputs) -> str:
     text = str(error)
     several = isinstance(inputs, tuple) and len(inputs) > 1
-    if (isinstance(error, TypeError) and "positional argument" in text) or (several and " list " in text):
+    images = several and all(isinstance(part, Tensor) and part.dim() == 3 for part in inputs)
+    if (isinstance(error, TypeError) and "positional argument" in text) or images:
         if several:
             return "; a network that takes one list needs ([first, second],) in place of several inputs"
         return "; a network of several inputs needs example_inputs=(first, second)"

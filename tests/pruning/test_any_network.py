@@ -460,7 +460,7 @@ class Detector(nn.Module):
 
     def forward(self, images: Any, targets: Any = None) -> Any:
         if any(image.dim() != 3 for image in images):
-            raise ValueError("images must be a list of 3d tensors")
+            raise ValueError("an image has three dimensions")
         return [{"boxes": self.head(self.body(image[None]).relu().mean((2, 3)))} for image in images]
 
 
