@@ -333,14 +333,17 @@ def test_code_that_a_format_cannot_hold_is_one_line_and_leaves_the_old_file(tmp_
             logits: Tensor = self.a(x)
             return logits if logits.sum() > 0 else -logits
 
-    path = tmp_path / "m.pt2"
-    path.write_text("old")
     masks = {"a.weight": torch.ones(3, 6).bool()}
-    for options in ({"format": "pt2"}, {"format": "state-dict", "fold": True}):
+    named: dict[str, dict[str, Any]] = {
+        "m.pt2": {"format": "pt2"},
+        "m.safetensors": {"format": "state-dict", "fold": True},
+    }
+    for name, options in named.items():
+        (tmp_path / name).write_text("old")
         with pytest.raises(ExportError) as raised:
-            sfb.export(Branching(), masks, path, torch.randn(4, 6), **options)
+            sfb.export(Branching(), masks, tmp_path / name, torch.randn(4, 6), **options)
         assert "\n" not in str(raised.value)
-    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("m.pt2", "old")]
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == dict.fromkeys(named, "old")
 
 
 @pytest.mark.parametrize(
