@@ -1,6 +1,6 @@
 """Try every pruner on networks of every family, and write docs/reference/networks-and-pruners.md.
 
-`python benchmarks/networks_and_pruners.py`: hours on one thread, most of them for the networks of
+`python benchmarks/networks_and_pruners.py`: about two hours on one thread, most of them for the networks of
 torchvision. What has been tried is kept in `build/networks-and-pruners.jsonl`, so that a run can be
 interrupted; delete the file to try everything again. `--only NETWORK ...` tries some networks, `--subset` a
 few minutes' worth of them; neither writes the page, unless `--output` names a file.

@@ -8,7 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
-from networks_and_pruners import Network, Outcome, attempt, main, of_torchvision, ours, page, tried
+from networks_and_pruners import (
+    PAGE,
+    Network,
+    Outcome,
+    all_pruners,
+    attempt,
+    main,
+    of_torchvision,
+    ours,
+    page,
+    tried,
+)
 from torch import nn
 
 SMALL = Network("small", (1, 4, 4), lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 10)))
@@ -74,3 +85,14 @@ def test_of_a_part_almost_all_are_masks_and_none_is_a_traceback(
     counts = capsys.readouterr().out.splitlines()[-1]
     masks, refused = (int(part.split()[0]) for part in counts.split(", ")[:2])
     assert masks / (masks + refused) >= 0.95, written.read_text("utf-8")
+
+
+def test_the_committed_page_has_every_network_and_almost_only_masks() -> None:
+    text = PAGE.read_text("utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == [network.name for network in (*ours(), *of_torchvision())]
+    assert all(f"`{pruner}`" in text for pruner in all_pruners())
+    counts = [row.split("|")[3].split(" of ") for row in rows]
+    assert {int(of) for _, of in counts} == {len(all_pruners())}
+    assert sum(int(masks) for masks, _ in counts) >= 0.95 * len(rows) * len(all_pruners())
+    assert not [row for row in rows if " error " in row]
