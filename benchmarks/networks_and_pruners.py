@@ -227,7 +227,7 @@ def page(groups: dict[str, tuple[Sequence[Network], Sequence[Outcome]]]) -> str:
         f"{', '.join(f'`{pruner}`' for pruner in pruners)}.",
         "",
         "- A mask is one of exactly that compression, and a refusal is one line that says why.",
-        "- A number after a pruner is that of its reason or warning, below the tables.",
+        "- Numbers behind pruners are those of their reasons or warnings, below the tables.",
         "- The shape is that of one example.",
     ]
     for title, (networks, outcomes) in groups.items():
@@ -244,20 +244,22 @@ def _table(networks: Sequence[Network], outcomes: Sequence[Outcome], notes: dict
     for network in networks:
         own = [outcome for outcome in outcomes if outcome.network == network.name]
         masks = [outcome for outcome in own if outcome.end == "mask"]
-        others = _noted([outcome for outcome in own if outcome.end != "mask"], notes)
-        warned = _noted([outcome for outcome in masks if outcome.notes], notes)
+        others = _noted([outcome for outcome in own if outcome.end != "mask"], own, notes)
+        warned = _noted([outcome for outcome in masks if outcome.notes], masks, notes)
         shape = "x".join(map(str, network.shape))
         yield f"| `{network.name}` | {shape} | {len(masks)} of {len(own)} | {others} | {warned} |"
 
 
-def _noted(outcomes: Iterable[Outcome], notes: dict[str, int]) -> str:
-    """Return pruners with the numbers of their notes."""
-    named = []
-    for outcome in outcomes:
+def _noted(some: Iterable[Outcome], of: Sequence[Outcome], notes: dict[str, int]) -> str:
+    """Return pruners with the numbers of their notes; those with the same ones together."""
+    alike: dict[str, list[str]] = {}
+    for outcome in some:
         numbers = " ".join(str(notes.setdefault(note, len(notes) + 1)) for note in outcome.notes)
-        error = "error " if outcome.end == "error" else ""
-        named.append(f"`{outcome.pruner}` {error}{numbers}")
-    return ", ".join(named)
+        alike.setdefault(f"{'error ' * (outcome.end == 'error')}{numbers}", []).append(f"`{outcome.pruner}`")
+    return "; ".join(
+        f"{'all' if len(names) == len(of) > 1 else ', '.join(names)}: {numbers}"
+        for numbers, names in alike.items()
+    )
 
 
 def _escaped(note: str) -> str:

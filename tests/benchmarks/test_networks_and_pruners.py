@@ -52,10 +52,18 @@ def test_a_page_numbers_each_note_once() -> None:
         Outcome("other", "two", "error", ("KeyError: 'x|y'",), 0.1),
     ]
     text = page({"All": ([SMALL, Network("other", (7,), Failing)], outcomes)})
-    assert "| `small` | 1x4x4 | 2 of 2 |  | `two` 1 |" in text
-    assert "| `other` | 7 | 0 of 2 | `one` 2 1, `two` error 3 |  |" in text
+    assert "| `small` | 1x4x4 | 2 of 2 |  | `two`: 1 |" in text
+    assert "| `other` | 7 | 0 of 2 | `one`: 2 1; `two`: error 3 |  |" in text
     assert "2 of 4 prunings give a mask (50.0 %)." in text
     assert text.endswith("1. it is \\*slow\\*\n2. it\\_cannot\n3. KeyError: 'x\\|y'\n")
+
+
+def test_pruners_with_the_same_notes_stand_together() -> None:
+    notes = {"one": ("slow",), "two": (), "three": ("slow",)}
+    outcomes = [Outcome("small", pruner, "mask", said, 0.1) for pruner, said in notes.items()]
+    assert "| 3 of 3 |  | `one`, `three`: 1 |" in page({"All": ([SMALL], outcomes)})
+    outcomes = [Outcome("small", pruner, "mask", ("slow",), 0.1) for pruner in notes]
+    assert "| 3 of 3 |  | all: 1 |" in page({"All": ([SMALL], outcomes)})
 
 
 def test_every_family_of_torchvision_has_a_network() -> None:
