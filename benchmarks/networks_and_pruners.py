@@ -223,7 +223,7 @@ def page(groups: dict[str, tuple[Sequence[Network], Sequence[Outcome]]]) -> str:
         "`python benchmarks/networks_and_pruners.py` made this page, with torch "
         f"{torch.__version__.partition('+')[0]} on one thread of {platform.machine()}.",
         "",
-        f"The {len(pruners)} pruners, some with fewer rounds than their defaults:",
+        f"The {len(pruners)} are those that prune once, some with fewer rounds than their defaults:",
         f"{', '.join(f'`{pruner}`' for pruner in pruners)}.",
         "",
         "- A mask is one of exactly that compression, and a refusal is one line that says why.",
