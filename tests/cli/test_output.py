@@ -242,10 +242,10 @@ def print_on():
         time.sleep(0.001)
 
 atexit.register(print, "at the end")
-threading.Thread(target=print_on, daemon=True).start()
-print("at the import")
-if os.fork() == 0:
+print("at the import", flush=True)
+if os.fork() == 0:  # before there is a thread, whose lock on stdout a fork would keep for ever
     print("from a process", flush=True)
+threading.Thread(target=print_on, daemon=True).start()
 '''
 
 
