@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 
@@ -109,7 +110,8 @@ def replacement(path: Path) -> Iterator[Path]:
         RecordError: The file cannot be written; the old one, if any, is unchanged.
     """
     try:
-        with _copied_to(path) if is_special(path) else _renamed_to(Path(os.path.realpath(path))) as temporary:
+        target = Path(os.path.realpath(path)) if path.is_symlink() else path
+        with _copied_to(path) if is_special(path) else _renamed_to(target) as temporary:
             yield temporary
     except OSError as error:
         raise RecordError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
@@ -203,7 +205,9 @@ def _renamed_to(path: Path) -> Iterator[Path]:
 
 def make_folder(path: Path) -> None:
     """Make a folder and its missing parents, so that they are there after a loss of power too."""
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    if path.is_dir():
+        return
+    missing = [*takewhile(lambda folder: not folder.exists(), (path, *path.parents))]
     path.mkdir(parents=True, exist_ok=True)
     for folder in missing:
         sync_folder(folder.parent)
