@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,18 @@ def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
     norm in float32, is in this one: other types would not fit together, or would lose what it is for.
     """
     model.forward = partial(_forward, model.forward, dtype)
+
+
+@contextmanager
+def own_forward(model: nn.Module) -> Iterator[None]:
+    """Give a network its own forward pass back, which `compute_in` replaces in the block."""
+    forward = vars(model).get("forward")
+    try:
+        yield
+    finally:
+        vars(model).pop("forward", None)
+        if forward is not None:
+            model.forward = forward
 
 
 def _forward(forward: Any, dtype: torch.dtype, *args: Any, **kwargs: Any) -> Any:

@@ -24,7 +24,7 @@ from synflow_bench.graph import plain_attention
 from synflow_bench.pruning.causes import listed
 from synflow_bench.pruning.groups import Groups
 from synflow_bench.pruning.masks import Masks
-from synflow_bench.pruning.network_state import convert
+from synflow_bench.pruning.network_state import convert, own_forward
 from synflow_bench.pruning.problem import Examples, Problem
 from synflow_bench.pruning.prunable import dense_behind_masks
 from synflow_bench.pruning.pruner import Pruner
@@ -89,7 +89,7 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
         with own_randomness(problem.device, problem.generator.initial_seed()):
             return pruner.prune(problem, density)
 
-    with torch.enable_grad(), differentiable_twice(problem.model):
+    with torch.enable_grad(), differentiable_twice(problem.model), own_forward(problem.model):
         try:
             masks = prune(problem)
         except UnrankedError as error:

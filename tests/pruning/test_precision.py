@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 import synflow_bench as sfb
 from synflow_bench.errors import ScoreError
-from synflow_bench.pruning import Problem
+from synflow_bench.pruning import Problem, run_pruner
 from synflow_bench.pruning.network_state import compute_in
+from synflow_bench_pruners.synflow import SynFlow
 
 
 class Network(nn.Module):
@@ -181,3 +182,10 @@ def test_a_problem_in_float64_leaves_nothing_on_torch(pose: Callable[..., Proble
     with pytest.raises(KeyboardInterrupt):
         problem.model(problem.forward_inputs())
     assert torch.zeros(1).dtype is torch.float32
+
+
+def test_after_a_pruning_the_network_has_its_own_forward_pass(pose: Callable[..., Problem]) -> None:
+    net = nn.Sequential(nn.Linear(6, 8), nn.LayerNorm(8), nn.Linear(8, 3), nn.Sigmoid())
+    problem = pose(net, (6,))
+    assert run_pruner(SynFlow(rounds=2), problem, 0.5).score_dtype == "float64"
+    assert "forward" not in vars(problem.model)
