@@ -1,10 +1,12 @@
-"""The causes of scores of zero: where the gradient ends, and what is zero or unused in a network."""
+"""The causes of scores of zero and of undefined ones: where gradients end, or undefined numbers begin."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -56,6 +58,58 @@ def cause_of_failure(problem: Problem) -> str:
     if zeros and _probe(filled).reached - probe.reached:
         return _zero_initialized(zeros)
     return _ended(problem, probe)
+
+
+def cause_of_undefined(problem: Problem, places: Sequence[str]) -> str:
+    """Say why scores are not finite, and what helps, as far as it is known."""
+    weights = [name for name, dense in problem.dense.items() if not bool(dense.isfinite().all())]
+    if weights:
+        return f": the weights of {listed(weights)} are not; load or train others"
+    if not places:
+        return ""
+    with_data = "use other data, or a pruner without data"
+    way_out = "a pruner with data, such as snip, may rank them" if problem.examples is None else with_data
+    return f": infinite or undefined numbers begin {places[0]}; {way_out}"
+
+
+@contextmanager
+def first_not_finite(model: nn.Module) -> Iterator[list[str]]:
+    """Look for the place where infinite or undefined numbers begin, in a network that the context scores.
+
+    Yields:
+        A list that gets the place as text, such as "in 'norm' (LayerNorm)", if there is one.
+    """
+    places: list[str] = []
+
+    def note(place: str, value: Any) -> None:
+        if not places and not _is_finite(value):
+            places.append(place)
+
+    def before(_module: nn.Module, args: Any, kwargs: Any) -> None:
+        note("in the inputs", (args, kwargs))
+
+    def after(title: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        begins = any(module.children()) or _is_finite((args, kwargs))
+        note(f"{'in' if begins else 'before'} {title}", output)
+        for leaf in tree_leaves(output):
+            if isinstance(leaf, Tensor) and leaf.requires_grad:
+                leaf.register_hook(partial(note, f"in the gradient behind {title}"))  # type: ignore[no-untyped-call]
+
+    hooks = [model.register_forward_pre_hook(before, with_kwargs=True)]
+    for name, module in model.named_modules():
+        title = f"{name!r} ({type(module).__name__})" if name else type(module).__name__
+        hooks.append(module.register_forward_hook(partial(after, title), with_kwargs=True))
+    try:
+        yield places
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _is_finite(value: Any) -> bool:
+    """Return True unless a tensor in `value` has undefined numbers or inf; masks may be -inf."""
+    leaves = (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor) and leaf.is_floating_point())
+    return all(bool((leaf < inf).all()) for leaf in leaves)
 
 
 def _cause(problem: Problem, name: str, probe: _Probe, filled: _Probe, zeros: Sequence[str]) -> str:

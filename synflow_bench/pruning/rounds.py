@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,14 +21,14 @@ from torch.utils import checkpoint
 
 from synflow_bench.errors import NotDefinedError, PluginError, ScoreError, one_line
 from synflow_bench.graph import plain_attention
-from synflow_bench.pruning.causes import listed
+from synflow_bench.pruning.causes import cause_of_undefined, first_not_finite, listed
 from synflow_bench.pruning.groups import Groups
 from synflow_bench.pruning.masks import Masks
 from synflow_bench.pruning.network_state import convert, own_forward
 from synflow_bench.pruning.problem import Examples, Problem
 from synflow_bench.pruning.prunable import dense_behind_masks
 from synflow_bench.pruning.pruner import Pruner
-from synflow_bench.pruning.score_checks import NotFiniteError, UnrankedError, first_not_finite
+from synflow_bench.pruning.score_checks import NotFiniteError, UnrankedError
 from synflow_bench.pruning.selection import kept_count
 
 
@@ -68,7 +68,7 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
 
     Example:
         >>> import torch
-        >>> from torch import Tensor, nn
+        >>> from torch import nn
         >>> class Magnitude(Pruner):
         ...     def score(self, problem):
         ...         return {name: p.detach().abs() for name, p in problem.parameters.items()}
@@ -109,7 +109,7 @@ def run_pruner(pruner: Pruner, problem: Problem, density: float) -> Pruned:
                 convert(problem.model, device, dtype)
                 with first_not_finite(problem.model) as places, suppress(Exception):
                     prune(problem.in_double())
-                raise ScoreError(f"{error}{_cause(problem, places)}") from error
+                raise ScoreError(f"{error}{cause_of_undefined(problem, places)}") from error
         except RuntimeError as error:
             if "double backward" in str(error).lower():
                 raise ScoreError(
@@ -151,18 +151,6 @@ def _differently(
     convert(problem.model, device, dtype)
     with _SecondDerivatives():
         return prune(problem.transformed(lambda _, tensor: tensor))
-
-
-def _cause(problem: Problem, places: Sequence[str]) -> str:
-    """Say why scores are not finite, and what helps, as far as it is known."""
-    weights = [name for name, dense in problem.dense.items() if not bool(dense.isfinite().all())]
-    if weights:
-        return f": the weights of {listed(weights)} are not; load or train others"
-    if not places:
-        return ""
-    with_data = "use other data, or a pruner without data"
-    way_out = "a pruner with data, such as snip, may rank them" if problem.examples is None else with_data
-    return f": infinite or undefined numbers begin {places[0]}; {way_out}"
 
 
 def _groups(pruner: Pruner, problem: Problem, density: float) -> Groups | None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Mapping
 from math import inf
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch import Tensor
 
 from synflow_bench.errors import ScoreError
 from synflow_bench.pruning.selection import Selection, flattened, order_of
@@ -55,46 +51,6 @@ def check_scores(scores: Mapping[str, Tensor], parameters: Mapping[str, Tensor])
         if low == high:
             only[name] = low
     return only
-
-
-@contextmanager
-def first_not_finite(model: nn.Module) -> Iterator[list[str]]:
-    """Look for the place where infinite or undefined numbers begin, in a network that the context scores.
-
-    Yields:
-        A list that gets the place as text, such as "in 'norm' (LayerNorm)", if there is one.
-    """
-    places: list[str] = []
-
-    def note(place: str, value: Any) -> None:
-        if not places and not _is_finite(value):
-            places.append(place)
-
-    def before(_module: nn.Module, args: Any, kwargs: Any) -> None:
-        note("in the inputs", (args, kwargs))
-
-    def after(title: str, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        begins = any(module.children()) or _is_finite((args, kwargs))
-        note(f"{'in' if begins else 'before'} {title}", output)
-        for leaf in tree_leaves(output):
-            if isinstance(leaf, Tensor) and leaf.requires_grad:
-                leaf.register_hook(partial(note, f"in the gradient behind {title}"))  # type: ignore[no-untyped-call]
-
-    hooks = [model.register_forward_pre_hook(before, with_kwargs=True)]
-    for name, module in model.named_modules():
-        title = f"{name!r} ({type(module).__name__})" if name else type(module).__name__
-        hooks.append(module.register_forward_hook(partial(after, title), with_kwargs=True))
-    try:
-        yield places
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _is_finite(value: Any) -> bool:
-    """Return True unless a tensor in `value` has undefined numbers or inf; masks may be -inf."""
-    leaves = (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor) and leaf.is_floating_point())
-    return all(bool((leaf < inf).all()) for leaf in leaves)
 
 
 def _check_form(name: str, scores: Tensor, parameter: Tensor) -> None:

@@ -78,7 +78,7 @@ def _changed(before: Lookups, after: Lookups) -> set[str]:
 
 
 def _with_other_integers(inputs: Inputs) -> Iterator[Inputs]:
-    """Yield the inputs with other values of one tensor of integers, which occur in it; all if none varies."""
+    """Yield the inputs with other values in one of the integer tensors that vary, or in another."""
     leaves = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor) and _is_integer(leaf)]
     varying = [leaf for leaf in leaves if leaf.numel() and bool(leaf.min() < leaf.max())]
     for chosen in varying or leaves:
